@@ -1,0 +1,3 @@
+//! The operators' command line of Lockstep.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! A Lockstep processor.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! What authors of Lockstep plugins write against.

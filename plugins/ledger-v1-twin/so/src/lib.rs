@@ -1,0 +1,1 @@
+//! The plugin file of ledger-v1-twin.

@@ -1,0 +1,1 @@
+//! Binds a plugin's entries to the core's application trait.

@@ -1,0 +1,53 @@
+//! What the core asks of an application, and what a work unit may ask of the core.
+//!
+//! The core calls work units through [`Application`] and [`Run`]. A plugin is bound to them by
+//! `lockstep-binding`; the core's own tests implement them directly.
+
+use crate::context::UnitContext;
+use crate::descriptor::{ApplicationDescriptor, ProcedureIndex, UnitIndex};
+use crate::event::{Encoding, FaultKind, Refusal};
+
+/// How a work unit ended, other than well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UnitEnd {
+    /// The application's own "no".
+    Refused(Refusal),
+    /// It went wrong.
+    Faulted {
+        /// What kind.
+        kind: FaultKind,
+        /// Message and location.
+        message: String,
+    },
+}
+
+/// One version of an application, ready to run procedures.
+pub trait Application: Send {
+    /// What it says of itself.
+    fn descriptor(&self) -> &ApplicationDescriptor;
+
+    /// Decodes `parameters` and makes the plan. `features` has the bits of the descriptor's features that are on.
+    /// A pure function of its arguments: both sides call it and must get the same plan.
+    ///
+    /// # Errors
+    /// A sentence with the field's path when the parameters can't be decoded.
+    fn begin(
+        &self,
+        procedure: ProcedureIndex,
+        encoding: Encoding,
+        parameters: &[u8],
+        features: u64,
+    ) -> Result<Box<dyn Run>, String>;
+}
+
+/// One procedure under way.
+pub trait Run {
+    /// The units to run, in order; positions below are indices of this.
+    fn plan(&self) -> &[UnitIndex];
+
+    /// Runs the unit at `position` of the plan.
+    ///
+    /// # Errors
+    /// When it refuses or faults; the procedure ends with it.
+    fn run(&mut self, position: usize, context: &mut UnitContext<'_>) -> Result<(), UnitEnd>;
+}

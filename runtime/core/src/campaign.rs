@@ -1,0 +1,163 @@
+//! The record of a rolling upgrade (R29), replicated like the application's own data.
+
+use serde::{Deserialize, Serialize};
+
+use crate::descriptor::Version;
+use crate::ids::{Micros, NodeId, PluginHash};
+
+/// The steps of [P] Fig. 6, and the legs of the way back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Step {
+    /// 201: the standby is being taken out of service.
+    IsolateFirst,
+    /// 202: the standby loads the target and is integrated.
+    LoadFirst,
+    /// 203: planned switchover to the processor with the target.
+    SwitchOver,
+    /// 203: live traffic on the target, gates open.
+    Evaluate,
+    /// 204: the other processor is being taken out of service.
+    IsolateSecond,
+    /// 205, 206: the other processor loads the target and is integrated.
+    LoadSecond,
+    /// 207: features are being enabled on both.
+    Enable,
+    /// Back: a processor with the old version becomes active.
+    BackSwitchOver,
+    /// Back: the standby loads the old version.
+    BackLoad,
+    /// Over: the target runs everywhere.
+    Done,
+    /// Over: the old version runs everywhere.
+    FellBack,
+}
+
+impl Step {
+    /// The number that [P] gives the step; the way back counts as 200.
+    #[must_use]
+    pub fn figure(self) -> u16 {
+        match self {
+            Step::IsolateFirst => 201,
+            Step::LoadFirst => 202,
+            Step::SwitchOver | Step::Evaluate => 203,
+            Step::IsolateSecond => 204,
+            Step::LoadSecond => 206,
+            Step::Enable | Step::Done => 207,
+            Step::BackSwitchOver | Step::BackLoad | Step::FellBack => 200,
+        }
+    }
+
+    /// Whether nothing is left to do.
+    #[must_use]
+    pub fn is_over(self) -> bool {
+        matches!(self, Step::Done | Step::FellBack)
+    }
+}
+
+/// How redundancy is kept while a processor changes its version.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Redundancy {
+    /// The new version is loaded beside the old and takes over its stream at a procedure boundary (R28).
+    #[default]
+    Keep,
+    /// [P]'s literal flow: the standby leaves the in-sync set while it changes.
+    Isolate,
+}
+
+/// The gates of the evaluation (R30).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Gates {
+    /// Evaluate at least this long.
+    pub time_min_ms: u64,
+    /// Evaluate at least this many events.
+    pub events_min: u64,
+    /// With fewer events than `events_min` after this long the evaluation is inconclusive.
+    pub time_max_ms: u64,
+    /// More faults than this fail.
+    pub faults_max: u64,
+    /// More divergences than this fail.
+    pub divergences_max: u64,
+    /// A p99 latency above this many hundredths of the old version's fails. 0 switches the gate off.
+    pub latency_ratio_max_percent: u64,
+    /// The latency gate does not fail below this p99, in microseconds: noise is not a regression.
+    pub latency_floor_us: u64,
+}
+
+impl Default for Gates {
+    fn default() -> Self {
+        Gates {
+            time_min_ms: 120_000,
+            events_min: 10_000,
+            time_max_ms: 600_000,
+            faults_max: 0,
+            divergences_max: 0,
+            latency_ratio_max_percent: 200,
+            latency_floor_us: 20_000,
+        }
+    }
+}
+
+/// Who decides after a passed evaluation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Decide {
+    /// Accepted when the gates pass.
+    #[default]
+    Automatic,
+    /// Waits for `lockstep upgrade accept`, up to the rollback timer.
+    Operator,
+}
+
+/// What the operator asked for; fixed for the campaign's life.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CampaignPlan {
+    /// The version that runs before.
+    pub from: Version,
+    /// Its plugin file.
+    pub from_hash: PluginHash,
+    /// The target version.
+    pub to: Version,
+    /// Its plugin file.
+    pub to_hash: PluginHash,
+    /// How redundancy is kept.
+    pub redundancy: Redundancy,
+    /// The gates.
+    pub gates: Gates,
+    /// Who decides.
+    pub decide: Decide,
+    /// If nobody accepts for this long after the gates passed, fall back.
+    pub rollback_after_ms: u64,
+    /// A step that takes longer than this has failed.
+    pub step_time_max_ms: u64,
+    /// Enable all features of the target at 207.
+    pub enable_features: bool,
+    /// Who started it, for the record.
+    pub started_by: String,
+}
+
+/// The campaign's state, replicated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CampaignRecord {
+    /// A number for people and for history: the stream number at which it was started.
+    pub id: u64,
+    /// The plan.
+    pub plan: CampaignPlan,
+    /// Where it stands.
+    pub step: Step,
+    /// Grows with every order that goes out: late answers to older ones are told apart (R29).
+    pub attempt: u32,
+    /// When the step was entered, by the stream's clock.
+    pub since: Micros,
+    /// The processor that gets the target first.
+    pub first: NodeId,
+    /// p99 latency of the old version as active while mixed (R30's yardstick), microseconds; 0 when not measured.
+    pub yardstick_p99_us: u64,
+    /// Stopped by the operator; no new step is begun.
+    pub paused: bool,
+    /// The operator accepted, or the gates passed and decide is automatic.
+    pub accepted: bool,
+    /// Why it falls or fell back, or waits; empty when all is well.
+    pub reason: String,
+    /// Steps done: figure, what, and when, for status and history.
+    pub trail: Vec<(Step, Micros)>,
+}

@@ -1,0 +1,227 @@
+//! Operators' commands to a group, and its status.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::campaign::{CampaignPlan, CampaignRecord};
+use crate::descriptor::Version;
+use crate::ids::{Epoch, Micros, NodeId, Number, PluginHash, Term};
+
+/// The role of an engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Reading the record, waiting for the partner, or catching up.
+    Starting,
+    /// Runs events.
+    Active,
+    /// Follows the active in lock step.
+    Standby,
+    /// Out of service.
+    Isolated,
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Role::Starting => "starting",
+            Role::Active => "active",
+            Role::Standby => "standby",
+            Role::Isolated => "isolated",
+        })
+    }
+}
+
+/// What an operator asks. Commands that change something are carried out by the active; the other side passes them on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// How the group is.
+    Status,
+    /// Take the standby out of service.
+    Isolate,
+    /// Bring it back.
+    Integrate,
+    /// The standby becomes active, planned, at a procedure boundary.
+    SwitchOver,
+    /// The standby changes to this plugin file, beside its old one (R28).
+    Load {
+        /// The file.
+        hash: PluginHash,
+    },
+    /// Switch features on (R31); all of the running version when empty.
+    EnableFeatures {
+        /// Their names.
+        features: Vec<String>,
+    },
+    /// Switch a feature off.
+    DisableFeature {
+        /// Its name.
+        feature: String,
+    },
+    /// Start a campaign.
+    StartCampaign(Box<CampaignPlan>),
+    /// Begin no new step.
+    PauseCampaign,
+    /// Go on.
+    ResumeCampaign,
+    /// Accept the target.
+    AcceptCampaign,
+    /// Return to the old version on both sides.
+    AbortCampaign,
+    /// Become active although another member is recorded and cannot be heard. Loses what only that one holds.
+    Force,
+}
+
+/// One processor of the pair, as the asked side knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberStatus {
+    /// The processor.
+    pub node: NodeId,
+    /// Its role.
+    pub role: Role,
+    /// What it runs.
+    pub version: Option<Version>,
+    /// The plugin file.
+    pub hash: Option<PluginHash>,
+    /// The last number that it holds, as far as known.
+    pub last: Number,
+    /// Whether the record has it.
+    pub in_sync: bool,
+    /// Whether the asked side can hear it.
+    pub connected: bool,
+}
+
+/// What a group counts from its start on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Events run to a commit here as active.
+    pub committed: u64,
+    /// Refused.
+    pub refused: u64,
+    /// Faulted.
+    pub faulted: u64,
+    /// Repeats that got their recorded answer.
+    pub repeated: u64,
+    /// Reads answered.
+    pub reads: u64,
+    /// Divergences found.
+    pub divergences: u64,
+    /// Takeovers after a failure.
+    pub takeovers: u64,
+    /// Planned switchovers to this side.
+    pub switchovers: u64,
+    /// Procedures run as shipped updates here as standby.
+    pub shipped: u64,
+    /// Procedures run in lock step here as standby.
+    pub in_lock_step: u64,
+}
+
+/// A procedure that a takeover found half-way.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct HalfWay {
+    /// The procedure.
+    pub procedure: String,
+    /// How many of its step-ups had arrived.
+    pub step_ups: u32,
+    /// What was done.
+    pub end: HalfWayEnd,
+}
+
+/// What a takeover did with a half-way procedure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum HalfWayEnd {
+    /// The remaining units were run.
+    Completed,
+    /// It was dropped; the client's retry runs it.
+    RolledBack,
+    /// It was dropped and run again from the start in the survivor's own version.
+    RunAgain,
+}
+
+/// How a group is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupStatus {
+    /// The application.
+    pub application: String,
+    /// The record's epoch.
+    pub epoch: Epoch,
+    /// The record's term.
+    pub term: Term,
+    /// The asked side first.
+    pub members: Vec<MemberStatus>,
+    /// Everything up to here is held.
+    pub held: Number,
+    /// Features: name, description, on.
+    pub features: Vec<(String, String, bool)>,
+    /// The lowest version that may still have to read the rows.
+    pub floor: Version,
+    /// Procedures that are shipped because versions differ.
+    pub shipped: BTreeSet<String>,
+    /// The campaign under way.
+    pub campaign: Option<CampaignStatus>,
+    /// Campaigns that are over.
+    pub campaigns: Vec<CampaignRecord>,
+    /// What was counted.
+    pub counts: Counts,
+    /// Half-way procedures found by takeovers here, with how often.
+    pub half_way: Vec<(HalfWay, u64)>,
+    /// Median and 99th percentile of an event's time from arrival to answer, microseconds, lately.
+    pub latency_us: (u64, u64),
+    /// The memory that rows take, bytes.
+    pub table_bytes: u64,
+}
+
+/// A campaign with the figures of its gates.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CampaignStatus {
+    /// The record.
+    pub record: CampaignRecord,
+    /// How long the step has been going on.
+    pub in_step: Micros,
+    /// Events in the evaluation.
+    pub events: u64,
+    /// Faults in the evaluation.
+    pub faults: u64,
+    /// Divergences in the evaluation.
+    pub divergences: u64,
+    /// p99 latency in the evaluation, microseconds.
+    pub p99_us: u64,
+}
+
+/// What became of a command.
+pub type CommandResult = Result<CommandReply, CommandError>;
+
+/// A command's good end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CommandReply {
+    /// It is done.
+    Done,
+    /// It is under way; `lockstep status` shows it.
+    Accepted,
+    /// The status that was asked for.
+    Status(Box<GroupStatus>),
+}
+
+/// Why a command was refused. Each has a code and a next step for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum CommandError {
+    /// There is no active that could do it.
+    #[error("no active can be reached; wait for a takeover or see `lockstep status`")]
+    NoActive,
+    /// The partner is not there or not in sync.
+    #[error("the partner is not in sync: {0}")]
+    NotInSync(String),
+    /// A campaign is under way.
+    #[error("a campaign is under way at step {0}; see `lockstep upgrade status`")]
+    CampaignUnderWay(u16),
+    /// There is none.
+    #[error("no campaign is under way")]
+    NoCampaign,
+    /// It does not fit where the group stands.
+    #[error("{0}")]
+    NotNow(String),
+    /// It is not built yet.
+    #[error("not built yet: {0}")]
+    NotBuilt(String),
+}

@@ -1,0 +1,304 @@
+//! The context of a work unit: an overlay over the tables, deterministic time and random numbers, features, reply.
+//!
+//! What a unit writes goes to the overlay, never to the tables; the overlay is dropped on rollback, and its
+//! operations are what is shipped, digested and logged. One overlay serves a whole run; it is kept and emptied
+//! between runs so that it does not allocate.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::descriptor::{ApplicationDescriptor, FeatureIndex, TableIndex};
+use crate::entry::Op;
+use crate::ids::{Micros, TableId};
+use crate::state::Meta;
+use crate::tables::Tables;
+
+/// The longest key of a row, in bytes.
+pub const KEY_BYTES_MAX: usize = 1 << 10;
+/// The longest row, in bytes.
+pub const VALUE_BYTES_MAX: usize = 4 << 20;
+/// The most operations of a procedure.
+pub const OPS_MAX: usize = 65_536;
+/// Beyond this many operations the overlay finds its rows through an index.
+const LINEAR_MAX: usize = 16;
+
+/// The writes of a procedure's run.
+#[derive(Debug, Default)]
+pub struct Overlay {
+    ops: Vec<Op>,
+    index: BTreeMap<(TableId, Box<[u8]>), usize>,
+}
+
+impl Overlay {
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.ops.clear();
+        self.index.clear();
+    }
+
+    /// All operations so far, in order.
+    #[must_use]
+    pub fn ops(&self) -> &[Op] {
+        &self.ops
+    }
+
+    /// Adds an operation.
+    pub fn push(&mut self, op: Op) {
+        if self.ops.len() == LINEAR_MAX {
+            for (at, op) in self.ops.iter().enumerate() {
+                self.index.insert((op.table, op.key.clone()), at);
+            }
+        }
+        if self.ops.len() >= LINEAR_MAX {
+            self.index.insert((op.table, op.key.clone()), self.ops.len());
+        }
+        self.ops.push(op);
+    }
+
+    /// The last write to `key`, if any: `Some(None)` for a deletion.
+    #[must_use]
+    pub fn get(&self, table: TableId, key: &[u8]) -> Option<Option<&Arc<[u8]>>> {
+        let op = if self.ops.len() <= LINEAR_MAX {
+            self.ops.iter().rev().find(|op| op.table == table && &*op.key == key)
+        } else {
+            self.index.get(&(table, key.into())).map(|at| &self.ops[*at])
+        };
+        op.map(|op| op.value.as_ref())
+    }
+
+    fn last_writes(&self, table: TableId, from: &[u8], to: Option<&[u8]>) -> BTreeMap<&[u8], Option<&Arc<[u8]>>> {
+        let within = |key: &[u8]| key >= from && to.is_none_or(|to| key < to);
+        self.ops
+            .iter()
+            .filter(|op| op.table == table && within(&op.key))
+            .map(|op| (&*op.key, op.value.as_ref()))
+            .collect()
+    }
+
+    /// The digest of the operations from `start` on: what one unit did (R15).
+    #[must_use]
+    pub fn digest_from(&self, start: usize) -> u64 {
+        let mut digest = Xxh3::new();
+        for op in &self.ops[start..] {
+            let mut head = [0u8; 13];
+            head[..4].copy_from_slice(&op.table.0.to_le_bytes());
+            head[4..8].copy_from_slice(&(op.key.len() as u32).to_le_bytes());
+            head[8] = u8::from(op.value.is_some());
+            head[9..].copy_from_slice(&(op.value.as_ref().map_or(0, |value| value.len()) as u32).to_le_bytes());
+            digest.update(&head);
+            digest.update(&op.key);
+            if let Some(value) = &op.value {
+                digest.update(value);
+            }
+        }
+        digest.digest()
+    }
+
+    /// The reply that the units have made so far; empty when none did.
+    #[must_use]
+    pub fn reply(&self) -> Vec<u8> {
+        self.get(TableId::REPLY, &[]).flatten().map(|reply| reply.to_vec()).unwrap_or_default()
+    }
+
+    /// Takes out what is to be committed: the operations on real tables. Leaves the overlay empty.
+    pub fn take_committed(&mut self) -> Vec<Op> {
+        self.index.clear();
+        let mut ops = std::mem::take(&mut self.ops);
+        ops.retain(|op| op.table != TableId::SCRATCH && op.table != TableId::REPLY);
+        ops
+    }
+}
+
+/// The part of a run's surroundings that both sides know from `Begin`.
+#[derive(Clone, Copy, Debug)]
+pub struct Surroundings {
+    /// The time of the procedure (R33).
+    pub time: Micros,
+    /// The seed of its random numbers.
+    pub seed: u64,
+    /// Which of the descriptor's features are on.
+    pub features: u64,
+    /// Whether the procedure may write.
+    pub reads_only: bool,
+}
+
+/// What a work unit sees and does.
+pub struct UnitContext<'a> {
+    descriptor: &'a ApplicationDescriptor,
+    table_ids: &'a [TableId],
+    tables: &'a Tables,
+    meta: &'a Meta,
+    overlay: &'a mut Overlay,
+    surroundings: Surroundings,
+    body: &'a [u8],
+    random_state: u64,
+    breach: Option<String>,
+}
+
+impl<'a> UnitContext<'a> {
+    /// The context of the unit at `position`. `table_ids` are the ids of the descriptor's tables, in its order.
+    #[expect(clippy::too_many_arguments, reason = "a context is where everything meets; each part is borrowed")]
+    pub fn new(
+        descriptor: &'a ApplicationDescriptor,
+        table_ids: &'a [TableId],
+        tables: &'a Tables,
+        meta: &'a Meta,
+        overlay: &'a mut Overlay,
+        surroundings: Surroundings,
+        body: &'a [u8],
+        position: usize,
+    ) -> Self {
+        // Each unit has a series of its own, so that a unit that draws more does not move the next one's numbers.
+        let random_state = surroundings.seed ^ (position as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        UnitContext { descriptor, table_ids, tables, meta, overlay, surroundings, body, random_state, breach: None }
+    }
+
+    /// The first breach of the contract, if the unit committed one; its procedure faults.
+    #[must_use]
+    pub fn breach(self) -> Option<String> {
+        self.breach
+    }
+
+    /// What the application says of itself.
+    #[must_use]
+    pub fn descriptor(&self) -> &ApplicationDescriptor {
+        self.descriptor
+    }
+
+    fn breached(&mut self, what: impl Into<String>) {
+        self.breach.get_or_insert(what.into());
+    }
+
+    fn table(&mut self, table: TableIndex) -> Option<TableId> {
+        let id = self.table_ids.get(table).copied();
+        if id.is_none() {
+            self.breached(format!("table {table} is not declared"));
+        }
+        id
+    }
+
+    /// The row under `key`, as this procedure has left it so far.
+    pub fn get(&mut self, table: TableIndex, key: &[u8]) -> Option<&[u8]> {
+        let table = self.table(table)?;
+        match self.overlay.get(table, key) {
+            Some(written) => written.map(|value| &**value),
+            None => self.tables.get(table, key).map(|value| &**value),
+        }
+    }
+
+    /// Writes a row.
+    pub fn put(&mut self, table: TableIndex, key: &[u8], value: &[u8]) {
+        if let Some(table) = self.table(table) {
+            self.write(table, key, Some(value));
+        }
+    }
+
+    /// Removes a row; nothing happens when it does not exist.
+    pub fn delete(&mut self, table: TableIndex, key: &[u8]) {
+        if let Some(table) = self.table(table) {
+            self.write(table, key, None);
+        }
+    }
+
+    fn write(&mut self, table: TableId, key: &[u8], value: Option<&[u8]>) {
+        let own = table == TableId::SCRATCH || table == TableId::REPLY;
+        if self.surroundings.reads_only && !own {
+            return self.breached("a procedure that is declared `reads_only` wrote a row");
+        }
+        if key.len() > KEY_BYTES_MAX || value.is_some_and(|value| value.len() > VALUE_BYTES_MAX) {
+            return self.breached(format!("keys have at most {KEY_BYTES_MAX} bytes and rows {VALUE_BYTES_MAX}"));
+        }
+        if self.overlay.ops.len() >= OPS_MAX {
+            return self.breached(format!("a procedure makes at most {OPS_MAX} updates"));
+        }
+        self.overlay.push(Op { table, key: key.into(), value: value.map(Into::into) });
+    }
+
+    /// The rows with `from <= key < to`, in order of their keys, as long as `visit` returns true.
+    pub fn scan(
+        &mut self,
+        table: TableIndex,
+        from: &[u8],
+        to: Option<&[u8]>,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) {
+        let Some(table) = self.table(table) else { return };
+        let written = self.overlay.last_writes(table, from, to);
+        let mut written = written.into_iter().peekable();
+        let mut go_on = true;
+        self.tables.scan(table, from, to, &mut |key, value| {
+            while let Some((new_key, new_value)) = written.next_if(|(new_key, _)| *new_key < key) {
+                if let Some(new_value) = new_value {
+                    go_on = visit(new_key, new_value);
+                    if !go_on {
+                        return false;
+                    }
+                }
+            }
+            go_on = match written.next_if(|(new_key, _)| *new_key == key) {
+                Some((_, Some(new_value))) => visit(key, new_value),
+                Some((_, None)) => true,
+                None => visit(key, value),
+            };
+            go_on
+        });
+        while go_on && let Some((key, value)) = written.next() {
+            if let Some(value) = value {
+                go_on = visit(key, value);
+            }
+        }
+    }
+
+    /// The time of the procedure, in microseconds since the Unix epoch; the same in all its units and on both sides.
+    #[must_use]
+    pub fn time(&self) -> Micros {
+        self.surroundings.time
+    }
+
+    /// The next random number of this unit; the same on both sides.
+    pub fn random(&mut self) -> u64 {
+        // SplitMix64 (Steele, Lea, Flood 2014).
+        self.random_state = self.random_state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random_state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Whether a feature is on.
+    #[must_use]
+    pub fn feature(&self, feature: FeatureIndex) -> bool {
+        feature < 64 && self.surroundings.features & (1 << feature) != 0
+    }
+
+    /// The format in which rows of `table` are to be written: that of the group's floor (R17).
+    pub fn format(&mut self, table: TableIndex) -> u16 {
+        let newest = self.descriptor.tables.get(table).map_or(1, |table| table.format);
+        let Some(id) = self.table(table) else { return newest };
+        self.meta.tables.get(&id).map_or(newest, |table| table.format)
+    }
+
+    /// The event's body; empty on a side that does not have it (R18).
+    #[must_use]
+    pub fn body(&self) -> &'a [u8] {
+        self.body
+    }
+
+    /// Sets the reply; the last one counts.
+    pub fn reply(&mut self, reply: &[u8]) {
+        self.write(TableId::REPLY, &[], Some(reply));
+    }
+
+    /// A value that a unit of this run left under `name` for later ones.
+    #[must_use]
+    pub fn scratch(&self, name: &[u8]) -> Option<&[u8]> {
+        self.overlay.get(TableId::SCRATCH, name).flatten().map(|value| &**value)
+    }
+
+    /// Leaves a value for later units of this run.
+    pub fn set_scratch(&mut self, name: &[u8], value: &[u8]) {
+        self.write(TableId::SCRATCH, name, Some(value));
+    }
+}

@@ -1,0 +1,205 @@
+//! What an application says of itself: its version, procedures, work units, tables and features.
+//! Exchanged by the two sides at link-up, compared for a verdict (R16), checked before anything is run.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{PluginHash, TableId};
+
+/// The position of a procedure in its application's descriptor.
+pub type ProcedureIndex = usize;
+/// The position of a work unit in its procedure's descriptor.
+pub type UnitIndex = usize;
+/// The position of a table in its application's descriptor.
+pub type TableIndex = usize;
+/// The position of a feature in its application's descriptor.
+pub type FeatureIndex = usize;
+
+/// An application's version: three numbers, compared in order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version {
+    /// Grows with incompatible changes.
+    pub major: u32,
+    /// Grows with additions.
+    pub minor: u32,
+    /// Grows with corrections.
+    pub patch: u32,
+}
+
+impl std::fmt::Display for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}.{}", self.major, self.minor, self.patch)
+    }
+}
+
+impl std::str::FromStr for Version {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is not a version: three numbers such as 1.4.0 were expected");
+        let numbers = text.split('.').map(str::parse).collect::<Result<Vec<u32>, _>>().map_err(|_| wrong())?;
+        let [major, minor, patch] = numbers[..] else { return Err(wrong()) };
+        Ok(Version { major, minor, patch })
+    }
+}
+
+impl Serialize for Version {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.to_string())
+    }
+}
+
+impl<'de> Deserialize<'de> for Version {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// What a takeover does with a procedure that it finds half-way (R22).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Recovery {
+    /// Run the remaining units.
+    Complete,
+    /// Drop what was done; the client's retry runs it again.
+    RollBack,
+}
+
+/// How a procedure's body reaches the standby.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BodyUse {
+    /// Carried in `Begin`.
+    Carried,
+    /// Never leaves the active; units that read it are shipped (R18).
+    Withheld,
+}
+
+/// The structure that holds a table's rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TableKind {
+    /// Rows by hash; a range scan sorts the keys first.
+    Hash,
+    /// Rows in the order of their keys.
+    Ordered,
+}
+
+/// A table as declared by one version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableDescriptor {
+    /// Unique in the application; the same in all versions.
+    pub name: String,
+    /// The structure that holds the rows.
+    pub kind: TableKind,
+    /// The newest row format that this version writes, from 1 (R17).
+    pub format: u16,
+    /// The oldest row format that this version still reads.
+    pub reads_from: u16,
+}
+
+/// A feature as declared by one version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeatureDescriptor {
+    /// Unique in the application.
+    pub name: String,
+    /// One line for operators.
+    pub description: String,
+}
+
+/// A work unit as declared by one version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnitDescriptor {
+    /// Unique in the procedure.
+    pub name: String,
+    /// It reads the event's body; shipped when that is withheld (R18).
+    pub reads_body: bool,
+}
+
+/// A procedure as declared by one version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcedureDescriptor {
+    /// Unique in the application.
+    pub name: String,
+    /// Grows when plan, units or updates change; equal versions run in lock step (R16).
+    pub version: u32,
+    /// What a takeover does with it half-way.
+    pub recovery: Recovery,
+    /// It writes nothing: it runs on the active alone and takes no number (R11).
+    pub reads_only: bool,
+    /// How its body reaches the standby.
+    pub body: BodyUse,
+    /// A unit that takes longer than this is a fault (R23); 0 sets no bound.
+    pub deadline_ms: u32,
+    /// All units that a plan may name.
+    pub units: Vec<UnitDescriptor>,
+    /// JSON schema or a short description of the control parameters, for people.
+    pub parameters: String,
+}
+
+/// One version of an application.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApplicationDescriptor {
+    /// The application's name.
+    pub name: String,
+    /// Its version.
+    pub version: Version,
+    /// The file it came from; all zero where there is none (tests).
+    pub hash: PluginHash,
+    /// Its tables, in the order in which its code numbers them.
+    pub tables: Vec<TableDescriptor>,
+    /// Its features, at most 64, in the order in which its code numbers them.
+    pub features: Vec<FeatureDescriptor>,
+    /// Its procedures, in the order in which its code numbers them.
+    pub procedures: Vec<ProcedureDescriptor>,
+}
+
+/// The most features a version may declare: they travel as one 64-bit set.
+pub const FEATURES_MAX: usize = 64;
+
+impl ApplicationDescriptor {
+    /// Whether the descriptor is one that the runtime can work with.
+    ///
+    /// # Errors
+    /// A sentence that names what is wrong.
+    pub fn check(&self) -> Result<(), String> {
+        let names = |what: &str, names: Vec<&str>| {
+            let mut seen = BTreeSet::new();
+            for name in names {
+                if name.is_empty() || name.len() > 64 {
+                    return Err(format!("{what} `{name}` needs a name of 1 to 64 bytes"));
+                }
+                if !seen.insert(name) {
+                    return Err(format!("{what} `{name}` is declared twice"));
+                }
+            }
+            Ok(())
+        };
+        names("application", vec![&self.name])?;
+        names("table", self.tables.iter().map(|t| t.name.as_str()).collect())?;
+        names("feature", self.features.iter().map(|f| f.name.as_str()).collect())?;
+        names("procedure", self.procedures.iter().map(|p| p.name.as_str()).collect())?;
+        if self.features.len() > FEATURES_MAX {
+            return Err(format!("{} features are declared; at most {FEATURES_MAX} are possible", self.features.len()));
+        }
+        let ids: BTreeSet<_> = self.tables.iter().map(|t| TableId::of(&t.name)).collect();
+        if ids.len() != self.tables.len() {
+            return Err("two table names have the same hash; rename one".into());
+        }
+        for table in &self.tables {
+            if table.format == 0 || table.reads_from == 0 || table.reads_from > table.format {
+                return Err(format!("table `{}` reads formats {} to {}", table.name, table.reads_from, table.format));
+            }
+        }
+        for procedure in &self.procedures {
+            names("work unit", procedure.units.iter().map(|u| u.name.as_str()).collect())?;
+            if procedure.units.is_empty() {
+                return Err(format!("procedure `{}` has no work unit", procedure.name));
+            }
+        }
+        Ok(())
+    }
+
+    /// The procedure called `name`.
+    #[must_use]
+    pub fn procedure(&self, name: &str) -> Option<(ProcedureIndex, &ProcedureDescriptor)> {
+        self.procedures.iter().enumerate().find(|(_, procedure)| procedure.name == name)
+    }
+}

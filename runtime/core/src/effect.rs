@@ -1,0 +1,159 @@
+//! Everything that a group asks of its shell. Plain data; carried out in order.
+
+use std::sync::Arc;
+
+use crate::application::Application;
+use crate::command::{CommandResult, Role};
+use crate::entry::{Entry, Row};
+use crate::event::Answer;
+use crate::ids::{Epoch, LinkId, Number, Origin, PluginHash, SessionId, StoreId, Term};
+use crate::message::Frame;
+use crate::record::Record;
+use crate::sessions::{KeyedReply, Session};
+use crate::state::Meta;
+
+/// One thing to do.
+pub enum Effect {
+    /// Answer a client.
+    Answer {
+        /// Whom.
+        origin: Origin,
+        /// What.
+        answer: Answer,
+    },
+    /// Answer an operator.
+    CommandDone {
+        /// Whom.
+        origin: Origin,
+        /// What.
+        result: CommandResult,
+    },
+    /// Send a frame to the partner. Frames of one link arrive in order or the link is gone.
+    Send {
+        /// The link; ignored when it is gone.
+        link: LinkId,
+        /// What.
+        frame: Frame,
+    },
+    /// Close a link: the partner broke the protocol, or must start again.
+    CloseLink {
+        /// Which.
+        link: LinkId,
+    },
+    /// Append an entry to the store's redo log; answered with `Input::Durable`. The shell puts all entries of a
+    /// batch into one record.
+    Append(Arc<Entry>),
+    /// Cut the store back to `to`; entries after it never count again (R24). Later appends come after it.
+    CutBack {
+        /// The last number that stays.
+        to: Number,
+    },
+    /// Everything up to here is held: checkpoints may go so far (R24). Sent when it grew, at most once a batch.
+    Held {
+        /// The number.
+        number: Number,
+    },
+    /// Begin a new store, marked as half a copy, beside the old one (R25). Appends from here on go to it.
+    CopyBegin {
+        /// The new store's id.
+        store: StoreId,
+        /// The database's own data; its tables matter.
+        meta: Box<Meta>,
+    },
+    /// Rows of the copy.
+    CopyRows(Vec<Row>),
+    /// The copy is whole: put these down, sync everything, then answer `Input::CopyDurable`.
+    CopyEnd {
+        /// All sessions.
+        sessions: Vec<(SessionId, Session)>,
+        /// All keyed replies.
+        keyed: Vec<(String, KeyedReply)>,
+        /// The group's own data.
+        meta: Box<Meta>,
+    },
+    /// The copy is recorded in sync: the old store may go (R25), and the new one is found at the next start.
+    CopyKept,
+    /// The copy failed: remove it, appends go to the old store again.
+    CopyDropped,
+    /// Ask the arbiter for its record; answered with `Input::RecordRead`.
+    ReadRecord,
+    /// Ask the arbiter for a swap; answered with `Input::Swapped`. At most one is under way.
+    Swap {
+        /// The epoch that must still be the record's; 0 when there must be none.
+        expected: Epoch,
+        /// The new record.
+        next: Record,
+    },
+    /// Watch the process that holds `store`; `Input::PartnerDied` when it dies. One watch at a time.
+    Watch {
+        /// The store.
+        store: StoreId,
+    },
+    /// Say whether the process that holds `store` lives; answered with `Input::Living`.
+    AskLiving {
+        /// The store.
+        store: StoreId,
+    },
+    /// Load a plugin beside the one that runs; answered with `Input::PluginLoaded` or `PluginFailed`.
+    LoadPlugin {
+        /// The file's hash. The shell gets the bytes from its own keep or from the partner.
+        hash: PluginHash,
+    },
+    /// The boundary is reached and the new version is in place: move to a new thread, then drop this old one on the
+    /// old thread and unload its library (R28). No call of it is under way.
+    Retire {
+        /// The old version.
+        application: Box<dyn Application>,
+    },
+    /// The role, term or record changed: tell clients who serves.
+    RoleChanged {
+        /// The role.
+        role: Role,
+        /// The term.
+        term: Term,
+    },
+    /// Tell operators.
+    Alarm(Alarm),
+    /// This side found itself wrong: stop the process; the partner takes over.
+    Stop {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Something that operators should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Alarm {
+    /// The two sides differ (R15).
+    Diverged {
+        /// A sentence with number, procedure, unit and first differing update.
+        report: String,
+    },
+    /// The partner is gone.
+    PartnerLost {
+        /// Why it is thought so.
+        why: String,
+    },
+    /// The partner is in sync.
+    PartnerInSync,
+    /// This side took over after a failure.
+    TookOver {
+        /// What was found half-way.
+        half_way: String,
+    },
+    /// The arbiter can't be reached.
+    ArbiterUnreachable {
+        /// Why.
+        why: String,
+    },
+    /// The campaign went on, fell back or waits.
+    Campaign {
+        /// A sentence.
+        what: String,
+    },
+    /// A message that breaks the protocol came from the partner.
+    ProtocolBroken {
+        /// What.
+        what: String,
+    },
+}

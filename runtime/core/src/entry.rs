@@ -1,0 +1,116 @@
+//! Entries: what a number of the stream did to the database. Redo records, catch-up and recovery are made of them.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::campaign::CampaignRecord;
+use crate::descriptor::{TableKind, Version};
+use crate::event::{Encoding, EventId, Outcome};
+use crate::ids::{Micros, NodeId, Number, PluginHash, TableId, Term};
+
+/// One database update: the new value of a row, or its removal. Absolute, so it may be applied twice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Op {
+    /// The table.
+    pub table: TableId,
+    /// The row's key.
+    pub key: Box<[u8]>,
+    /// The row, or nothing when it was deleted.
+    pub value: Option<Arc<[u8]>>,
+}
+
+/// A table as the database knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableMeta {
+    /// Its id.
+    pub id: TableId,
+    /// Its name.
+    pub name: String,
+    /// The structure that holds it.
+    pub kind: TableKind,
+    /// The format in which rows are written: that of the group's floor (R17).
+    pub format: u16,
+}
+
+/// Events that the runtime itself puts into the stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Control {
+    /// `node` runs this version from here on. New tables are added to the database's list.
+    Installed {
+        /// The processor.
+        node: NodeId,
+        /// The application's version there.
+        version: Version,
+        /// The plugin file.
+        hash: PluginHash,
+        /// The version's tables, in the formats in which they are to be written while they are new.
+        tables: Vec<TableMeta>,
+    },
+    /// The campaign's record as it is from here on (R29); `None` when there is none.
+    Campaign(Option<Box<CampaignRecord>>),
+    /// Features are on, formats and floor raised, from here on (R31).
+    Enable {
+        /// Names of the features to switch on.
+        features: Vec<String>,
+        /// New formats by table.
+        formats: Vec<(TableId, u16)>,
+        /// The new floor.
+        floor: Version,
+    },
+    /// A feature is off from here on. The floor stays (R31).
+    Disable {
+        /// The feature's name.
+        feature: String,
+    },
+}
+
+/// What a number was for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EntryBody {
+    /// A procedure ran to an outcome.
+    Procedure {
+        /// The event.
+        event: EventId,
+        /// Replies of its session below this are no longer needed.
+        awaited_from: u64,
+        /// The reply's encoding.
+        encoding: Encoding,
+        /// The procedure's name.
+        procedure: String,
+        /// How it ended.
+        outcome: Outcome,
+        /// Its updates, in order; empty unless committed.
+        ops: Vec<Op>,
+    },
+    /// A session was opened; its id is this entry's number.
+    OpenSession,
+    /// Rolled back by a takeover: nothing is recorded under the event's id (R22).
+    Aborted,
+    /// The runtime's own.
+    Control(Control),
+}
+
+/// One number of the stream with its outcome.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its place in the stream.
+    pub number: Number,
+    /// The term in which it was made: (term, number) names one entry for ever (R24).
+    pub term: Term,
+    /// The time that its procedure saw (R33).
+    pub time: Micros,
+    /// What it was for.
+    pub body: EntryBody,
+}
+
+/// A row outside of any entry, as snapshots and checkpoints carry it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Row {
+    /// The table.
+    pub table: TableId,
+    /// The key.
+    pub key: Box<[u8]>,
+    /// The value.
+    pub value: Arc<[u8]>,
+}

@@ -1,0 +1,158 @@
+//! Input events and what their senders are told.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{Number, SessionId};
+
+/// Who an event is, for ever: a repeat of an id gets the recorded reply (R12).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum EventId {
+    /// Number `number` of a client's session.
+    Numbered {
+        /// The session.
+        session: SessionId,
+        /// From 1, in the order in which the client made them.
+        number: u64,
+    },
+    /// A key of the client's own choice (HTTP's `Idempotency-Key`), remembered for a time of the stream.
+    Keyed {
+        /// At most [`KEY_BYTES_MAX`] bytes.
+        key: String,
+    },
+}
+
+/// The longest key of [`EventId::Keyed`], in bytes.
+pub const KEY_BYTES_MAX: usize = 128;
+
+/// How control parameters came and how the reply is to be encoded (R13).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Encoding {
+    /// `postcard` of the procedure's own types.
+    Postcard,
+    /// JSON of the procedure's own types.
+    Json,
+}
+
+/// What triggers a procedure.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Its id.
+    pub id: EventId,
+    /// The lowest number of its session whose answer the client still awaits; 0 for keyed events.
+    pub awaited_from: u64,
+    /// The procedure's name.
+    pub procedure: String,
+    /// How `parameters` are encoded and the reply is to be.
+    pub encoding: Encoding,
+    /// Control parameters: small, decide what happens.
+    pub parameters: Vec<u8>,
+    /// Ancillary data, perhaps large.
+    pub body: Vec<u8>,
+}
+
+/// What a client asks of a group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// Open a session; answered with [`Answer::SessionOpened`].
+    OpenSession,
+    /// Run an event, or get its recorded reply.
+    Submit(Event),
+}
+
+/// The application's own "no". Recorded like a reply.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// A short word of the application's, such as `too-little`.
+    pub code: String,
+    /// A sentence for people.
+    pub message: String,
+}
+
+/// What went wrong in a work unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum FaultKind {
+    /// The unit panicked.
+    Panic,
+    /// The unit returned an error that is not a refusal.
+    Error,
+    /// The unit returned after its deadline.
+    Deadline,
+    /// The unit broke the contract: wrote in a read-only procedure, or its output is over a bound.
+    Contract,
+}
+
+/// The runtime's "this went wrong". Recorded like a reply.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// What kind.
+    pub kind: FaultKind,
+    /// The work unit's name.
+    pub unit: String,
+    /// Message and location.
+    pub message: String,
+}
+
+/// How a numbered event ended; recorded and replicated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// It ran to its end.
+    Committed {
+        /// The reply, encoded once.
+        reply: Vec<u8>,
+    },
+    /// The application refused.
+    Refused(Refusal),
+    /// A unit faulted.
+    Faulted(Fault),
+}
+
+/// Why an event was turned away without being run. Not recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Rejection {
+    /// The application has no such procedure.
+    UnknownProcedure,
+    /// The control parameters could not be decoded; says where and why.
+    MalformedParameters(String),
+    /// Parameters or body are over the bound.
+    TooLarge {
+        /// The bound, in bytes.
+        bytes_max: u64,
+    },
+    /// The session does not exist, or was dropped to make room.
+    UnknownSession,
+    /// The client had said that it has this answer already.
+    AlreadyAnswered,
+    /// More events are unanswered than the session's window holds.
+    WindowFull {
+        /// The window, in events.
+        window: u64,
+    },
+    /// A repeat asked for another encoding than the recorded reply has (R13).
+    EncodingConflict,
+    /// A rule that this build does not have yet; says which.
+    NotBuilt(String),
+}
+
+/// What a client is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// The session is open.
+    SessionOpened {
+        /// Its id.
+        session: SessionId,
+    },
+    /// The event ended; the same answer every time it is asked again.
+    Ended {
+        /// Its number; for a read, the number that it was computed at.
+        number: Number,
+        /// How.
+        outcome: Outcome,
+    },
+    /// Not run, or not known to have run: ask again with the same id. Never recorded.
+    Retry {
+        /// A sentence for people.
+        reason: String,
+    },
+    /// Not run and will not be.
+    Rejected(Rejection),
+}

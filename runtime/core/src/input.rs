@@ -1,0 +1,86 @@
+//! Everything that can happen to a group.
+
+use crate::application::Application;
+use crate::command::Command;
+use crate::event::Request;
+use crate::ids::{LinkId, Number, Origin, PluginHash, StoreId};
+use crate::message::Frame;
+use crate::record::{Record, SwapOutcome};
+
+/// One thing that happened. Requests of the core are matched by id.
+pub enum Input {
+    /// A client asks something.
+    Request {
+        /// Comes back with the answer.
+        origin: Origin,
+        /// What.
+        request: Request,
+    },
+    /// An operator asks something.
+    Command {
+        /// Comes back with the result.
+        origin: Origin,
+        /// What.
+        command: Command,
+    },
+    /// A new link to the partner is up; it replaces any older one.
+    LinkUp {
+        /// Its id.
+        link: LinkId,
+    },
+    /// A link is gone.
+    LinkDown {
+        /// Its id.
+        link: LinkId,
+    },
+    /// The partner says something.
+    Peer {
+        /// On which link.
+        link: LinkId,
+        /// What.
+        frame: Frame,
+    },
+    /// All appended entries up to `through` are durable in `store`.
+    Durable {
+        /// The store: a word about a store that has been replaced meanwhile is ignored.
+        store: StoreId,
+        /// The number.
+        through: Number,
+    },
+    /// The copy that was asked for with `Effect::CopyEnd` is durable.
+    CopyDurable {
+        /// The new store.
+        store: StoreId,
+    },
+    /// Answer to [`Effect::ReadRecord`](crate::effect::Effect::ReadRecord).
+    RecordRead(Result<Option<Record>, String>),
+    /// Answer to [`Effect::Swap`](crate::effect::Effect::Swap).
+    Swapped(SwapOutcome),
+    /// The operating system says that the process that holds `store` died. A hint (R6).
+    PartnerDied {
+        /// The store.
+        store: StoreId,
+    },
+    /// Whether the process that holds `store` lives, in answer to
+    /// [`Effect::AskLiving`](crate::effect::Effect::AskLiving).
+    Living {
+        /// The store.
+        store: StoreId,
+        /// Whether its liveness lock is held.
+        living: bool,
+    },
+    /// The plugin that was asked for with `Effect::LoadPlugin` is loaded; the core takes it over at the boundary.
+    PluginLoaded {
+        /// The new version, ready to run.
+        application: Box<dyn Application>,
+    },
+    /// It could not be loaded.
+    PluginFailed {
+        /// The file.
+        hash: PluginHash,
+        /// Why.
+        reason: String,
+    },
+    /// Time passed; nothing else happened.
+    Tick,
+}

@@ -1,0 +1,26 @@
+//! The pure state machine of Lockstep.
+//!
+//! A [`group::Group`] is one application's one partition on one side of the pair. It is driven by
+//! [`step`](group::Group::step): an [`input::Input`] goes in, [`effect::Effect`]s come out. Three drivers run the very
+//! same code: the actix engine actor in production, the simulated world in tests, the test kit on an author's desk.
+//!
+//! Deliberately absent: clocks, input and output, randomness, threads, channels, actix, tokio, `abi_stable`.
+//! The time is an argument; random seeds are made from the configuration's seed.
+#![forbid(unsafe_code)]
+
+pub mod application;
+pub mod campaign;
+pub mod command;
+pub mod context;
+pub mod descriptor;
+pub mod effect;
+pub mod entry;
+pub mod event;
+pub mod ids;
+pub mod input;
+pub mod message;
+pub mod record;
+pub mod sessions;
+pub mod state;
+pub mod tables;
+pub mod verdict;

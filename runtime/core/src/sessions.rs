@@ -1,0 +1,350 @@
+//! Sessions and recorded replies (R12, R13): what makes a repeated event get its first answer.
+//!
+//! Part of the database: changed by entries of the stream alone, never by a clock, so all members agree.
+//! The bounds are constants and not settings for the same reason.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::{Encoding, EventId, Outcome};
+use crate::ids::{Micros, Number, SessionId};
+
+/// W: the most unanswered events of a session.
+pub const WINDOW: u64 = 1_024;
+/// S: the most sessions of a group; opening a further one drops the one that was silent longest.
+pub const SESSIONS_MAX: usize = 10_000;
+/// B: the most bytes of recorded replies of a group; beyond, the sessions that were silent longest are dropped.
+pub const REPLY_BYTES_MAX: usize = 16 << 20;
+/// The most keyed events that are remembered.
+pub const KEYS_MAX: usize = 100_000;
+/// How long a keyed event is remembered, in time of the stream.
+pub const KEY_TIME: Micros = Micros::from_ms(600_000);
+
+/// A recorded answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recorded {
+    /// The number that it was computed at; it may leave once that is held.
+    pub number: Number,
+    /// The reply's encoding.
+    pub encoding: Encoding,
+    /// The answer.
+    pub outcome: Outcome,
+}
+
+impl Recorded {
+    fn bytes(&self) -> usize {
+        64 + match &self.outcome {
+            Outcome::Committed { reply } => reply.len(),
+            Outcome::Refused(refusal) => refusal.code.len() + refusal.message.len(),
+            Outcome::Faulted(fault) => fault.unit.len() + fault.message.len(),
+        }
+    }
+}
+
+/// One client's series of events.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// Replies below this are no longer kept.
+    pub awaited_from: u64,
+    /// The entry that touched it last.
+    pub used: Number,
+    /// Recorded answers, by the client's numbers, in order.
+    pub replies: VecDeque<(u64, Recorded)>,
+}
+
+/// A keyed event's recorded answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyedReply {
+    /// When it was recorded, by the stream's clock.
+    pub time: Micros,
+    /// The answer.
+    pub recorded: Recorded,
+}
+
+/// What is known of an event id.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Known<'a> {
+    /// Never seen, and may run.
+    New,
+    /// It ended thus.
+    Ended(&'a Recorded),
+    /// The client said that it has this answer.
+    AlreadyAnswered,
+    /// The session does not exist.
+    UnknownSession,
+    /// Too far beyond the lowest awaited number.
+    WindowFull,
+}
+
+/// What one entry changed, to take it back (R24).
+#[derive(Debug, Default)]
+pub struct SessionUndo {
+    removed_sessions: Vec<(SessionId, Session)>,
+    touched: Option<(SessionId, u64, Number, Vec<(u64, Recorded)>, Option<u64>)>,
+    opened: Option<SessionId>,
+    removed_keys: Vec<(String, KeyedReply)>,
+    inserted_key: Option<String>,
+}
+
+/// All sessions and keyed replies of a group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sessions {
+    sessions: BTreeMap<SessionId, Session>,
+    keyed: HashMap<String, KeyedReply>,
+    key_order: VecDeque<String>,
+    reply_bytes: usize,
+}
+
+impl Sessions {
+    /// What is known of `id`, whose client awaits answers from `awaited_from` on.
+    #[must_use]
+    pub fn look_up(&self, id: &EventId) -> Known<'_> {
+        match id {
+            EventId::Keyed { key } => match self.keyed.get(key) {
+                Some(reply) => Known::Ended(&reply.recorded),
+                None => Known::New,
+            },
+            EventId::Numbered { session, number } => {
+                let Some(session) = self.sessions.get(session) else { return Known::UnknownSession };
+                if let Ok(at) = session.replies.binary_search_by_key(number, |(number, _)| *number) {
+                    return Known::Ended(&session.replies[at].1);
+                }
+                if *number < session.awaited_from {
+                    return Known::AlreadyAnswered;
+                }
+                if session.replies.len() as u64 >= WINDOW || *number >= session.awaited_from.saturating_add(2 * WINDOW) {
+                    return Known::WindowFull;
+                }
+                Known::New
+            }
+        }
+    }
+
+    /// Makes room in `session` as its client asks, before the look-up of a further event. Not recorded: the entry
+    /// that follows carries the same `awaited_from`.
+    #[must_use]
+    pub fn has_room_after(&self, session: SessionId, awaited_from: u64) -> bool {
+        self.sessions.get(&session).is_some_and(|session| {
+            let kept = session.replies.partition_point(|(number, _)| *number < awaited_from);
+            ((session.replies.len() - kept) as u64) < WINDOW
+        })
+    }
+
+    /// Records the opening of a session by entry `number`.
+    pub fn open(&mut self, number: Number) -> SessionUndo {
+        let mut undo = SessionUndo::default();
+        let id = SessionId(number.0);
+        if self.sessions.contains_key(&id) {
+            return undo;
+        }
+        while self.sessions.len() >= SESSIONS_MAX {
+            self.drop_silent(&mut undo, id);
+        }
+        self.sessions.insert(id, Session { awaited_from: 1, used: number, replies: VecDeque::new() });
+        undo.opened = Some(id);
+        undo
+    }
+
+    /// Records the answer of an event.
+    pub fn record(&mut self, id: &EventId, awaited_from: u64, time: Micros, recorded: Recorded) -> SessionUndo {
+        let mut undo = SessionUndo::default();
+        match id {
+            EventId::Numbered { session: session_id, number } => {
+                let Some(session) = self.sessions.get_mut(session_id) else { return undo };
+                let (old_awaited, old_used) = (session.awaited_from, session.used);
+                session.awaited_from = session.awaited_from.max(awaited_from);
+                session.used = recorded.number;
+                let mut trimmed = Vec::new();
+                while session.replies.front().is_some_and(|(number, _)| *number < session.awaited_from) {
+                    let gone = session.replies.pop_front().expect("there is a front");
+                    self.reply_bytes -= gone.1.bytes();
+                    trimmed.push(gone);
+                }
+                let mut inserted = None;
+                if *number >= session.awaited_from
+                    && let Err(at) = session.replies.binary_search_by_key(number, |(number, _)| *number)
+                {
+                    self.reply_bytes += recorded.bytes();
+                    session.replies.insert(at, (*number, recorded));
+                    inserted = Some(*number);
+                }
+                undo.touched = Some((*session_id, old_awaited, old_used, trimmed, inserted));
+                let session_id = *session_id;
+                while self.reply_bytes > REPLY_BYTES_MAX && self.sessions.len() > 1 {
+                    self.drop_silent(&mut undo, session_id);
+                }
+            }
+            EventId::Keyed { key } => {
+                while let Some(oldest) = self.key_order.front()
+                    && (self.keyed.len() >= KEYS_MAX || time.since(self.keyed[oldest].time) > KEY_TIME)
+                {
+                    let oldest = self.key_order.pop_front().expect("there is a front");
+                    let reply = self.keyed.remove(&oldest).expect("keys and their order agree");
+                    undo.removed_keys.push((oldest, reply));
+                }
+                if !self.keyed.contains_key(key) {
+                    self.keyed.insert(key.clone(), KeyedReply { time, recorded });
+                    self.key_order.push_back(key.clone());
+                    undo.inserted_key = Some(key.clone());
+                }
+            }
+        }
+        undo
+    }
+
+    fn drop_silent(&mut self, undo: &mut SessionUndo, spare: SessionId) {
+        let silent = self
+            .sessions
+            .iter()
+            .filter(|(id, _)| **id != spare)
+            .min_by_key(|(id, session)| (session.used, **id))
+            .map(|(id, _)| *id)
+            .expect("there is another session to drop");
+        let session = self.sessions.remove(&silent).expect("it was just found");
+        self.reply_bytes -= session.replies.iter().map(|(_, recorded)| recorded.bytes()).sum::<usize>();
+        undo.removed_sessions.push((silent, session));
+    }
+
+    /// Takes back what one entry changed; entries are taken back in reverse order.
+    pub fn take_back(&mut self, undo: SessionUndo) {
+        for (id, session) in undo.removed_sessions {
+            self.insert_session(id, session);
+        }
+        if let Some(id) = undo.opened {
+            self.sessions.remove(&id);
+        }
+        if let Some((id, awaited_from, used, trimmed, inserted)) = undo.touched {
+            let session = self.sessions.get_mut(&id).expect("a touched session is there again");
+            if let Some(number) = inserted
+                && let Ok(at) = session.replies.binary_search_by_key(&number, |(number, _)| *number)
+            {
+                let gone = session.replies.remove(at).expect("it was just found");
+                self.reply_bytes -= gone.1.bytes();
+            }
+            session.awaited_from = awaited_from;
+            session.used = used;
+            for kept in trimmed.into_iter().rev() {
+                self.reply_bytes += kept.1.bytes();
+                session.replies.push_front(kept);
+            }
+        }
+        if let Some(key) = undo.inserted_key {
+            self.keyed.remove(&key);
+            assert_eq!(self.key_order.pop_back(), Some(key), "keys are taken back in reverse order");
+        }
+        for (key, reply) in undo.removed_keys.into_iter().rev() {
+            self.key_order.push_front(key.clone());
+            self.keyed.insert(key, reply);
+        }
+    }
+
+    /// All sessions, by id.
+    pub fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {
+        self.sessions.iter().map(|(id, session)| (*id, session))
+    }
+
+    /// All keyed replies, oldest first.
+    pub fn keyed(&self) -> impl Iterator<Item = (&str, &KeyedReply)> {
+        self.key_order.iter().map(|key| (key.as_str(), &self.keyed[key]))
+    }
+
+    /// Puts back a session from a checkpoint or a copy, in place of what stood there.
+    pub fn insert_session(&mut self, id: SessionId, session: Session) {
+        self.reply_bytes += session.replies.iter().map(|(_, recorded)| recorded.bytes()).sum::<usize>();
+        if let Some(before) = self.sessions.insert(id, session) {
+            self.reply_bytes -= before.replies.iter().map(|(_, recorded)| recorded.bytes()).sum::<usize>();
+        }
+    }
+
+    /// Puts back a keyed reply from a checkpoint or a copy; oldest first.
+    pub fn insert_keyed(&mut self, key: String, reply: KeyedReply) {
+        if self.keyed.insert(key.clone(), reply).is_none() {
+            self.key_order.push_back(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recorded(number: u64) -> Recorded {
+        Recorded {
+            number: Number(number),
+            encoding: Encoding::Json,
+            outcome: Outcome::Committed { reply: format!("reply {number}").into_bytes() },
+        }
+    }
+
+    fn id(session: u64, number: u64) -> EventId {
+        EventId::Numbered { session: SessionId(session), number }
+    }
+
+    #[test]
+    fn a_repeat_finds_its_reply_until_the_client_has_it() {
+        let mut sessions = Sessions::default();
+        assert_eq!(sessions.look_up(&id(1, 1)), Known::UnknownSession);
+        sessions.open(Number(1));
+        assert_eq!(sessions.look_up(&id(1, 1)), Known::New);
+        sessions.record(&id(1, 1), 1, Micros(0), recorded(2));
+        assert_eq!(sessions.look_up(&id(1, 1)), Known::Ended(&recorded(2)));
+        sessions.record(&id(1, 2), 2, Micros(0), recorded(3));
+        assert_eq!(sessions.look_up(&id(1, 1)), Known::AlreadyAnswered);
+        assert_eq!(sessions.look_up(&id(1, 2)), Known::Ended(&recorded(3)));
+    }
+
+    #[test]
+    fn a_full_window_refuses_a_further_event() {
+        let mut sessions = Sessions::default();
+        sessions.open(Number(1));
+        for number in 1..=WINDOW {
+            sessions.record(&id(1, number), 1, Micros(0), recorded(number + 1));
+        }
+        assert_eq!(sessions.look_up(&id(1, WINDOW + 1)), Known::WindowFull);
+        assert!(sessions.has_room_after(SessionId(1), 2));
+        assert!(!sessions.has_room_after(SessionId(1), 1));
+    }
+
+    #[test]
+    fn the_session_that_was_silent_longest_makes_room() {
+        let mut sessions = Sessions::default();
+        for number in 1..=SESSIONS_MAX as u64 {
+            sessions.open(Number(number));
+        }
+        let next = SESSIONS_MAX as u64 + 1;
+        sessions.record(&id(1, 1), 1, Micros(0), recorded(next));
+        sessions.open(Number(next + 1));
+        assert_eq!(sessions.look_up(&id(2, 1)), Known::UnknownSession);
+        assert_eq!(sessions.look_up(&id(1, 2)), Known::New);
+    }
+
+    #[test]
+    fn keys_are_forgotten_after_their_time_of_the_stream() {
+        let key = |key: &str| EventId::Keyed { key: key.into() };
+        let mut sessions = Sessions::default();
+        sessions.record(&key("a"), 0, Micros(0), recorded(1));
+        sessions.record(&key("b"), 0, KEY_TIME, recorded(2));
+        assert!(matches!(sessions.look_up(&key("a")), Known::Ended(_)));
+        sessions.record(&key("c"), 0, KEY_TIME.plus(Micros(1)), recorded(3));
+        assert_eq!(sessions.look_up(&key("a")), Known::New);
+        assert!(matches!(sessions.look_up(&key("b")), Known::Ended(_)));
+    }
+
+    #[test]
+    fn taking_back_in_reverse_order_restores_everything() {
+        let mut sessions = Sessions::default();
+        sessions.open(Number(1));
+        sessions.record(&id(1, 1), 1, Micros(0), recorded(2));
+        sessions.record(&EventId::Keyed { key: "a".into() }, 0, Micros(0), recorded(3));
+        let before = sessions.clone();
+        let undos = vec![
+            sessions.record(&id(1, 2), 2, Micros(5), recorded(4)),
+            sessions.record(&EventId::Keyed { key: "b".into() }, 0, KEY_TIME.plus(Micros(9)), recorded(5)),
+            sessions.open(Number(6)),
+            sessions.record(&id(6, 1), 1, Micros(5), recorded(7)),
+        ];
+        undos.into_iter().rev().for_each(|undo| sessions.take_back(undo));
+        assert_eq!(sessions, before);
+    }
+}

@@ -1,0 +1,271 @@
+//! A group's database in memory: tables, sessions and the group's own data. Changed by entries alone, so that
+//! recovery, catch-up, a shipped procedure and a procedure run here all end in the same bytes (R17).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::campaign::CampaignRecord;
+use crate::descriptor::{ApplicationDescriptor, Version};
+use crate::entry::{Control, Entry, EntryBody, Op, TableMeta};
+use crate::ids::{Micros, NodeId, Number, PluginHash, TableId, Term};
+use crate::sessions::{Recorded, SessionUndo, Sessions};
+use crate::tables::Tables;
+
+/// Where a term began, for finding the last common entry of two stores (R24).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TermStart {
+    /// The term.
+    pub term: Term,
+    /// Its first number in this store.
+    pub first: Number,
+}
+
+/// How many terms are remembered; a store that is further behind gets a copy.
+pub const TERMS_MAX: usize = 64;
+/// How many ended campaigns are remembered.
+pub const CAMPAIGNS_MAX: usize = 16;
+
+/// What runs on a processor (R29).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Installed {
+    /// The application's version.
+    pub version: Version,
+    /// The plugin file.
+    pub hash: PluginHash,
+}
+
+/// The group's own data.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Meta {
+    /// The last number of the stream that is applied.
+    pub last: Number,
+    /// The latest time that a procedure saw (R33).
+    pub time: Micros,
+    /// Where the latest terms began, oldest first.
+    pub terms: Vec<TermStart>,
+    /// All tables that rows may stand in.
+    pub tables: BTreeMap<TableId, TableMeta>,
+    /// What runs where.
+    pub installed: BTreeMap<NodeId, Installed>,
+    /// The lowest version that may still have to read the rows (R31).
+    pub floor: Version,
+    /// Features that are on.
+    pub features: BTreeSet<String>,
+    /// The campaign, if one is under way.
+    pub campaign: Option<Box<CampaignRecord>>,
+    /// Campaigns that are over, oldest first.
+    pub campaigns: Vec<CampaignRecord>,
+}
+
+impl Meta {
+    /// The term of the entry `number`, as far as it is remembered; term 0 for number 0.
+    #[must_use]
+    pub fn term_of(&self, number: Number) -> Option<Term> {
+        if number == Number(0) {
+            return Some(Term(0));
+        }
+        if number > self.last {
+            return None;
+        }
+        self.terms.iter().rev().find(|start| start.first <= number).map(|start| start.term)
+    }
+
+    /// The last number up to which a store with these `terms`, ending at `last`, has the same entries (R24).
+    /// (term, number) names one entry for ever, and everything before an equal entry is equal.
+    #[must_use]
+    pub fn last_common(&self, terms: &[TermStart], last: Number) -> Option<Number> {
+        if last == Number(0) || self.last == Number(0) {
+            return Some(Number(0));
+        }
+        let end_of = |terms: &[TermStart], at: usize, last: Number| {
+            terms.get(at + 1).map_or(last, |next| next.first.before())
+        };
+        for (at, theirs) in terms.iter().enumerate().rev() {
+            if let Some(here) = self.terms.iter().position(|ours| ours.term == theirs.term) {
+                return Some(end_of(terms, at, last).min(end_of(&self.terms, here, self.last)));
+            }
+        }
+        // No term in common: if both remember their first term, nothing is.
+        let complete = |terms: &[TermStart]| terms.first().is_some_and(|start| start.first == Number(1));
+        (complete(terms) && complete(&self.terms)).then_some(Number(0))
+    }
+
+    /// The names of `descriptor`'s features that are on, as the set that its code knows.
+    #[must_use]
+    pub fn feature_set(&self, descriptor: &ApplicationDescriptor) -> u64 {
+        let on = descriptor.features.iter().enumerate().filter(|(_, feature)| self.features.contains(&feature.name));
+        on.fold(0, |set, (index, _)| set | 1 << index)
+    }
+
+    fn control(&mut self, number: Number, control: &Control) {
+        match control {
+            Control::Installed { node, version, hash, tables } => {
+                self.installed.insert(node.clone(), Installed { version: *version, hash: *hash });
+                for table in tables {
+                    self.tables.entry(table.id).or_insert_with(|| table.clone());
+                }
+                if self.floor == Version::default() {
+                    self.floor = *version;
+                }
+            }
+            Control::Campaign(record) => {
+                self.campaign = record.clone();
+                if let Some(record) = record.as_ref().filter(|record| record.step.is_over()) {
+                    self.campaigns.push((**record).clone());
+                    let surplus = self.campaigns.len().saturating_sub(CAMPAIGNS_MAX);
+                    self.campaigns.drain(..surplus);
+                    self.campaign = None;
+                }
+            }
+            Control::Enable { features, formats, floor } => {
+                self.features.extend(features.iter().cloned());
+                for (table, format) in formats {
+                    if let Some(table) = self.tables.get_mut(table) {
+                        table.format = *format;
+                    }
+                }
+                assert!(*floor >= self.floor, "the floor never falls (R31), at number {number}");
+                self.floor = *floor;
+            }
+            Control::Disable { feature } => {
+                self.features.remove(feature);
+            }
+        }
+    }
+}
+
+/// What one entry changed, to take it back while it is not held (R24).
+#[derive(Debug)]
+pub struct Undo {
+    /// The entry's number.
+    pub number: Number,
+    ops: Vec<Op>,
+    sessions: SessionUndo,
+    last: Number,
+    time: Micros,
+    terms: Option<Vec<TermStart>>,
+    meta: Option<Box<Meta>>,
+}
+
+/// A group's database in memory.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    /// The application's rows.
+    pub tables: Tables,
+    /// Sessions and recorded replies.
+    pub sessions: Sessions,
+    /// The group's own data.
+    pub meta: Meta,
+}
+
+impl State {
+    /// Applies the next entry.
+    ///
+    /// # Panics
+    /// When `entry` is not the next one: the stream has no holes (R8).
+    pub fn apply(&mut self, entry: &Entry) -> Undo {
+        assert_eq!(entry.number, self.meta.last.next(), "entries are applied in order, without holes (R8)");
+        let mut undo = Undo {
+            number: entry.number,
+            ops: Vec::new(),
+            sessions: SessionUndo::default(),
+            last: self.meta.last,
+            time: self.meta.time,
+            terms: None,
+            meta: None,
+        };
+        let new_term = self.meta.terms.last().is_none_or(|start| start.term != entry.term);
+        if new_term {
+            undo.terms = Some(self.meta.terms.clone());
+        }
+        match &entry.body {
+            EntryBody::Procedure { event, awaited_from, encoding, outcome, ops, .. } => {
+                undo.ops.reserve_exact(ops.len());
+                for op in ops {
+                    let value = self.tables.apply(op);
+                    undo.ops.push(Op { table: op.table, key: op.key.clone(), value });
+                }
+                let recorded = Recorded { number: entry.number, encoding: *encoding, outcome: outcome.clone() };
+                undo.sessions = self.sessions.record(event, *awaited_from, entry.time, recorded);
+            }
+            EntryBody::OpenSession => undo.sessions = self.sessions.open(entry.number),
+            EntryBody::Aborted => {}
+            EntryBody::Control(control) => {
+                undo.meta = Some(Box::new(self.meta.clone()));
+                self.meta.control(entry.number, control);
+                for table in self.meta.tables.values() {
+                    self.tables.create(table.id, table.kind);
+                }
+            }
+        }
+        self.meta.last = entry.number;
+        self.meta.time = self.meta.time.max(entry.time);
+        if new_term {
+            assert!(
+                self.meta.terms.last().is_none_or(|start| start.term < entry.term),
+                "terms grow along the stream (R3)"
+            );
+            self.meta.terms.push(TermStart { term: entry.term, first: entry.number });
+            let surplus = self.meta.terms.len().saturating_sub(TERMS_MAX);
+            self.meta.terms.drain(..surplus);
+        }
+        undo
+    }
+
+    /// Takes back the last entry.
+    ///
+    /// # Panics
+    /// When `undo` is not of the last entry.
+    pub fn take_back(&mut self, undo: Undo) {
+        assert_eq!(undo.number, self.meta.last, "entries are taken back in reverse order (R24)");
+        for op in undo.ops.iter().rev() {
+            self.tables.apply(op);
+        }
+        self.sessions.take_back(undo.sessions);
+        match undo.meta {
+            Some(meta) => self.meta = *meta,
+            None => {
+                self.meta.last = undo.last;
+                self.meta.time = undo.time;
+                if let Some(terms) = undo.terms {
+                    self.meta.terms = terms;
+                }
+            }
+        }
+    }
+
+    /// Puts a row in place, outside of any entry: a checkpoint's or a copy's.
+    pub fn insert_row(&mut self, table: TableId, key: Box<[u8]>, value: std::sync::Arc<[u8]>) {
+        self.tables.apply(&Op { table, key, value: Some(value) });
+    }
+
+    /// Takes over `meta` from a checkpoint or a copy and creates the tables that it lists. To be called before rows
+    /// are put in place, so that they go into tables of the right kind.
+    pub fn set_meta(&mut self, meta: Meta) {
+        for table in meta.tables.values() {
+            self.tables.create(table.id, table.kind);
+        }
+        self.meta = meta;
+    }
+
+    /// A digest of every row, by table name and key: equal databases have equal digests.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        let mut digest = Xxh3::new();
+        digest.update(&self.meta.last.0.to_le_bytes());
+        for table in self.meta.tables.values() {
+            digest.update(table.name.as_bytes());
+            digest.update(&table.format.to_le_bytes());
+            self.tables.scan(table.id, &[], None, &mut |key, value| {
+                digest.update(&(key.len() as u64).to_le_bytes());
+                digest.update(key);
+                digest.update(&(value.len() as u64).to_le_bytes());
+                digest.update(value);
+                true
+            });
+        }
+        digest.digest()
+    }
+}

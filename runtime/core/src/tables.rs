@@ -1,0 +1,266 @@
+//! Tables in memory, each of the kind that it declares. No formats and no meaning of rows here: bytes only.
+//!
+//! A hash table is kept in shards, so that a snapshot can walk it a shard at a time while it changes.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::BuildHasherDefault;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
+
+use crate::descriptor::TableKind;
+use crate::entry::{Op, Row};
+use crate::ids::TableId;
+
+type Rows = HashMap<Box<[u8]>, Arc<[u8]>, BuildHasherDefault<Xxh3Default>>;
+
+const SHARDS: usize = 256;
+/// What a row costs beside its key and value, in bytes; an estimate for the memory bound.
+const ROW_OVERHEAD_BYTES: usize = 64;
+
+#[derive(Clone, Debug)]
+enum Table {
+    Hash(Vec<Rows>),
+    Ordered(BTreeMap<Box<[u8]>, Arc<[u8]>>),
+}
+
+fn shard(key: &[u8]) -> usize {
+    (xxh3_64(key) >> 56) as usize % SHARDS
+}
+
+/// Where a walk over all rows stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WalkCursor {
+    table: Option<TableId>,
+    shard: usize,
+    after: Option<Box<[u8]>>,
+}
+
+/// All tables of a group.
+#[derive(Clone, Debug, Default)]
+pub struct Tables {
+    tables: BTreeMap<TableId, Table>,
+    bytes: usize,
+}
+
+impl Tables {
+    /// Adds an empty table unless it exists.
+    pub fn create(&mut self, id: TableId, kind: TableKind) {
+        self.tables.entry(id).or_insert_with(|| match kind {
+            TableKind::Hash => Table::Hash(vec![Rows::default(); SHARDS]),
+            TableKind::Ordered => Table::Ordered(BTreeMap::new()),
+        });
+    }
+
+    /// An estimate of the memory that the rows take, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The number of rows of `table`.
+    #[must_use]
+    pub fn len(&self, table: TableId) -> usize {
+        match self.tables.get(&table) {
+            Some(Table::Hash(shards)) => shards.iter().map(HashMap::len).sum(),
+            Some(Table::Ordered(rows)) => rows.len(),
+            None => 0,
+        }
+    }
+
+    /// Whether no table has a row.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.tables.keys().all(|id| self.len(*id) == 0)
+    }
+
+    /// The row under `key`.
+    #[must_use]
+    pub fn get(&self, table: TableId, key: &[u8]) -> Option<&Arc<[u8]>> {
+        match self.tables.get(&table)? {
+            Table::Hash(shards) => shards[shard(key)].get(key),
+            Table::Ordered(rows) => rows.get(key),
+        }
+    }
+
+    /// Carries out `op` and returns the row that stood there before. A table that nobody created is made
+    /// ordered: rows may arrive, in a copy, before the entry that declares their table.
+    pub fn apply(&mut self, op: &Op) -> Option<Arc<[u8]>> {
+        let table = self.tables.entry(op.table).or_insert_with(|| Table::Ordered(BTreeMap::new()));
+        let before = match (table, &op.value) {
+            (Table::Hash(shards), Some(value)) => put(&mut shards[shard(&op.key)], op, value),
+            (Table::Ordered(rows), Some(value)) => match rows.get_mut(&op.key) {
+                Some(row) => Some(std::mem::replace(row, value.clone())),
+                None => rows.insert(op.key.clone(), value.clone()),
+            },
+            (Table::Hash(shards), None) => shards[shard(&op.key)].remove(&op.key),
+            (Table::Ordered(rows), None) => rows.remove(&op.key),
+        };
+        let cost = |value: &Arc<[u8]>| op.key.len() + value.len() + ROW_OVERHEAD_BYTES;
+        self.bytes += op.value.as_ref().map_or(0, cost);
+        self.bytes -= before.as_ref().map_or(0, cost);
+        before
+    }
+
+    /// The rows of `table` with `from <= key < to`, in order of their keys, as long as `visit` returns true.
+    pub fn scan(
+        &self,
+        table: TableId,
+        from: &[u8],
+        to: Option<&[u8]>,
+        visit: &mut dyn FnMut(&[u8], &Arc<[u8]>) -> bool,
+    ) {
+        if to.is_some_and(|to| to <= from) {
+            return;
+        }
+        match self.tables.get(&table) {
+            Some(Table::Ordered(rows)) => {
+                let range = (Bound::Included(from), to.map_or(Bound::Unbounded, Bound::Excluded));
+                for (key, value) in rows.range::<[u8], _>(range) {
+                    if !visit(key, value) {
+                        return;
+                    }
+                }
+            }
+            Some(Table::Hash(shards)) => {
+                let mut found: Vec<_> = shards
+                    .iter()
+                    .flatten()
+                    .filter(|(key, _)| &***key >= from && to.is_none_or(|to| &***key < to))
+                    .collect();
+                found.sort_unstable_by_key(|(key, _)| *key);
+                for (key, value) in found {
+                    if !visit(key, value) {
+                        return;
+                    }
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// The next rows of a walk over everything: at least one unless the walk is at its end, at most some
+    /// `rows_max` (a whole shard of a hash table at a time). Rows that change behind or before the cursor are not
+    /// followed: the caller sends the entries that change them too (a fuzzy walk, see ARCHITECTURE.md).
+    pub fn walk(&self, cursor: &mut WalkCursor, rows_max: usize) -> Vec<Row> {
+        let mut found = Vec::new();
+        loop {
+            let start = match cursor.table {
+                Some(table) => Bound::Included(table),
+                None => Bound::Unbounded,
+            };
+            let Some((id, table)) = self.tables.range((start, Bound::Unbounded)).next() else { return found };
+            if cursor.table != Some(*id) {
+                *cursor = WalkCursor { table: Some(*id), shard: 0, after: None };
+            }
+            let row = |(key, value): (&Box<[u8]>, &Arc<[u8]>)| Row { table: *id, key: key.clone(), value: value.clone() };
+            let table_done = match table {
+                Table::Hash(shards) => {
+                    while cursor.shard < SHARDS && found.len() < rows_max {
+                        found.extend(shards[cursor.shard].iter().map(row));
+                        cursor.shard += 1;
+                    }
+                    cursor.shard == SHARDS
+                }
+                Table::Ordered(rows) => {
+                    let after = cursor.after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+                    let space = rows_max.saturating_sub(found.len()).max(1);
+                    let before = found.len();
+                    found.extend(rows.range::<[u8], _>((after, Bound::Unbounded)).take(space).map(row));
+                    if found.len() > before {
+                        cursor.after = found.last().map(|row| row.key.clone());
+                    }
+                    found.len() - before < space
+                }
+            };
+            if table_done {
+                let Some(next) = id.0.checked_add(1) else { return found };
+                *cursor = WalkCursor { table: Some(TableId(next)), shard: 0, after: None };
+                if self.tables.range(TableId(next)..).next().is_none() {
+                    return found;
+                }
+            }
+            if found.len() >= rows_max {
+                return found;
+            }
+        }
+    }
+
+    /// The ids of all tables.
+    pub fn ids(&self) -> impl Iterator<Item = TableId> + '_ {
+        self.tables.keys().copied()
+    }
+
+    /// Removes every row whose table is not among `known`; what a cut-back of a table's declaration leaves.
+    pub fn retain(&mut self, known: &HashSet<TableId>) {
+        self.tables.retain(|id, _| known.contains(id));
+    }
+}
+
+fn put(rows: &mut Rows, op: &Op, value: &Arc<[u8]>) -> Option<Arc<[u8]>> {
+    match rows.get_mut(&op.key) {
+        Some(row) => Some(std::mem::replace(row, value.clone())),
+        None => rows.insert(op.key.clone(), value.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn op(table: u32, key: &str, value: Option<&str>) -> Op {
+        Op { table: TableId(table), key: key.as_bytes().into(), value: value.map(|v| v.as_bytes().into()) }
+    }
+
+    #[test]
+    fn a_walk_in_small_steps_sees_every_row_once() {
+        let mut tables = Tables::default();
+        tables.create(TableId(300), TableKind::Hash);
+        tables.create(TableId(301), TableKind::Ordered);
+        tables.create(TableId(302), TableKind::Ordered);
+        for n in 0..1_000 {
+            tables.apply(&op(300, &format!("h{n}"), Some("x")));
+            tables.apply(&op(301, &format!("o{n}"), Some("y")));
+        }
+        let (mut cursor, mut seen) = (WalkCursor::default(), Vec::new());
+        loop {
+            let rows = tables.walk(&mut cursor, 7);
+            if rows.is_empty() {
+                break;
+            }
+            seen.extend(rows.into_iter().map(|row| row.key));
+        }
+        assert_eq!(seen.len(), 2_000);
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen.len(), 2_000);
+    }
+
+    #[test]
+    fn both_kinds_scan_in_order_and_within_bounds() {
+        for kind in [TableKind::Hash, TableKind::Ordered] {
+            let mut tables = Tables::default();
+            tables.create(TableId(300), kind);
+            for key in ["d", "a", "c", "b"] {
+                tables.apply(&op(300, key, Some(key)));
+            }
+            let mut seen = String::new();
+            tables.scan(TableId(300), b"b", Some(b"d"), &mut |key, _| {
+                seen.push_str(std::str::from_utf8(key).unwrap());
+                true
+            });
+            assert_eq!(seen, "bc");
+        }
+    }
+
+    #[test]
+    fn bytes_return_to_zero_when_all_rows_are_gone() {
+        let mut tables = Tables::default();
+        tables.apply(&op(300, "a", Some("long value")));
+        tables.apply(&op(300, "a", Some("v")));
+        tables.apply(&op(300, "a", None));
+        tables.apply(&op(300, "never there", None));
+        assert_eq!(tables.bytes(), 0);
+    }
+}

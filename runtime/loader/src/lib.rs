@@ -1,0 +1,1 @@
+//! Checks, probes, loads and really unloads plugins.

@@ -1,0 +1,1 @@
+//! Interposers, the liveness mutex and other pieces of the operating system.

@@ -1,0 +1,1 @@
+//! The actix shell of Lockstep: processor, engine actor, links, ingress, arbiter, admin.

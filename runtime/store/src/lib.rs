@@ -1,0 +1,1 @@
+//! The embedded database of a group: redo log, checkpoint, recovery.

@@ -1,0 +1,3 @@
+//! All long exercises of Lockstep in one binary.
+
+fn main() {}

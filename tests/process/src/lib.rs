@@ -1,0 +1,1 @@
+//! Process tests: real binaries, real plugin files.

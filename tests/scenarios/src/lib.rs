@@ -1,0 +1,1 @@
+//! Scenario tests in the simulated world.

@@ -1,0 +1,1 @@
+//! Tests that keep layout, dependencies and unsafe code in order.
