@@ -15,8 +15,10 @@ pub struct Op {
     /// The table.
     pub table: TableId,
     /// The row's key.
+    #[serde(with = "crate::bytes")]
     pub key: Box<[u8]>,
     /// The row, or nothing when it was deleted.
+    #[serde(with = "crate::bytes::optional")]
     pub value: Option<Arc<[u8]>>,
 }
 
@@ -110,7 +112,9 @@ pub struct Row {
     /// The table.
     pub table: TableId,
     /// The key.
+    #[serde(with = "crate::bytes")]
     pub key: Box<[u8]>,
     /// The value.
+    #[serde(with = "crate::bytes")]
     pub value: Arc<[u8]>,
 }

@@ -45,8 +45,10 @@ pub struct Event {
     /// How `parameters` are encoded and the reply is to be.
     pub encoding: Encoding,
     /// Control parameters: small, decide what happens.
+    #[serde(with = "crate::bytes")]
     pub parameters: Vec<u8>,
     /// Ancillary data, perhaps large.
+    #[serde(with = "crate::bytes")]
     pub body: Vec<u8>,
 }
 
@@ -98,6 +100,7 @@ pub enum Outcome {
     /// It ran to its end.
     Committed {
         /// The reply, encoded once.
+        #[serde(with = "crate::bytes")]
         reply: Vec<u8>,
     },
     /// The application refused.

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod application;
+pub mod bytes;
 pub mod campaign;
 pub mod command;
 pub mod context;
