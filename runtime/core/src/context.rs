@@ -68,7 +68,12 @@ impl Overlay {
         op.map(|op| op.value.as_ref())
     }
 
-    fn last_writes(&self, table: TableId, from: &[u8], to: Option<&[u8]>) -> BTreeMap<&[u8], Option<&Arc<[u8]>>> {
+    fn last_writes(
+        &self,
+        table: TableId,
+        from: &[u8],
+        to: Option<&[u8]>,
+    ) -> BTreeMap<&[u8], Option<&Arc<[u8]>>> {
         let within = |key: &[u8]| key >= from && to.is_none_or(|to| key < to);
         self.ops
             .iter()
@@ -86,7 +91,8 @@ impl Overlay {
             head[..4].copy_from_slice(&op.table.0.to_le_bytes());
             head[4..8].copy_from_slice(&(op.key.len() as u32).to_le_bytes());
             head[8] = u8::from(op.value.is_some());
-            head[9..].copy_from_slice(&(op.value.as_ref().map_or(0, |value| value.len()) as u32).to_le_bytes());
+            head[9..]
+                .copy_from_slice(&(op.value.as_ref().map_or(0, |value| value.len()) as u32).to_le_bytes());
             digest.update(&head);
             digest.update(&op.key);
             if let Some(value) = &op.value {
@@ -139,7 +145,10 @@ pub struct UnitContext<'a> {
 
 impl<'a> UnitContext<'a> {
     /// The context of the unit at `position`. `table_ids` are the ids of the descriptor's tables, in its order.
-    #[expect(clippy::too_many_arguments, reason = "a context is where everything meets; each part is borrowed")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a context is where everything meets; each part is borrowed"
+    )]
     pub fn new(
         descriptor: &'a ApplicationDescriptor,
         table_ids: &'a [TableId],
@@ -152,7 +161,17 @@ impl<'a> UnitContext<'a> {
     ) -> Self {
         // Each unit has a series of its own, so that a unit that draws more does not move the next one's numbers.
         let random_state = surroundings.seed ^ (position as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        UnitContext { descriptor, table_ids, tables, meta, overlay, surroundings, body, random_state, breach: None }
+        UnitContext {
+            descriptor,
+            table_ids,
+            tables,
+            meta,
+            overlay,
+            surroundings,
+            body,
+            random_state,
+            breach: None,
+        }
     }
 
     /// The first breach of the contract, if the unit committed one; its procedure faults.
@@ -208,7 +227,8 @@ impl<'a> UnitContext<'a> {
             return self.breached("a procedure that is declared `reads_only` wrote a row");
         }
         if key.len() > KEY_BYTES_MAX || value.is_some_and(|value| value.len() > VALUE_BYTES_MAX) {
-            return self.breached(format!("keys have at most {KEY_BYTES_MAX} bytes and rows {VALUE_BYTES_MAX}"));
+            return self
+                .breached(format!("keys have at most {KEY_BYTES_MAX} bytes and rows {VALUE_BYTES_MAX}"));
         }
         if self.overlay.ops.len() >= OPS_MAX {
             return self.breached(format!("a procedure makes at most {OPS_MAX} updates"));

@@ -37,7 +37,8 @@ impl std::str::FromStr for Version {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("`{text}` is not a version: three numbers such as 1.4.0 were expected");
-        let numbers = text.split('.').map(str::parse).collect::<Result<Vec<u32>, _>>().map_err(|_| wrong())?;
+        let numbers =
+            text.split('.').map(str::parse).collect::<Result<Vec<u32>, _>>().map_err(|_| wrong())?;
         let [major, minor, patch] = numbers[..] else { return Err(wrong()) };
         Ok(Version { major, minor, patch })
     }
@@ -177,7 +178,10 @@ impl ApplicationDescriptor {
         names("feature", self.features.iter().map(|f| f.name.as_str()).collect())?;
         names("procedure", self.procedures.iter().map(|p| p.name.as_str()).collect())?;
         if self.features.len() > FEATURES_MAX {
-            return Err(format!("{} features are declared; at most {FEATURES_MAX} are possible", self.features.len()));
+            return Err(format!(
+                "{} features are declared; at most {FEATURES_MAX} are possible",
+                self.features.len()
+            ));
         }
         let ids: BTreeSet<_> = self.tables.iter().map(|t| TableId::of(&t.name)).collect();
         if ids.len() != self.tables.len() {
@@ -185,7 +189,10 @@ impl ApplicationDescriptor {
         }
         for table in &self.tables {
             if table.format == 0 || table.reads_from == 0 || table.reads_from > table.format {
-                return Err(format!("table `{}` reads formats {} to {}", table.name, table.reads_from, table.format));
+                return Err(format!(
+                    "table `{}` reads formats {} to {}",
+                    table.name, table.reads_from, table.format
+                ));
             }
         }
         for procedure in &self.procedures {

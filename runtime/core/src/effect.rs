@@ -105,12 +105,20 @@ pub enum Effect {
         /// The old version.
         application: Box<dyn Application>,
     },
+    /// A version that was loaded but never ran is not needed: drop it and unload its library. The engine stays on
+    /// its thread.
+    Discard {
+        /// The version.
+        application: Box<dyn Application>,
+    },
     /// The role, term or record changed: tell clients who serves.
     RoleChanged {
         /// The role.
         role: Role,
         /// The term.
         term: Term,
+        /// How many members the record has in sync (R9: `replicated` syncs while there is one).
+        in_sync: usize,
     },
     /// Tell operators.
     Alarm(Alarm),

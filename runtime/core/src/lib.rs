@@ -17,6 +17,7 @@ pub mod descriptor;
 pub mod effect;
 pub mod entry;
 pub mod event;
+pub mod group;
 pub mod ids;
 pub mod input;
 pub mod message;

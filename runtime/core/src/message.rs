@@ -2,15 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::command::{Command, CommandResult};
+use crate::command::{Command, CommandResult, Role};
 use crate::descriptor::ApplicationDescriptor;
 use crate::entry::{Control, Entry, Op, Row};
 use crate::event::{Answer, Event, Outcome, Request};
-use crate::ids::{Micros, NodeId, Number, PluginHash, StoreId, Term};
+use crate::ids::{Micros, NodeId, Number, PluginHash, SessionId, StoreId, Term};
 use crate::record::Record;
 use crate::sessions::{KeyedReply, Session};
 use crate::state::{Meta, TermStart};
-use crate::ids::SessionId;
 
 /// A message with the sender's term (R3).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +27,8 @@ pub struct Hello {
     pub node: NodeId,
     /// Its store.
     pub store: StoreId,
+    /// Its role as it says hello.
+    pub role: Role,
     /// The record as it knows it.
     pub record: Option<Record>,
     /// Where its latest terms began.
@@ -72,6 +73,8 @@ pub struct Divergence {
     pub unit: String,
     /// The unit's position in the plan.
     pub position: u32,
+    /// How many updates of tables the units before it had made.
+    pub offset: u32,
     /// This side's updates of that unit; the active finds the first that differs from its own.
     pub updates: Vec<Op>,
 }
@@ -171,6 +174,11 @@ pub enum PeerMessage {
         /// Grows with every `Confirm` of a link.
         ticket: u64,
     },
+    /// The receiver is out of service from here on, or is asked to say `Hello` again and come back.
+    OutOfService {
+        /// Out, or back.
+        out: bool,
+    },
     /// The planned switchover is recorded: the receiver is active now.
     HandOver {
         /// The record.
@@ -237,6 +245,8 @@ pub enum PeerMessage {
     Heartbeat {
         /// The last number applied by the sender.
         last: Number,
+        /// Everything up to here is held, as far as the sender knows.
+        held: Number,
     },
 }
 

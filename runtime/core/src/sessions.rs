@@ -77,11 +77,21 @@ pub enum Known<'a> {
     WindowFull,
 }
 
+/// How a session was before an entry of its own.
+#[derive(Debug)]
+struct Touched {
+    session: SessionId,
+    awaited_from: u64,
+    used: Number,
+    trimmed: Vec<(u64, Recorded)>,
+    inserted: Option<u64>,
+}
+
 /// What one entry changed, to take it back (R24).
 #[derive(Debug, Default)]
 pub struct SessionUndo {
     removed_sessions: Vec<(SessionId, Session)>,
-    touched: Option<(SessionId, u64, Number, Vec<(u64, Recorded)>, Option<u64>)>,
+    touched: Option<Touched>,
     opened: Option<SessionId>,
     removed_keys: Vec<(String, KeyedReply)>,
     inserted_key: Option<String>,
@@ -113,7 +123,9 @@ impl Sessions {
                 if *number < session.awaited_from {
                     return Known::AlreadyAnswered;
                 }
-                if session.replies.len() as u64 >= WINDOW || *number >= session.awaited_from.saturating_add(2 * WINDOW) {
+                if session.replies.len() as u64 >= WINDOW
+                    || *number >= session.awaited_from.saturating_add(2 * WINDOW)
+                {
                     return Known::WindowFull;
                 }
                 Known::New
@@ -147,7 +159,13 @@ impl Sessions {
     }
 
     /// Records the answer of an event.
-    pub fn record(&mut self, id: &EventId, awaited_from: u64, time: Micros, recorded: Recorded) -> SessionUndo {
+    pub fn record(
+        &mut self,
+        id: &EventId,
+        awaited_from: u64,
+        time: Micros,
+        recorded: Recorded,
+    ) -> SessionUndo {
         let mut undo = SessionUndo::default();
         match id {
             EventId::Numbered { session: session_id, number } => {
@@ -169,7 +187,13 @@ impl Sessions {
                     session.replies.insert(at, (*number, recorded));
                     inserted = Some(*number);
                 }
-                undo.touched = Some((*session_id, old_awaited, old_used, trimmed, inserted));
+                undo.touched = Some(Touched {
+                    session: *session_id,
+                    awaited_from: old_awaited,
+                    used: old_used,
+                    trimmed,
+                    inserted,
+                });
                 let session_id = *session_id;
                 while self.reply_bytes > REPLY_BYTES_MAX && self.sessions.len() > 1 {
                     self.drop_silent(&mut undo, session_id);
@@ -214,8 +238,8 @@ impl Sessions {
         if let Some(id) = undo.opened {
             self.sessions.remove(&id);
         }
-        if let Some((id, awaited_from, used, trimmed, inserted)) = undo.touched {
-            let session = self.sessions.get_mut(&id).expect("a touched session is there again");
+        if let Some(Touched { session, awaited_from, used, trimmed, inserted }) = undo.touched {
+            let session = self.sessions.get_mut(&session).expect("a touched session is there again");
             if let Some(number) = inserted
                 && let Ok(at) = session.replies.binary_search_by_key(&number, |(number, _)| *number)
             {

@@ -95,7 +95,11 @@ impl Meta {
     /// The names of `descriptor`'s features that are on, as the set that its code knows.
     #[must_use]
     pub fn feature_set(&self, descriptor: &ApplicationDescriptor) -> u64 {
-        let on = descriptor.features.iter().enumerate().filter(|(_, feature)| self.features.contains(&feature.name));
+        let on = descriptor
+            .features
+            .iter()
+            .enumerate()
+            .filter(|(_, feature)| self.features.contains(&feature.name));
         on.fold(0, |set, (index, _)| set | 1 << index)
     }
 
@@ -187,7 +191,8 @@ impl State {
                     let value = self.tables.apply(op);
                     undo.ops.push(Op { table: op.table, key: op.key.clone(), value });
                 }
-                let recorded = Recorded { number: entry.number, encoding: *encoding, outcome: outcome.clone() };
+                let recorded =
+                    Recorded { number: entry.number, encoding: *encoding, outcome: outcome.clone() };
                 undo.sessions = self.sessions.record(event, *awaited_from, entry.time, recorded);
             }
             EntryBody::OpenSession => undo.sessions = self.sessions.open(entry.number),

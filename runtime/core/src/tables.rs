@@ -15,6 +15,8 @@ use crate::ids::TableId;
 
 type Rows = HashMap<Box<[u8]>, Arc<[u8]>, BuildHasherDefault<Xxh3Default>>;
 
+type Pair<'a> = (&'a Box<[u8]>, &'a Arc<[u8]>);
+
 const SHARDS: usize = 256;
 /// What a row costs beside its key and value, in bytes; an estimate for the memory bound.
 const ROW_OVERHEAD_BYTES: usize = 64;
@@ -36,6 +38,9 @@ pub struct WalkCursor {
     shard: usize,
     after: Option<Box<[u8]>>,
 }
+
+/// Is shown rows by a scan, and says whether it wants more.
+pub type Visit<'a> = &'a mut dyn FnMut(&[u8], &Arc<[u8]>) -> bool;
 
 /// All tables of a group.
 #[derive(Clone, Debug, Default)]
@@ -104,13 +109,7 @@ impl Tables {
     }
 
     /// The rows of `table` with `from <= key < to`, in order of their keys, as long as `visit` returns true.
-    pub fn scan(
-        &self,
-        table: TableId,
-        from: &[u8],
-        to: Option<&[u8]>,
-        visit: &mut dyn FnMut(&[u8], &Arc<[u8]>) -> bool,
-    ) {
+    pub fn scan(&self, table: TableId, from: &[u8], to: Option<&[u8]>, visit: Visit<'_>) {
         if to.is_some_and(|to| to <= from) {
             return;
         }
@@ -154,7 +153,7 @@ impl Tables {
             if cursor.table != Some(*id) {
                 *cursor = WalkCursor { table: Some(*id), shard: 0, after: None };
             }
-            let row = |(key, value): (&Box<[u8]>, &Arc<[u8]>)| Row { table: *id, key: key.clone(), value: value.clone() };
+            let row = |(key, value): Pair<'_>| Row { table: *id, key: key.clone(), value: value.clone() };
             let table_done = match table {
                 Table::Hash(shards) => {
                     while cursor.shard < SHARDS && found.len() < rows_max {

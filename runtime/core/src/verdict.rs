@@ -75,14 +75,16 @@ pub fn compare(old: &ApplicationDescriptor, new: &ApplicationDescriptor) -> Comp
             ProcedurePairing { name: procedure.name.clone(), old: Some(procedure.version), new, pairing }
         })
         .collect();
-    procedures.extend(new.procedures.iter().filter(|procedure| old.procedure(&procedure.name).is_none()).map(
-        |procedure| ProcedurePairing {
-            name: procedure.name.clone(),
-            old: None,
-            new: Some(procedure.version),
-            pairing: Pairing::OnlyNew,
-        },
-    ));
+    procedures.extend(
+        new.procedures.iter().filter(|procedure| old.procedure(&procedure.name).is_none()).map(|procedure| {
+            ProcedurePairing {
+                name: procedure.name.clone(),
+                old: None,
+                new: Some(procedure.version),
+                pairing: Pairing::OnlyNew,
+            }
+        }),
+    );
     for procedure in procedures.iter().filter(|procedure| procedure.pairing == Pairing::OnlyOld) {
         reasons.push(format!("procedure `{}` is missing in {}", procedure.name, new.version));
     }

@@ -1,0 +1,412 @@
+//! The active: runs events as they come, and tells the standby step by step (R8, R10 to R16, R18).
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::feed::Feed;
+use super::outputs::{Asker, Output};
+use super::{Group, PARKED_MAX};
+use crate::application::{Run, UnitEnd};
+use crate::command::Role;
+use crate::context::{Surroundings, UnitContext};
+use crate::descriptor::{BodyUse, ProcedureIndex, UnitDescriptor};
+use crate::effect::Effect;
+use crate::entry::{Entry, EntryBody};
+use crate::event::{Answer, Event, EventId, Fault, FaultKind, KEY_BYTES_MAX, Outcome, Rejection, Request};
+use crate::ids::{Micros, Number, Origin, SessionId};
+use crate::message::{PeerMessage, PlainBody, UnitDescription};
+use crate::sessions::{Known, WINDOW};
+
+/// The most units of a plan.
+const PLAN_MAX: usize = 256;
+
+/// A procedure under way on this side.
+pub(super) struct Running {
+    pub number: Number,
+    pub time: Micros,
+    pub seed: u64,
+    pub event: Event,
+    pub procedure: ProcedureIndex,
+    pub reads_only: bool,
+    pub run: Box<dyn Run>,
+}
+
+impl Group {
+    pub(super) fn on_request(&mut self, asker: Asker, request: Request) {
+        match (self.role, asker) {
+            (Role::Active, _) if self.hand_over.is_none() => self.serve(asker, request),
+            (Role::Active, _) => self.park(asker, request),
+            (_, Asker::Local(origin)) => self.forward(origin, request),
+            _ => self.answer(asker, Answer::Retry { reason: "this processor is not the active one".into() }),
+        }
+    }
+
+    /// Keeps a request until there is an active here or there.
+    pub(super) fn park(&mut self, asker: Asker, request: Request) {
+        if self.parked.len() >= PARKED_MAX {
+            return self
+                .answer(asker, Answer::Retry { reason: "too many requests wait for an active".into() });
+        }
+        self.parked.push_back((asker, request));
+    }
+
+    fn forward(&mut self, origin: Origin, request: Request) {
+        if self.forwards.len() >= PARKED_MAX {
+            let reason = "too many requests wait for the active".into();
+            return self.answer(Asker::Local(origin), Answer::Retry { reason });
+        }
+        let ticket = self.ticket();
+        if self.partner_serves() {
+            self.send(PeerMessage::Forward { ticket, request: Box::new(request.clone()) });
+        }
+        self.forwards.insert(ticket, (origin, request));
+    }
+
+    /// Whether the partner is the active, as far as its stream tells.
+    pub(super) fn partner_serves(&self) -> bool {
+        self.role != Role::Active && self.follow.is_following()
+    }
+
+    /// Sends all kept requests to the new active.
+    pub(super) fn forward_all(&mut self) {
+        let parked: Vec<_> = self.parked.drain(..).collect();
+        let messages: Vec<_> =
+            self.forwards.iter().map(|(ticket, (_, request))| (*ticket, Box::new(request.clone()))).collect();
+        for (ticket, request) in messages {
+            self.send(PeerMessage::Forward { ticket, request });
+        }
+        for (asker, request) in parked {
+            match asker {
+                Asker::Local(origin) => self.forward(origin, request),
+                _ => self.answer(asker, Answer::Retry { reason: "the active has changed".into() }),
+            }
+        }
+    }
+
+    pub(super) fn on_forward_answer(&mut self, ticket: u64, answer: Answer) {
+        if let Some((origin, _)) = self.forwards.remove(&ticket) {
+            self.answer(Asker::Local(origin), answer);
+        }
+    }
+
+    /// Lets an answer leave. Only for answers that rest on nothing (retry) or on what is held.
+    pub(super) fn answer(&mut self, asker: Asker, answer: Answer) {
+        match asker {
+            Asker::Local(origin) => self.effects.push(Effect::Answer { origin, answer }),
+            Asker::Partner { link, ticket } => {
+                if self.partner.as_ref().is_some_and(|partner| partner.link == link) {
+                    self.send(PeerMessage::ForwardAnswer { ticket, answer: Box::new(answer) });
+                }
+            }
+            Asker::Nobody => {}
+        }
+    }
+
+    /// Answers once everything up to `number` is held (R10).
+    fn output(&mut self, number: Number, asker: Asker, answer: Answer) {
+        self.outputs.push(Output { number, confirm: None, asker, answer, arrived: self.now });
+    }
+
+    pub(super) fn release(&mut self) {
+        let must_confirm = self.waiting.is_some();
+        let confirmed = self.partner.as_ref().map_or(0, |partner| partner.confirmed);
+        while let Some(output) = self.outputs.pop(self.held, |ticket| !must_confirm || confirmed >= ticket) {
+            let us = self.now.since(output.arrived).0;
+            self.latencies.record(us);
+            self.evaluation.latencies.record(us);
+            self.answer(output.asker, output.answer);
+        }
+    }
+
+    /// The ticket of the `Confirm` that ends this batch.
+    pub(super) fn next_confirm(&mut self) -> u64 {
+        if !self.confirm_due {
+            self.confirm_due = true;
+            self.confirm_sent += 1;
+        }
+        self.confirm_sent
+    }
+
+    /// Reads that wait for a confirmation ask for one, once a batch (R11).
+    pub(super) fn ask_confirmation(&mut self) {
+        if self.confirm_due && self.partner.is_some() {
+            self.confirm_due = false;
+            let ticket = self.confirm_sent;
+            self.send(PeerMessage::Confirm { ticket });
+        }
+    }
+
+    pub(super) fn serve(&mut self, asker: Asker, request: Request) {
+        match request {
+            Request::OpenSession => {
+                let number = self.plain(PlainBody::OpenSession);
+                self.output(number, asker, Answer::SessionOpened { session: SessionId(number.0) });
+            }
+            Request::Submit(event) => self.submit(asker, event),
+        }
+    }
+
+    /// The time of the next procedure: it never goes back (R33).
+    pub(super) fn stream_time(&self) -> Micros {
+        self.now.max(self.state.meta.time)
+    }
+
+    /// An event of the stream without a procedure.
+    pub(super) fn plain(&mut self, body: PlainBody) -> Number {
+        let (number, time) = (self.state.meta.last.next(), self.stream_time());
+        if self.in_step() {
+            self.send(PeerMessage::Plain { number, time, body: body.clone() });
+        }
+        let body = match body {
+            PlainBody::OpenSession => EntryBody::OpenSession,
+            PlainBody::Aborted => EntryBody::Aborted,
+            PlainBody::Control(control) => EntryBody::Control(control),
+        };
+        self.commit(Entry { number, term: self.term, time, body });
+        number
+    }
+
+    pub(super) fn in_step(&self) -> bool {
+        self.role == Role::Active
+            && self
+                .partner
+                .as_ref()
+                .is_some_and(|partner| matches!(partner.feed, Feed::InStep) && !partner.diverged)
+    }
+
+    fn reject(&mut self, asker: Asker, rejection: Rejection) {
+        self.output(self.state.meta.last, asker, Answer::Rejected(rejection));
+    }
+
+    fn submit(&mut self, asker: Asker, event: Event) {
+        let descriptor = self.application.descriptor();
+        let Some((procedure, declared)) = descriptor.procedure(&event.procedure) else {
+            return self.reject(asker, Rejection::UnknownProcedure);
+        };
+        let (reads_only, withheld) = (declared.reads_only, declared.body == BodyUse::Withheld);
+        if reads_only {
+            return self.read(asker, event, procedure);
+        }
+        if let Some(rejection) = self.check_id(&event) {
+            return self.reject(asker, rejection);
+        }
+        match self.state.sessions.look_up(&event.id) {
+            Known::New => {}
+            Known::Ended(recorded) if recorded.encoding != event.encoding => {
+                return self.reject(asker, Rejection::EncodingConflict);
+            }
+            Known::Ended(recorded) => {
+                let (number, outcome) = (recorded.number, recorded.outcome.clone());
+                self.counts.repeated += 1;
+                return self.output(number, asker, Answer::Ended { number, outcome });
+            }
+            Known::AlreadyAnswered => return self.reject(asker, Rejection::AlreadyAnswered),
+            Known::UnknownSession => return self.reject(asker, Rejection::UnknownSession),
+            // `check_id` has seen that this very event makes room.
+            Known::WindowFull => {}
+        }
+        let partner = self.partner.as_ref().filter(|_| self.waiting.is_some());
+        if partner.is_some_and(|partner| partner.lacking.get(procedure).copied().unwrap_or(false)) {
+            let what = format!("procedure `{}` is served once both processors run it (R32)", event.procedure);
+            return self.reject(asker, Rejection::NotBuilt(what));
+        }
+        let run = match self.application.begin(procedure, event.encoding, &event.parameters, self.features) {
+            Ok(run) => run,
+            Err(reason) => return self.reject(asker, Rejection::MalformedParameters(reason)),
+        };
+        let (number, time) = (self.state.meta.last.next(), self.stream_time());
+        let seed = xxh3_64(&[self.config.seed.to_le_bytes(), number.0.to_le_bytes()].concat());
+        let in_step = self.in_step();
+        let shipped = in_step
+            && self
+                .partner
+                .as_ref()
+                .is_some_and(|partner| partner.shipped.get(procedure).copied().unwrap_or(true));
+        if in_step {
+            let mut sent = event.clone();
+            if withheld {
+                sent.body.clear();
+            }
+            self.send(PeerMessage::Begin { number, time, seed, shipped, event: Box::new(sent), withheld });
+        }
+        let running = Running { number, time, seed, event, procedure, reads_only, run };
+        let outcome = self.run_all(running, 0, |group, running, position, start| {
+            if in_step {
+                group.step_up(running, position, start, shipped, withheld);
+            }
+        });
+        self.output(number, asker, Answer::Ended { number, outcome });
+    }
+
+    fn check_id(&self, event: &Event) -> Option<Rejection> {
+        match &event.id {
+            EventId::Keyed { key } if key.is_empty() || key.len() > KEY_BYTES_MAX => {
+                Some(Rejection::MalformedParameters(format!("a key has 1 to {KEY_BYTES_MAX} bytes")))
+            }
+            EventId::Numbered { number, .. } if *number == 0 || *number < event.awaited_from => {
+                Some(Rejection::AlreadyAnswered)
+            }
+            EventId::Numbered { session, .. } => {
+                let full = matches!(self.state.sessions.look_up(&event.id), Known::WindowFull);
+                // A client that has answers in the meantime makes room with this very event.
+                (full && !self.state.sessions.has_room_after(*session, event.awaited_from))
+                    .then_some(Rejection::WindowFull { window: WINDOW })
+            }
+            EventId::Keyed { .. } => None,
+        }
+    }
+
+    /// Runs the units of `running` from position `from` on, and ends it (R22 uses it for completion too).
+    pub(super) fn run_all(
+        &mut self,
+        mut running: Running,
+        from: usize,
+        mut done: impl FnMut(&mut Self, &Running, usize, usize),
+    ) -> Outcome {
+        let units = running.run.plan().len();
+        let mut end = Ok(());
+        if units > PLAN_MAX {
+            end = Err((
+                String::new(),
+                UnitEnd::Faulted {
+                    kind: FaultKind::Contract,
+                    message: format!("a plan has at most {PLAN_MAX} units"),
+                },
+            ));
+        }
+        for position in from..units {
+            if end.is_err() {
+                break;
+            }
+            let start = self.overlay.ops().len();
+            match self.run_unit(&mut running, position) {
+                Ok(()) => done(self, &running, position, start),
+                Err(stop) => end = Err((self.unit_name(&running, position), stop)),
+            }
+        }
+        let outcome = match end {
+            Ok(()) => Outcome::Committed { reply: self.overlay.reply() },
+            Err((_, UnitEnd::Refused(refusal))) => Outcome::Refused(refusal),
+            Err((unit, UnitEnd::Faulted { kind, message })) => {
+                Outcome::Faulted(Fault { kind, unit, message })
+            }
+        };
+        if self.in_step() {
+            let number = running.number;
+            self.send(match &outcome {
+                Outcome::Committed { reply } => PeerMessage::EndProcedure { number, digest: xxh3_64(reply) },
+                outcome => PeerMessage::Abort { number, outcome: Box::new(outcome.clone()) },
+            });
+        }
+        self.count(&outcome);
+        self.finish(running.number, running.time, running.event, outcome.clone());
+        outcome
+    }
+
+    fn count(&mut self, outcome: &Outcome) {
+        self.evaluation.events += 1;
+        match outcome {
+            Outcome::Committed { .. } => self.counts.committed += 1,
+            Outcome::Refused(_) => self.counts.refused += 1,
+            Outcome::Faulted(_) => {
+                self.counts.faulted += 1;
+                self.evaluation.faults += 1;
+            }
+        }
+    }
+
+    /// Puts an ended procedure into the database. The overlay holds its updates; it is empty afterwards.
+    pub(super) fn finish(&mut self, number: Number, time: Micros, event: Event, outcome: Outcome) {
+        let ops =
+            if matches!(outcome, Outcome::Committed { .. }) { self.overlay.take_committed() } else { vec![] };
+        self.overlay.clear();
+        let Event { id, awaited_from, procedure, encoding, .. } = event;
+        let body = EntryBody::Procedure { event: id, awaited_from, encoding, procedure, outcome, ops };
+        self.commit(Entry { number, term: self.term, time, body });
+    }
+
+    /// The declaration of the unit at `position` of a plan; none when the plan names one that is not declared.
+    pub(super) fn unit(&self, running: &Running, position: usize) -> Option<&UnitDescriptor> {
+        let declared = &self.application.descriptor().procedures[running.procedure];
+        declared.units.get(*running.run.plan().get(position)?)
+    }
+
+    pub(super) fn unit_name(&self, running: &Running, position: usize) -> String {
+        self.unit(running, position).map_or_else(|| format!("#{position}"), |unit| unit.name.clone())
+    }
+
+    /// Runs one unit over the overlay.
+    pub(super) fn run_unit(&mut self, running: &mut Running, position: usize) -> Result<(), UnitEnd> {
+        let contract = |message| Err(UnitEnd::Faulted { kind: FaultKind::Contract, message });
+        if self.unit(running, position).is_none() {
+            return contract("the plan names a unit that is not declared".into());
+        }
+        let surroundings = Surroundings {
+            time: running.time,
+            seed: running.seed,
+            features: self.features,
+            reads_only: running.reads_only,
+        };
+        let mut context = UnitContext::new(
+            self.application.descriptor(),
+            &self.table_ids,
+            &self.state.tables,
+            &self.state.meta,
+            &mut self.overlay,
+            surroundings,
+            &running.event.body,
+            position,
+        );
+        let end = running.run.run(position, &mut context);
+        match context.breach() {
+            Some(breach) => contract(breach),
+            None => end,
+        }
+    }
+
+    fn step_up(&mut self, running: &Running, position: usize, start: usize, shipped: bool, withheld: bool) {
+        let digest = self.overlay.digest_from(start);
+        let reads_body = self.unit(running, position).is_some_and(|unit| unit.reads_body);
+        let unit = (shipped || (withheld && reads_body)).then(|| {
+            Box::new(UnitDescription {
+                name: self.unit_name(running, position),
+                version: self.application.descriptor().procedures[running.procedure].version,
+                updates: self.overlay.ops()[start..].to_vec(),
+            })
+        });
+        self.send(PeerMessage::StepUp { number: running.number, position: position as u32, digest, unit });
+    }
+
+    /// A read-only procedure runs here alone; its answer waits for what it rests on and for a confirmation (R11).
+    fn read(&mut self, asker: Asker, event: Event, procedure: ProcedureIndex) {
+        let number = self.state.meta.last;
+        let run = match self.application.begin(procedure, event.encoding, &event.parameters, self.features) {
+            Ok(run) => run,
+            Err(reason) => return self.reject(asker, Rejection::MalformedParameters(reason)),
+        };
+        let (time, seed) = (self.stream_time(), self.config.seed ^ self.now.0);
+        let mut running = Running { number, time, seed, event, procedure, reads_only: true, run };
+        let mut outcome = None;
+        for position in 0..running.run.plan().len().min(PLAN_MAX) {
+            match self.run_unit(&mut running, position) {
+                Ok(()) => {}
+                Err(UnitEnd::Refused(refusal)) => outcome = Some(Outcome::Refused(refusal)),
+                Err(UnitEnd::Faulted { kind, message }) => {
+                    let unit = self.unit_name(&running, position);
+                    self.counts.faulted += 1;
+                    self.evaluation.faults += 1;
+                    outcome = Some(Outcome::Faulted(Fault { kind, unit, message }));
+                }
+            }
+            if outcome.is_some() {
+                break;
+            }
+        }
+        let outcome = outcome.unwrap_or_else(|| Outcome::Committed { reply: self.overlay.reply() });
+        self.overlay.clear();
+        self.counts.reads += 1;
+        // Recorded standbys must answer a frame that is sent after this read, also when the link is down just now.
+        let confirm = self.waiting.is_some().then(|| self.next_confirm());
+        let answer = Answer::Ended { number, outcome };
+        self.outputs.push(Output { number, confirm, asker, answer, arrived: self.now });
+    }
+}

@@ -1,0 +1,232 @@
+//! Operators' commands, and the group's status.
+
+use super::Group;
+use super::feed::Feed;
+use super::follow::Follow;
+use super::outputs::Asker;
+use super::roles::HandOver;
+use crate::command::{
+    CampaignStatus, Command, CommandError, CommandReply, CommandResult, GroupStatus, MemberStatus, Role,
+};
+use crate::entry::Control;
+use crate::ids::{Epoch, Micros, Number, Term};
+use crate::message::{Order, PeerMessage, PlainBody};
+
+impl Group {
+    pub(super) fn on_command(&mut self, asker: Asker, command: Command) {
+        match command {
+            Command::Status => {
+                let status = Box::new(self.status(self.now));
+                self.command_done(asker, Ok(CommandReply::Status(status)));
+            }
+            Command::Force => {
+                let result = self.on_force();
+                self.command_done(asker, result);
+            }
+            command if self.role == Role::Active => self.carry_out(asker, command),
+            command => match asker {
+                Asker::Local(origin) if self.partner_serves() => {
+                    let ticket = self.ticket();
+                    self.forwarded_commands.insert(ticket, origin);
+                    self.send(PeerMessage::ForwardCommand { ticket, command: Box::new(command) });
+                }
+                asker => self.command_done(asker, Err(CommandError::NoActive)),
+            },
+        }
+    }
+
+    pub(super) fn on_forward_result(&mut self, ticket: u64, result: CommandResult) {
+        if let Some(origin) = self.forwarded_commands.remove(&ticket) {
+            self.command_done(Asker::Local(origin), result);
+        }
+    }
+
+    fn on_force(&mut self) -> CommandResult {
+        if self.role == Role::Active {
+            return Err(CommandError::NotNow(
+                "this processor is active already; nothing is to be forced".into(),
+            ));
+        }
+        if self.partner.is_some() {
+            let why = "the partner can be heard; stop it first, or let it take over".into();
+            return Err(CommandError::NotNow(why));
+        }
+        self.force();
+        Ok(CommandReply::Accepted)
+    }
+
+    fn carry_out(&mut self, asker: Asker, command: Command) {
+        let campaign = self.state.meta.campaign.as_ref().map(|campaign| campaign.step.figure());
+        let result = match command {
+            Command::SwitchOver => match self.may_switch_over(campaign) {
+                Ok(()) => {
+                    self.hand_over = Some(HandOver { asker, since: self.now });
+                    // Answered when it is recorded, or given up.
+                    return;
+                }
+                Err(error) => Err(error),
+            },
+            Command::Isolate if campaign.is_some() => {
+                Err(CommandError::CampaignUnderWay(campaign.unwrap_or(0)))
+            }
+            Command::Isolate => {
+                self.isolate_partner();
+                Ok(CommandReply::Accepted)
+            }
+            Command::Integrate => {
+                self.integrate_partner();
+                Ok(CommandReply::Accepted)
+            }
+            Command::Load { .. } if campaign.is_some() => {
+                Err(CommandError::CampaignUnderWay(campaign.unwrap_or(0)))
+            }
+            Command::Load { hash } => match &self.partner {
+                Some(_) => {
+                    let attempt = self.next_attempt();
+                    self.send(PeerMessage::Order { attempt, order: Order::Load { hash } });
+                    Ok(CommandReply::Accepted)
+                }
+                None => Err(CommandError::NotInSync("there is no link to it".into())),
+            },
+            Command::EnableFeatures { features } => self.enable(&features),
+            Command::DisableFeature { feature } => self.disable(feature),
+            command => self.on_campaign_command(command),
+        };
+        self.command_done(asker, result);
+    }
+
+    fn may_switch_over(&self, campaign: Option<u16>) -> Result<(), CommandError> {
+        if let Some(step) = campaign {
+            return Err(CommandError::CampaignUnderWay(step));
+        }
+        if self.hand_over.is_some() {
+            return Err(CommandError::NotNow("a switchover is under way already".into()));
+        }
+        self.recorded_partner()
+            .map(|_| ())
+            .ok_or_else(|| CommandError::NotInSync("it is not in the record".into()))
+    }
+
+    /// Takes the partner out of service; done when the record has dropped it.
+    pub(super) fn isolate_partner(&mut self) {
+        self.partner_out = true;
+        let recorded = self.arbiter.record.as_ref().is_some_and(|record| record.in_sync.len() > 1);
+        if !recorded {
+            self.send(PeerMessage::OutOfService { out: true });
+            if let Some(partner) = &mut self.partner {
+                partner.feed = Feed::Nothing;
+            }
+        }
+    }
+
+    pub(super) fn integrate_partner(&mut self) {
+        if self.partner_out {
+            self.partner_out = false;
+            self.send(PeerMessage::OutOfService { out: false });
+        }
+    }
+
+    pub(super) fn disable(&mut self, feature: String) -> CommandResult {
+        if !self.state.meta.features.contains(&feature) {
+            return Err(CommandError::NotNow(format!("feature `{feature}` is not on")));
+        }
+        self.plain(PlainBody::Control(Control::Disable { feature }));
+        Ok(CommandReply::Done)
+    }
+
+    /// How the group is.
+    #[must_use]
+    pub fn status(&self, now: Micros) -> GroupStatus {
+        let record = self.arbiter.record.as_ref();
+        let meta = &self.state.meta;
+        let descriptor = self.application.descriptor();
+        let recorded = |store| record.is_some_and(|record| record.is_recorded(store));
+        let mut members = vec![MemberStatus {
+            node: self.config.node.clone(),
+            role: self.role,
+            version: Some(descriptor.version),
+            hash: Some(descriptor.hash),
+            last: meta.last,
+            in_sync: recorded(self.store),
+            connected: true,
+        }];
+        let mut shipped = std::collections::BTreeSet::new();
+        if let Some((partner, hello)) =
+            self.partner.as_ref().and_then(|p| p.hello.as_ref().map(|hello| (p, hello)))
+        {
+            let application = partner.application.as_ref();
+            let role = match (&partner.feed, &self.follow) {
+                _ if self.role == Role::Active && self.partner_out => Role::Isolated,
+                (Feed::InStep, _) if recorded(hello.store) => Role::Standby,
+                (_, Follow::InStep | Follow::Entries | Follow::Copying(_) | Follow::CopyEnding(_)) => {
+                    Role::Active
+                }
+                (_, Follow::Nothing | Follow::Diverged) => hello.role,
+            };
+            let role = if self.role == Role::Active && role == Role::Active { Role::Starting } else { role };
+            members.push(MemberStatus {
+                node: hello.node.clone(),
+                role,
+                version: application.map(|application| application.version),
+                hash: application.map(|application| application.hash),
+                last: if self.role == Role::Active { partner.acked } else { self.held.max(hello.last) },
+                in_sync: recorded(hello.store),
+                connected: true,
+            });
+            shipped = descriptor
+                .procedures
+                .iter()
+                .zip(&partner.shipped)
+                .filter(|(procedure, shipped)| **shipped && !procedure.reads_only)
+                .map(|(procedure, _)| procedure.name.clone())
+                .collect();
+        } else if let Some(other) =
+            record.and_then(|r| r.in_sync.iter().find(|member| member.store != self.store))
+        {
+            members.push(MemberStatus {
+                node: other.node.clone(),
+                role: if record.is_some_and(|r| r.active.store == other.store) {
+                    Role::Active
+                } else {
+                    Role::Standby
+                },
+                version: None,
+                hash: None,
+                last: Number(0),
+                in_sync: true,
+                connected: false,
+            });
+        }
+        let features = descriptor
+            .features
+            .iter()
+            .map(|feature| {
+                (feature.name.clone(), feature.description.clone(), meta.features.contains(&feature.name))
+            })
+            .collect();
+        let latencies = if self.latencies.total() > 100 { &self.latencies } else { &self.latencies_before };
+        GroupStatus {
+            application: self.config.application.clone(),
+            epoch: record.map_or(Epoch(0), |record| record.epoch),
+            term: record.map_or(Term(0), |record| record.term),
+            members,
+            held: self.held,
+            features,
+            floor: meta.floor,
+            shipped,
+            campaign: meta.campaign.as_ref().map(|record| CampaignStatus {
+                record: (**record).clone(),
+                in_step: now.since(record.since),
+                events: self.evaluation.events,
+                faults: self.evaluation.faults,
+                divergences: self.evaluation.divergences,
+                p99_us: self.evaluation.latencies.percentile(99.0),
+            }),
+            campaigns: meta.campaigns.clone(),
+            counts: self.counts,
+            half_way: self.half_way.iter().map(|(half_way, count)| (half_way.clone(), *count)).collect(),
+            latency_us: (latencies.percentile(50.0), latencies.percentile(99.0)),
+            table_bytes: self.state.tables.bytes() as u64,
+        }
+    }
+}

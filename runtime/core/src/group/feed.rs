@@ -1,0 +1,316 @@
+//! The active's side of bringing a standby back: entries since the last common number, or a whole copy, then lock
+//! step, then the record (R4, R24, R25).
+//!
+//! A copy is a fuzzy walk: rows are read while events go on, and every entry made meanwhile is sent between them, in
+//! order. Entries are absolute, and each row is read after all entries sent before it, so at the walk's end the copy
+//! is exact. Sessions are sent whole at the end, at one number.
+
+use super::Group;
+use crate::command::Role;
+use crate::descriptor::ApplicationDescriptor;
+use crate::effect::Alarm;
+use crate::entry::{Control, EntryBody, Op, TableMeta};
+use crate::ids::{Number, StoreId, TableId};
+use crate::message::{Divergence, Hello, Order, PeerMessage, PlainBody};
+use crate::tables::WalkCursor;
+use crate::verdict::{Pairing, Verdict, compare};
+
+/// Entries that are on their way to a standby that catches up, at most.
+const CATCH_UP_AHEAD: u64 = 8_192;
+/// A standby this close is waited for, so that it can be recorded.
+const CLOSE: u64 = 2_048;
+/// Rows of a copy in one frame.
+const COPY_ROWS: usize = 1_024;
+/// Frames of a copy that are on their way, at most: the intake goes on between them.
+const COPY_AHEAD: u64 = 4;
+
+/// How the partner is fed.
+pub(super) enum Feed {
+    /// Not at all.
+    Nothing,
+    /// Entries from `next` on, to catch up.
+    Entries {
+        /// The next to send.
+        next: Number,
+    },
+    /// A whole copy.
+    Copy {
+        /// Where the walk stands.
+        cursor: WalkCursor,
+        /// The confirmation that the first frame of the copy asked for, less one.
+        confirmed_before: u64,
+    },
+    /// The copy is sent; its new store will say hello.
+    CopySent,
+    /// In lock step.
+    InStep,
+}
+
+/// The standby that answers wait for: recorded, or about to be (R4).
+pub(super) struct Waiting {
+    pub store: StoreId,
+    pub acked: Number,
+}
+
+impl Group {
+    /// The partner said hello to this active: feed it from where it stands.
+    pub(super) fn begin_feed(&mut self, hello: &Hello) {
+        if self.partner_out {
+            return self.send(PeerMessage::OutOfService { out: true });
+        }
+        if let Err(reason) = self.may_integrate(&hello.application) {
+            self.alarm(Alarm::PartnerLost { why: format!("it may not integrate: {reason}") });
+            // A starting processor is told what to load (R29).
+            let (attempt, hash) = (self.next_attempt(), self.own_hash());
+            return self.send(PeerMessage::Order { attempt, order: Order::Load { hash } });
+        }
+        self.set_partner_application(hello.application.clone());
+        let meta = &self.state.meta;
+        let common = (!hello.needs_copy).then(|| meta.last_common(&hello.terms, hello.last)).flatten();
+        match common.filter(|common| self.recent.reaches(*common, meta.last)) {
+            Some(common) => {
+                self.send(PeerMessage::CatchUp { common });
+                self.set_feed(Feed::Entries { next: common.next() });
+                if let Some(partner) = &mut self.partner {
+                    partner.acked = Number(0);
+                }
+            }
+            None => self.begin_copy(hello),
+        }
+    }
+
+    fn begin_copy(&mut self, hello: &Hello) {
+        if self.divergences.get(&hello.application.hash).is_some_and(|count| *count >= 2) {
+            let why =
+                "it diverged repeatedly; no further copy is made until its version changes (R15)".into();
+            return self.alarm(Alarm::PartnerLost { why });
+        }
+        self.send(PeerMessage::CopyBegin { meta: Box::new(self.state.meta.clone()) });
+        let confirmed_before = self.confirm_sent;
+        self.set_feed(Feed::Copy { cursor: WalkCursor::default(), confirmed_before });
+    }
+
+    fn set_feed(&mut self, feed: Feed) {
+        if let Some(partner) = &mut self.partner {
+            partner.feed = feed;
+        }
+    }
+
+    fn may_integrate(&self, theirs: &ApplicationDescriptor) -> Result<(), String> {
+        let floor = self.state.meta.floor;
+        if theirs.version < floor {
+            return Err(format!("version {} is below the floor {floor} (R31)", theirs.version));
+        }
+        let ours = self.application.descriptor();
+        let (old, new) = if theirs.version <= ours.version { (theirs, ours) } else { (ours, theirs) };
+        let comparison = compare(old, new);
+        match comparison.verdict {
+            Verdict::Incompatible => Err(comparison.reasons.join("; ")),
+            Verdict::Compatible | Verdict::Mixed => Ok(()),
+        }
+    }
+
+    /// Notes what the partner runs, and by own procedure whether it is shipped (R16) or lacking there (R32).
+    pub(super) fn set_partner_application(&mut self, theirs: ApplicationDescriptor) {
+        let ours = self.application.descriptor();
+        let pairings = compare(&theirs, ours).procedures;
+        let pairing_of = |name: &str| pairings.iter().find(|p| p.name == name).map(|p| p.pairing.clone());
+        let shipped =
+            ours.procedures.iter().map(|p| pairing_of(&p.name) != Some(Pairing::LockStep)).collect();
+        let lacking = ours.procedures.iter().map(|p| pairing_of(&p.name) == Some(Pairing::OnlyNew)).collect();
+        if let Some(partner) = &mut self.partner {
+            partner.shipped = shipped;
+            partner.lacking = lacking;
+            partner.application = Some(Box::new(theirs));
+        }
+    }
+
+    /// Sends a bounded part of what a returning standby needs; once a batch.
+    pub(super) fn feed_partner(&mut self) {
+        if self.role != Role::Active {
+            return;
+        }
+        let last = self.state.meta.last;
+        let Some(partner) = &mut self.partner else { return };
+        match &mut partner.feed {
+            Feed::Entries { next } => {
+                let mut number = *next;
+                let bound = partner.acked.0.max(number.0.saturating_sub(CATCH_UP_AHEAD)) + CATCH_UP_AHEAD;
+                let mut entries = Vec::new();
+                while number <= last && number.0 <= bound {
+                    let Some(entry) = self.recent.get(number) else {
+                        // The recent stream did not reach; only a copy helps.
+                        let hello = partner.hello.clone().expect("a fed partner has said hello");
+                        return self.begin_copy(&hello);
+                    };
+                    entries.push(entry.clone());
+                    number = number.next();
+                }
+                *next = number;
+                for entry in entries {
+                    self.send(PeerMessage::Entry(Box::new((*entry).clone())));
+                }
+                if number > last {
+                    self.set_feed(Feed::InStep);
+                    self.send(PeerMessage::InStep);
+                    self.note_installed();
+                    if let Some(announced) =
+                        self.partner.as_mut().and_then(|partner| partner.announced.take())
+                    {
+                        self.on_versions(announced);
+                    }
+                }
+            }
+            Feed::Copy { cursor, confirmed_before } => {
+                let confirmed = partner.confirmed.max(*confirmed_before);
+                if self.confirm_sent >= confirmed + COPY_AHEAD {
+                    return;
+                }
+                let rows = self.state.tables.walk(cursor, COPY_ROWS);
+                if !rows.is_empty() {
+                    self.send(PeerMessage::CopyRows(rows));
+                    self.next_confirm();
+                    return;
+                }
+                let sessions = &self.state.sessions;
+                let all: Vec<_> = sessions.iter().map(|(id, session)| (id, session.clone())).collect();
+                let keyed: Vec<_> =
+                    sessions.keyed().map(|(key, reply)| (key.to_owned(), reply.clone())).collect();
+                for part in all.chunks(64) {
+                    self.send(PeerMessage::CopySessions(part.to_vec()));
+                }
+                for part in keyed.chunks(4_096) {
+                    self.send(PeerMessage::CopyKeyed(part.to_vec()));
+                }
+                self.send(PeerMessage::CopyEnd { meta: Box::new(self.state.meta.clone()) });
+                self.set_feed(Feed::CopySent);
+            }
+            Feed::Nothing | Feed::CopySent | Feed::InStep => {}
+        }
+    }
+
+    /// Puts into the stream what runs on the partner, if the record of it is another (R29).
+    fn note_installed(&mut self) {
+        let Some(partner) = &self.partner else { return };
+        let (Some(hello), Some(application)) = (&partner.hello, &partner.application) else { return };
+        let (node, descriptor) = (hello.node.clone(), (**application).clone());
+        self.install(node, &descriptor);
+    }
+
+    /// Puts into the stream that `node` runs the version of `descriptor`, unless that is known.
+    pub(super) fn install(&mut self, node: crate::ids::NodeId, descriptor: &ApplicationDescriptor) {
+        let known = self.state.meta.installed.get(&node);
+        if known.is_some_and(|known| known.hash == descriptor.hash && known.version == descriptor.version) {
+            return;
+        }
+        let tables = descriptor
+            .tables
+            .iter()
+            .map(|table| TableMeta {
+                id: TableId::of(&table.name),
+                name: table.name.clone(),
+                kind: table.kind,
+                format: table.format,
+            })
+            .collect();
+        let (version, hash) = (descriptor.version, descriptor.hash);
+        self.plain(PlainBody::Control(Control::Installed { node, version, hash, tables }));
+    }
+
+    pub(super) fn on_ack(&mut self, through: Number, confirmed: u64) {
+        let last = self.state.meta.last;
+        if self.role != Role::Active {
+            return;
+        }
+        if through > last {
+            return self
+                .close_link(format!("an acknowledgement of {through} came, and the last number is {last}"));
+        }
+        let Some(partner) = &mut self.partner else { return };
+        partner.confirmed = partner.confirmed.max(confirmed);
+        if partner.diverged || !matches!(partner.feed, Feed::Entries { .. } | Feed::InStep) {
+            return;
+        }
+        partner.acked = partner.acked.max(through);
+        let acked = partner.acked;
+        let store = partner.hello.as_ref().map(|hello| hello.store);
+        if let Some(waiting) = &mut self.waiting
+            && Some(waiting.store) == store
+        {
+            waiting.acked = waiting.acked.max(acked);
+        }
+        self.update_held();
+        self.release();
+    }
+
+    /// Whether the partner is in lock step and close enough to be waited for.
+    pub(super) fn partner_is_close(&self) -> Option<StoreId> {
+        let partner = self.partner.as_ref()?;
+        let close = partner.acked.0 + CLOSE >= self.state.meta.last.0;
+        if !close || partner.diverged || !matches!(partner.feed, Feed::InStep) {
+            return None;
+        }
+        partner.hello.as_ref().map(|hello| hello.store)
+    }
+
+    /// Whether the partner with `store` is there, in lock step, heard of lately and wanted.
+    pub(super) fn partner_is_well(&self, store: StoreId) -> bool {
+        let silence = crate::ids::Micros::from_ms(self.config.silence_shrink_ms);
+        !self.partner_out
+            && self.partner.as_ref().is_some_and(|partner| {
+                matches!(partner.feed, Feed::InStep)
+                    && !partner.diverged
+                    && partner.hello.as_ref().is_some_and(|hello| hello.store == store)
+                    && self.now.since(partner.heard) <= silence
+            })
+    }
+
+    pub(super) fn on_diverged(&mut self, divergence: &Divergence) {
+        if self.role != Role::Active {
+            return;
+        }
+        let Some(partner) = &mut self.partner else { return };
+        if partner.diverged {
+            return;
+        }
+        partner.diverged = true;
+        self.counts.divergences += 1;
+        self.evaluation.divergences += 1;
+        if let Some(application) = &partner.application {
+            *self.divergences.entry(application.hash).or_default() += 1;
+        }
+        let report = self.divergence_report(divergence);
+        self.alarm(Alarm::Diverged { report });
+    }
+
+    /// Names procedure, unit and the first differing update (R15).
+    fn divergence_report(&self, divergence: &Divergence) -> String {
+        let Divergence { number, procedure, unit, offset, updates, .. } = divergence;
+        let at = format!("number {number}: {procedure}.{unit}");
+        let Some(entry) = self.recent.get(*number) else { return at };
+        let EntryBody::Procedure { ops, outcome, .. } = &entry.body else { return at };
+        let ours = ops.get(*offset as usize..).unwrap_or_default();
+        let theirs = updates.iter().filter(|op| op.table != TableId::SCRATCH && op.table != TableId::REPLY);
+        let name = |op: &Op| {
+            let table =
+                self.state.meta.tables.get(&op.table).map_or("(unknown)", |table| table.name.as_str());
+            let hex =
+                |bytes: &[u8]| bytes.iter().take(32).map(|byte| format!("{byte:02x}")).collect::<String>();
+            format!(
+                "{table}[{}] = {}",
+                hex(&op.key),
+                op.value.as_ref().map_or("(none)".into(), |value| hex(value))
+            )
+        };
+        for (index, theirs) in theirs.enumerate() {
+            match ours.get(index) {
+                Some(ours) if ours == theirs => {}
+                Some(ours) => {
+                    return format!("{at}, first difference: active {}, standby {}", name(ours), name(theirs));
+                }
+                None => return format!("{at}, first difference: active (none), standby {}", name(theirs)),
+            }
+        }
+        format!("{at}, the standby's updates are the same or end early; the active's outcome is {outcome:?}")
+    }
+}

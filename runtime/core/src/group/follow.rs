@@ -1,0 +1,337 @@
+//! The standby's side of lock step: runs what the active says, compares digests, acknowledges what is durable
+//! (R14 to R18).
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::Group;
+use super::active::Running;
+use super::config::StandbyStart;
+use super::rejoin::Copying;
+use crate::application::UnitEnd;
+use crate::command::Role;
+use crate::context::Overlay;
+use crate::effect::{Alarm, Effect};
+use crate::entry::{Entry, EntryBody, Op};
+use crate::event::{Event, Outcome};
+use crate::ids::{Micros, Number, TableId};
+use crate::message::{Divergence, PeerMessage, PlainBody, UnitDescription};
+
+/// Where this side stands in the partner's stream.
+pub(super) enum Follow {
+    /// Nowhere.
+    Nothing,
+    /// Entries come, to catch up.
+    Entries,
+    /// A whole copy comes.
+    Copying(Box<Copying>),
+    /// The copy is being made durable.
+    CopyEnding(Box<Copying>),
+    /// In lock step.
+    InStep,
+    /// This side differed: the rest of the stream is not taken (R15).
+    Diverged,
+}
+
+impl Follow {
+    pub(super) fn is_following(&self) -> bool {
+        !matches!(self, Follow::Nothing)
+    }
+}
+
+/// The procedure that has begun and not ended.
+pub(super) struct Pending {
+    pub number: Number,
+    pub time: Micros,
+    pub seed: u64,
+    pub event: Event,
+    pub shipped: bool,
+    pub withheld: bool,
+    /// This side's own run of it; none when it is shipped.
+    pub running: Option<Running>,
+    /// How many step-ups have arrived and were carried out.
+    pub step_ups: u32,
+    /// `beside`: the unit of the next step-up has run already; here its updates start.
+    pub ahead: Option<Result<usize, UnitEnd>>,
+    /// What the standby registered in place of work units of its own ([P] Fig. 4), for takeover and trace.
+    pub registered: Vec<(String, u32)>,
+}
+
+/// How many of `ops` are updates of tables: scratch values and replies are not committed.
+fn committed(ops: &[Op]) -> u32 {
+    ops.iter().filter(|op| op.table != TableId::SCRATCH && op.table != TableId::REPLY).count() as u32
+}
+
+impl Group {
+    pub(super) fn on_stream(&mut self, message: PeerMessage) {
+        if self.role == Role::Active {
+            // Two that think they are active: terms decide, and the record says who is right (R3).
+            return self.read_record();
+        }
+        self.heard_active = self.now;
+        match message {
+            PeerMessage::Heartbeat { held, .. } => {
+                if matches!(self.follow, Follow::InStep | Follow::Entries) {
+                    self.raise_held(held.min(self.durable));
+                }
+            }
+            PeerMessage::Confirm { ticket } => {
+                self.confirm_seen = ticket;
+                self.ack_due = true;
+            }
+            PeerMessage::Order { attempt, order } => self.on_order(attempt, order),
+            PeerMessage::OutOfService { out } => self.on_out_of_service(out),
+            PeerMessage::CatchUp { common } => self.on_catch_up(common),
+            PeerMessage::CopyBegin { meta } => self.on_copy_begin(*meta),
+            PeerMessage::CopyRows(rows) => self.on_copy_rows(rows),
+            PeerMessage::CopySessions(sessions) => self.on_copy_sessions(sessions),
+            PeerMessage::CopyKeyed(keyed) => self.on_copy_keyed(keyed),
+            PeerMessage::CopyEnd { meta } => self.on_copy_end(*meta),
+            PeerMessage::Entry(entry) => self.on_entry(*entry),
+            PeerMessage::InStep => self.on_in_step(),
+            message => {
+                if matches!(self.follow, Follow::InStep) {
+                    self.on_lock_step(message);
+                }
+                // Otherwise: the rest of a stream that this side has left (R15).
+            }
+        }
+    }
+
+    fn on_lock_step(&mut self, message: PeerMessage) {
+        match message {
+            PeerMessage::Begin { number, time, seed, shipped, event, withheld } => {
+                if self.pending.is_some() || number != self.state.meta.last.next() {
+                    return self.close_link(format!("`Begin` of {number} after {}", self.state.meta.last));
+                }
+                self.begin(Pending {
+                    number,
+                    time,
+                    seed,
+                    event: *event,
+                    shipped,
+                    withheld,
+                    running: None,
+                    step_ups: 0,
+                    ahead: None,
+                    registered: Vec::new(),
+                });
+            }
+            PeerMessage::StepUp { number, position, digest, unit } => {
+                match self.pending.take().filter(|p| p.number == number && p.step_ups == position) {
+                    Some(pending) => self.on_step_up(pending, digest, unit.map(|unit| *unit)),
+                    None => self.close_link(format!("`StepUp` {position} of {number} was not expected")),
+                }
+            }
+            PeerMessage::EndProcedure { number, digest } => {
+                match self.pending.take().filter(|pending| pending.number == number) {
+                    Some(pending) => self.on_end(pending, digest),
+                    None => self.close_link(format!("`EndProcedure` of {number} was not expected")),
+                }
+            }
+            PeerMessage::Abort { number, outcome } => {
+                match self.pending.take().filter(|pending| pending.number == number) {
+                    Some(pending) => {
+                        self.overlay.clear();
+                        self.finish(number, pending.time, pending.event, *outcome);
+                    }
+                    None => self.close_link(format!("`Abort` of {number} was not expected")),
+                }
+            }
+            PeerMessage::Plain { number, time, body } => {
+                if self.pending.is_some() || number != self.state.meta.last.next() {
+                    return self.close_link(format!("`Plain` {number} after {}", self.state.meta.last));
+                }
+                let body = match body {
+                    PlainBody::OpenSession => EntryBody::OpenSession,
+                    PlainBody::Aborted => EntryBody::Aborted,
+                    PlainBody::Control(control) => EntryBody::Control(control),
+                };
+                self.commit(Entry { number, term: self.term, time, body });
+            }
+            PeerMessage::VersionsFrom { number } => self.on_versions_from(number),
+            _ => self.close_link("a message that only a standby sends came from the active"),
+        }
+    }
+
+    fn begin(&mut self, mut pending: Pending) {
+        self.overlay.clear();
+        if !pending.shipped {
+            let found = self.application.descriptor().procedure(&pending.event.procedure);
+            let Some((procedure, _)) = found else {
+                return self
+                    .close_link(format!("`{}` is not known here, yet not shipped", pending.event.procedure));
+            };
+            let event = &pending.event;
+            match self.application.begin(procedure, event.encoding, &event.parameters, self.features) {
+                Ok(run) => {
+                    pending.running = Some(Running {
+                        number: pending.number,
+                        time: pending.time,
+                        seed: pending.seed,
+                        event: event.clone(),
+                        procedure,
+                        reads_only: false,
+                        run,
+                    });
+                }
+                Err(_) => return self.diverge(&pending, "(begin)", 0),
+            }
+            if self.config.standby == StandbyStart::Beside {
+                self.run_ahead(&mut pending);
+            }
+        }
+        self.pending = Some(pending);
+    }
+
+    /// `beside`: runs the next unit before its step-up, if this side runs it at all.
+    fn run_ahead(&mut self, pending: &mut Pending) {
+        let Some(running) = &mut pending.running else { return };
+        let position = pending.step_ups as usize;
+        let Some(unit) = self.unit(running, position) else { return };
+        if pending.withheld && unit.reads_body {
+            return;
+        }
+        let start = self.overlay.ops().len();
+        pending.ahead = Some(self.run_unit(running, position).map(|()| start));
+    }
+
+    fn on_step_up(&mut self, mut pending: Pending, digest: u64, unit: Option<UnitDescription>) {
+        let position = pending.step_ups as usize;
+        let start = match (unit, pending.ahead.take()) {
+            (Some(_), Some(_)) => return self.close_link("a unit was shipped that had run here"),
+            (Some(unit), None) => {
+                let start = self.overlay.ops().len();
+                if let Some(table) = unit.updates.iter().find(|op| !self.can_read(op)) {
+                    let what =
+                        format!("a row of table {:?} in a format that is not known here (R17)", table.table);
+                    return self.close_link(what);
+                }
+                unit.updates.into_iter().for_each(|op| self.overlay.push(op));
+                pending.registered.push((unit.name, unit.version));
+                start
+            }
+            (None, Some(Ok(start))) => start,
+            (None, Some(Err(_))) => return self.diverge_here(&pending, self.overlay.ops().len()),
+            (None, None) => {
+                let start = self.overlay.ops().len();
+                let Some(running) = &mut pending.running else {
+                    return self.close_link("a step-up without a unit came for a shipped procedure");
+                };
+                if self.run_unit(running, position).is_err() {
+                    return self.diverge_here(&pending, start);
+                }
+                start
+            }
+        };
+        if self.overlay.digest_from(start) != digest {
+            return self.diverge_here(&pending, start);
+        }
+        pending.step_ups += 1;
+        if self.config.standby == StandbyStart::Beside {
+            self.run_ahead(&mut pending);
+        }
+        self.pending = Some(pending);
+    }
+
+    /// Whether this version reads the format of a shipped row (R17): a row starts with its format number.
+    fn can_read(&self, op: &Op) -> bool {
+        let Some(value) = &op.value else { return true };
+        let Some(table) = self.table_ids.iter().position(|id| *id == op.table) else { return true };
+        let declared = &self.application.descriptor().tables[table];
+        value
+            .first()
+            .is_some_and(|format| (declared.reads_from..=declared.format).contains(&u16::from(*format)))
+    }
+
+    fn on_end(&mut self, pending: Pending, digest: u64) {
+        let reply = self.overlay.reply();
+        let units = pending.running.as_ref().map(|running| running.run.plan().len() as u32);
+        if units.is_some_and(|units| units != pending.step_ups) || xxh3_64(&reply) != digest {
+            return self.diverge(&pending, "(end)", self.overlay.ops().len());
+        }
+        if pending.shipped {
+            self.counts.shipped += 1;
+        } else {
+            self.counts.in_lock_step += 1;
+        }
+        self.finish(pending.number, pending.time, pending.event, Outcome::Committed { reply });
+    }
+
+    fn diverge_here(&mut self, pending: &Pending, start: usize) {
+        let position = pending.step_ups as usize;
+        let unit =
+            pending.running.as_ref().map_or_else(String::new, |running| self.unit_name(running, position));
+        self.diverge(pending, &unit, start);
+    }
+
+    /// This side drops the number and everything after it, and says so. It stays promotable as it was before (R15).
+    fn diverge(&mut self, pending: &Pending, unit: &str, start: usize) {
+        let ops: &Overlay = &self.overlay;
+        let divergence = Divergence {
+            number: pending.number,
+            procedure: pending.event.procedure.clone(),
+            unit: unit.into(),
+            position: pending.step_ups,
+            offset: committed(&ops.ops()[..start]),
+            updates: ops.ops()[start..].to_vec(),
+        };
+        self.overlay.clear();
+        self.counts.divergences += 1;
+        let report = format!("number {}: {}.{unit}", pending.number, pending.event.procedure);
+        self.alarm(Alarm::Diverged { report });
+        self.send(PeerMessage::Diverged(Box::new(divergence)));
+        self.follow = Follow::Diverged;
+    }
+
+    /// Acknowledges, once a batch, what is durable (R9) and the last confirmation asked for (R11).
+    pub(super) fn acknowledge(&mut self) {
+        if !self.ack_due || !self.follow.is_following() {
+            return;
+        }
+        self.ack_due = false;
+        let through = match self.follow {
+            Follow::Entries | Follow::InStep | Follow::Diverged => self.durable,
+            // What a half copy has is worth nothing.
+            Follow::Copying(_) | Follow::CopyEnding(_) | Follow::Nothing => Number(0),
+        };
+        let confirmed = self.confirm_seen;
+        self.send(PeerMessage::Ack { through, confirmed });
+    }
+
+    fn on_out_of_service(&mut self, out: bool) {
+        if out {
+            self.follow = Follow::Nothing;
+            self.pending = None;
+            self.set_role(Role::Isolated);
+        } else {
+            self.set_role(Role::Starting);
+            self.say_hello();
+        }
+    }
+
+    fn on_in_step(&mut self) {
+        if !matches!(self.follow, Follow::Entries) {
+            return self.close_link("`InStep` came to one that does not catch up");
+        }
+        self.follow = Follow::InStep;
+        self.forward_all();
+    }
+
+    /// Whether nothing that the stream has begun is open.
+    pub(super) fn at_boundary(&self) -> bool {
+        self.pending.is_none()
+    }
+
+    pub(super) fn role_effect(&mut self) {
+        let (role, term) = (self.role, self.term);
+        let in_sync = self.arbiter.record.as_ref().map_or(0, |record| record.in_sync.len());
+        self.effects.push(Effect::RoleChanged { role, term, in_sync });
+    }
+
+    pub(super) fn set_role(&mut self, role: Role) {
+        if self.role != role {
+            self.role = role;
+            self.role_effect();
+        }
+    }
+}

@@ -1,0 +1,525 @@
+//! One application's one partition on one side of the pair: role, stream, record, sessions, campaign (R1).
+//!
+//! The same code runs on both sides and in all roles; files are by subject:
+//! `active` runs events, `follow` is the standby's side of the stream, `feed` brings a standby back, `rejoin` is the
+//! other end of that, `roles` keeps the arbiter's rule, `takeover` deals with what was half-way, `upgrade` drives a
+//! campaign, `commands` answers operators.
+//!
+//! Deliberately absent: clocks (the time is an argument), I/O (effects), randomness (seeded), waiting: the active never
+//! waits for the standby inside a procedure, so lock step by itself cannot deadlock.
+
+mod active;
+mod commands;
+mod config;
+mod feed;
+mod follow;
+mod latency;
+mod outputs;
+mod recent;
+mod rejoin;
+mod roles;
+mod takeover;
+mod upgrade;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+pub use config::{GroupConfig, StandbyStart};
+pub use upgrade::{CampaignView, Decision, plan_campaign};
+
+use crate::application::Application;
+use crate::command::{Command, CommandResult, Counts, HalfWay, Role};
+use crate::context::Overlay;
+use crate::descriptor::ApplicationDescriptor;
+use crate::effect::{Alarm, Effect};
+use crate::entry::{Control, Entry, EntryBody};
+use crate::event::Request;
+use crate::ids::{LinkId, Micros, Number, Origin, PluginHash, StoreId, TableId, Term};
+use crate::input::Input;
+use crate::message::{Frame, Hello, PeerMessage};
+use crate::state::{State, Undo};
+
+use feed::{Feed, Waiting};
+use follow::{Follow, Pending};
+use latency::Latencies;
+use outputs::{Asker, Outputs};
+use recent::Recent;
+use roles::{ArbiterSeat, HandOver};
+use upgrade::Evaluation;
+
+/// Requests that wait for an active are kept up to this many; beyond, clients are told to retry.
+pub const PARKED_MAX: usize = 8_192;
+
+/// The partner at the other end of the link.
+struct Partner {
+    link: LinkId,
+    heard: Micros,
+    hello: Option<Box<Hello>>,
+    /// What it runs: from its hello, then from `Versions`.
+    application: Option<Box<ApplicationDescriptor>>,
+    /// By own procedure: its versions differ, so it is shipped (R16).
+    shipped: Vec<bool>,
+    /// By own procedure: the partner lacks it (R32).
+    lacking: Vec<bool>,
+    feed: Feed,
+    acked: Number,
+    confirmed: u64,
+    /// A version that it announced before it was in step.
+    announced: Option<Box<ApplicationDescriptor>>,
+    /// It diverged on this link: nothing that it says counts until it has a fresh copy (R15).
+    diverged: bool,
+}
+
+/// A group on one side of the pair. See the module's page.
+pub struct Group {
+    config: GroupConfig,
+    now: Micros,
+    effects: Vec<Effect>,
+
+    store: StoreId,
+    stores_made: u64,
+    needs_copy: bool,
+    state: State,
+    recent: Recent,
+    undos: VecDeque<Undo>,
+    durable: Number,
+    held: Number,
+    held_told: Number,
+
+    application: Box<dyn Application>,
+    next_application: Option<Box<dyn Application>>,
+    loading: Option<(PluginHash, u32)>,
+    table_ids: Vec<TableId>,
+    features: u64,
+    overlay: Overlay,
+
+    role: Role,
+    term: Term,
+    arbiter: ArbiterSeat,
+    partner: Option<Partner>,
+    partner_died: Option<StoreId>,
+    heard_active: Micros,
+    watched: Option<StoreId>,
+    ask_living_at: Micros,
+    heartbeat_at: Micros,
+
+    // as active
+    outputs: Outputs,
+    waiting: Option<Waiting>,
+    confirm_sent: u64,
+    confirm_due: bool,
+    grow_from: Number,
+    grow_after: Micros,
+    grow_wait: Micros,
+    partner_out: bool,
+    hand_over: Option<HandOver>,
+    divergences: BTreeMap<PluginHash, u32>,
+    evaluation: Evaluation,
+    order_sent: Option<(PluginHash, Micros)>,
+    order_attempt: u32,
+
+    // as standby
+    follow: Follow,
+    pending: Option<Pending>,
+    ack_due: bool,
+    confirm_seen: u64,
+    copy_to_keep: bool,
+
+    parked: VecDeque<(Asker, Request)>,
+    forwards: BTreeMap<u64, (Origin, Request)>,
+    forwarded_commands: BTreeMap<u64, Origin>,
+    tickets: u64,
+
+    counts: Counts,
+    half_way: BTreeMap<HalfWay, u64>,
+    latencies: Latencies,
+    latencies_before: Latencies,
+    latencies_since: Micros,
+}
+
+impl Group {
+    /// A group over what its store found. `undos` take back the latest entries of `state`, oldest first; `recent`
+    /// has the latest entries without holes. A store that is not `trusted` must be copied anew (R26).
+    ///
+    /// # Panics
+    /// When the application is not the one that the settings name, or its descriptor is not sound.
+    #[must_use]
+    pub fn new(
+        config: GroupConfig,
+        store: StoreId,
+        trusted: bool,
+        state: State,
+        recent: Vec<Arc<Entry>>,
+        undos: Vec<Undo>,
+        application: Box<dyn Application>,
+    ) -> Self {
+        assert_eq!(application.descriptor().name, config.application, "the plugin is of another application");
+        application.descriptor().check().expect("descriptors are checked before they come here");
+        assert!(
+            config.silence_shrink_ms < config.silence_promote_ms,
+            "a standby is dropped before it promotes (R27)"
+        );
+        let last = state.meta.last;
+        let mut group = Group {
+            now: Micros(0),
+            effects: Vec::new(),
+            store,
+            stores_made: 0,
+            needs_copy: !trusted,
+            recent: Recent::new(recent, config.recent_bytes_max),
+            undos: undos.into(),
+            durable: last,
+            held: Number(0),
+            held_told: Number(0),
+            application,
+            next_application: None,
+            loading: None,
+            table_ids: Vec::new(),
+            features: 0,
+            overlay: Overlay::default(),
+            role: Role::Starting,
+            term: state.meta.terms.last().map_or(Term(0), |start| start.term),
+            arbiter: ArbiterSeat::default(),
+            partner: None,
+            partner_died: None,
+            heard_active: Micros(0),
+            watched: None,
+            ask_living_at: Micros(0),
+            heartbeat_at: Micros(0),
+            outputs: Outputs::default(),
+            waiting: None,
+            confirm_sent: 0,
+            confirm_due: false,
+            grow_from: Number(0),
+            grow_after: Micros(0),
+            grow_wait: Micros(0),
+            partner_out: false,
+            hand_over: None,
+            divergences: BTreeMap::new(),
+            evaluation: Evaluation::default(),
+            order_sent: None,
+            order_attempt: 0,
+            follow: Follow::Nothing,
+            pending: None,
+            ack_due: false,
+            confirm_seen: 0,
+            copy_to_keep: false,
+            parked: VecDeque::new(),
+            forwards: BTreeMap::new(),
+            forwarded_commands: BTreeMap::new(),
+            tickets: 0,
+            counts: Counts::default(),
+            half_way: BTreeMap::new(),
+            latencies: Latencies::default(),
+            latencies_before: Latencies::default(),
+            latencies_since: Micros(0),
+            state,
+            config,
+        };
+        group.application_changed();
+        group
+    }
+
+    /// Begins; once, before the first step.
+    pub fn start(&mut self, now: Micros, effects: &mut Vec<Effect>) {
+        self.enter(now, effects);
+        self.heard_active = now;
+        self.latencies_since = now;
+        self.read_record();
+        self.leave(effects);
+    }
+
+    /// Takes one input. Effects are added to `effects`, to be carried out in order after `end_batch`.
+    pub fn step(&mut self, now: Micros, input: Input, effects: &mut Vec<Effect>) {
+        self.enter(now, effects);
+        match input {
+            Input::Request { origin, request } => self.on_request(Asker::Local(origin), request),
+            Input::Command { origin, command } => self.on_command(Asker::Local(origin), command),
+            Input::LinkUp { link } => self.on_link_up(link),
+            Input::LinkDown { link } => self.on_link_down(link),
+            Input::Peer { link, frame } => self.on_frame(link, frame),
+            Input::Durable { store, through } => {
+                if store == self.store && through > self.durable {
+                    assert!(through <= self.state.meta.last, "only what was appended can be durable");
+                    self.durable = through;
+                    self.ack_due = true;
+                    self.update_held();
+                }
+            }
+            Input::CopyDurable { store } => self.on_copy_durable(store),
+            Input::RecordRead(read) => self.on_record_read(read),
+            Input::Swapped(outcome) => self.on_swapped(outcome),
+            Input::PartnerDied { store } => self.partner_died = Some(store),
+            Input::Living { store, living } => {
+                if !living {
+                    self.partner_died = Some(store);
+                }
+            }
+            Input::PluginLoaded { application } => self.on_plugin_loaded(application),
+            Input::PluginFailed { hash, reason } => self.on_plugin_failed(hash, reason),
+            Input::Tick => self.on_tick(),
+        }
+        self.reconcile();
+        self.leave(effects);
+    }
+
+    /// Ends a batch of steps: acknowledgements, confirmations, catch-up, answers whose time has come.
+    pub fn end_batch(&mut self, now: Micros, effects: &mut Vec<Effect>) {
+        self.enter(now, effects);
+        self.feed_partner();
+        if self.role == Role::Active {
+            self.ask_confirmation();
+            self.update_held();
+            self.release();
+            self.drive_campaign();
+        } else {
+            self.acknowledge();
+        }
+        self.reconcile();
+        if self.held > self.held_told {
+            self.held_told = self.held;
+            self.effects.push(Effect::Held { number: self.held });
+        }
+        self.check_invariants();
+        self.leave(effects);
+    }
+
+    /// When to send `Input::Tick` if nothing else happens.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Micros> {
+        let busy = self.hand_over.is_some()
+            || self.arbiter.is_busy()
+            || self.state.meta.campaign.is_some()
+            || self.role == Role::Starting;
+        let soon = self.now.plus(Micros::from_ms(if busy { 5 } else { self.config.heartbeat_ms }));
+        Some(soon.min(self.heartbeat_at.max(self.now)))
+    }
+
+    /// What must always hold; asserted in release builds too.
+    ///
+    /// # Panics
+    /// When this side finds itself wrong: the process must stop, and the partner takes over.
+    pub fn check_invariants(&self) {
+        let last = self.state.meta.last;
+        assert!(self.durable <= last, "durable {} is beyond the last number {last}", self.durable);
+        assert!(self.held <= last, "held {} is beyond the last number {last}", self.held);
+        assert!(
+            self.undos.back().is_none_or(|undo| undo.number == last),
+            "the undo list ends at the last number"
+        );
+        if self.role == Role::Active {
+            let record = self.arbiter.record.as_ref().expect("an active has a record");
+            assert!(
+                record.term == self.term || self.arbiter.is_busy() || self.term > record.term,
+                "terms fall"
+            );
+            assert!(self.pending.is_none(), "an active follows nobody");
+        } else {
+            assert!(self.outputs.is_empty(), "only the active answers (R10)");
+            assert!(self.waiting.is_none(), "only the active waits for a standby");
+        }
+    }
+
+    /// The role.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// The term.
+    #[must_use]
+    pub fn term(&self) -> Term {
+        self.term
+    }
+
+    /// The store that counts.
+    #[must_use]
+    pub fn store(&self) -> StoreId {
+        self.store
+    }
+
+    /// The database in memory, for tests, exports and reads of the shell.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Everything up to here is held, as far as this side knows.
+    #[must_use]
+    pub fn held(&self) -> Number {
+        self.held
+    }
+
+    /// What the application that runs says of itself.
+    #[must_use]
+    pub fn descriptor(&self) -> &ApplicationDescriptor {
+        self.application.descriptor()
+    }
+
+    /// Answers that wait to be released, and requests that wait to be run: what back-pressure goes by.
+    #[must_use]
+    pub fn outstanding(&self) -> usize {
+        self.outputs.len() + self.parked.len() + self.forwards.len()
+    }
+
+    fn enter(&mut self, now: Micros, effects: &mut Vec<Effect>) {
+        // A clock that was set back does not take the group's time back.
+        self.now = self.now.max(now);
+        self.effects = std::mem::take(effects);
+    }
+
+    fn leave(&mut self, effects: &mut Vec<Effect>) {
+        *effects = std::mem::take(&mut self.effects);
+    }
+
+    fn alarm(&mut self, alarm: Alarm) {
+        self.effects.push(Effect::Alarm(alarm));
+    }
+
+    fn ticket(&mut self) -> u64 {
+        self.tickets += 1;
+        self.tickets
+    }
+
+    fn send(&mut self, message: PeerMessage) {
+        if let Some(partner) = &self.partner {
+            let frame = Frame { term: self.term, message };
+            self.effects.push(Effect::Send { link: partner.link, frame });
+        }
+    }
+
+    /// Ends the link: what follows on it would not make sense.
+    fn close_link(&mut self, what: impl Into<String>) {
+        if let Some(partner) = &self.partner {
+            let link = partner.link;
+            self.alarm(Alarm::ProtocolBroken { what: what.into() });
+            self.effects.push(Effect::CloseLink { link });
+            self.on_link_down(link);
+        }
+    }
+
+    /// Takes an entry into the database, the recent stream and the redo log. The same for all roles.
+    fn commit(&mut self, entry: Entry) {
+        let entry = Arc::new(entry);
+        self.undos.push_back(self.state.apply(&entry));
+        self.recent.push(entry.clone());
+        if matches!(entry.body, EntryBody::Control(Control::Enable { .. } | Control::Disable { .. })) {
+            self.features = self.state.meta.feature_set(self.application.descriptor());
+        }
+        if self.partner.as_ref().is_some_and(|partner| matches!(partner.feed, Feed::Copy { .. })) {
+            self.send(PeerMessage::Entry(Box::new((*entry).clone())));
+        }
+        self.effects.push(Effect::Append(entry));
+    }
+
+    fn application_changed(&mut self) {
+        let descriptor = self.application.descriptor();
+        self.table_ids = descriptor.tables.iter().map(|table| TableId::of(&table.name)).collect();
+        self.features = self.state.meta.feature_set(descriptor);
+        // Rows may come before the entry that declares their tables; they must go into tables of the right kind.
+        for table in &descriptor.tables {
+            self.state.tables.create(TableId::of(&table.name), table.kind);
+        }
+    }
+
+    fn own_hash(&self) -> PluginHash {
+        self.application.descriptor().hash
+    }
+
+    fn command_done(&mut self, asker: Asker, result: CommandResult) {
+        match asker {
+            Asker::Local(origin) => self.effects.push(Effect::CommandDone { origin, result }),
+            Asker::Partner { link, ticket } => {
+                if self.partner.as_ref().is_some_and(|partner| partner.link == link) {
+                    self.send(PeerMessage::ForwardResult { ticket, result: Box::new(result) });
+                }
+            }
+            Asker::Nobody => {}
+        }
+    }
+
+    fn on_frame(&mut self, link: LinkId, frame: Frame) {
+        let now = self.now;
+        let Some(partner) = self.partner.as_mut().filter(|partner| partner.link == link) else { return };
+        partner.heard = now;
+        let Frame { term, message } = frame;
+        if term > self.term {
+            // Somebody was made active by a record that this side has not seen (R3).
+            self.term = term;
+            if self.role == Role::Active {
+                self.read_record();
+            }
+        }
+        match message {
+            PeerMessage::Hello(hello) => self.on_hello(*hello),
+            PeerMessage::RecordChanged(record) => self.adopt(record, None),
+            PeerMessage::HandOver { record } => self.on_hand_over(record),
+            PeerMessage::Forward { ticket, request } => {
+                self.on_request(Asker::Partner { link, ticket }, *request)
+            }
+            PeerMessage::ForwardAnswer { ticket, answer } => self.on_forward_answer(ticket, *answer),
+            PeerMessage::ForwardCommand { ticket, command } => {
+                self.on_forward_command(link, ticket, *command)
+            }
+            PeerMessage::ForwardResult { ticket, result } => self.on_forward_result(ticket, *result),
+            message if term < self.term => self.refuse_old(message),
+            PeerMessage::Ack { through, confirmed } => self.on_ack(through, confirmed),
+            PeerMessage::Diverged(divergence) => self.on_diverged(&divergence),
+            PeerMessage::Versions(descriptor) => self.on_versions(descriptor),
+            PeerMessage::OrderFailed { attempt, reason } => self.on_order_failed(attempt, reason),
+            message => self.on_stream(message),
+        }
+    }
+
+    /// A frame of an older term counts for nothing; an old active is shown the record (R3).
+    fn refuse_old(&mut self, _message: PeerMessage) {
+        if self.role == Role::Active
+            && let Some(record) = self.arbiter.record.clone()
+        {
+            self.send(PeerMessage::RecordChanged(record));
+        }
+    }
+
+    fn on_forward_command(&mut self, link: LinkId, ticket: u64, command: Command) {
+        self.on_command(Asker::Partner { link, ticket }, command);
+    }
+
+    fn on_tick(&mut self) {
+        if self.now < self.heartbeat_at {
+            return;
+        }
+        self.heartbeat_at = self.now.plus(Micros::from_ms(self.config.heartbeat_ms));
+        self.send(PeerMessage::Heartbeat { last: self.state.meta.last, held: self.held });
+        let silent = Micros::from_ms(self.config.silence_promote_ms);
+        if let Some(partner) = &self.partner
+            && self.now.since(partner.heard) > silent.plus(silent)
+        {
+            // Half an open connection: nothing comes any more, and nobody said so.
+            self.close_link("the link has been silent for too long");
+        }
+        if self.now.since(self.latencies_since) > Micros::from_ms(5_000) {
+            self.latencies_since = self.now;
+            std::mem::swap(&mut self.latencies, &mut self.latencies_before);
+            self.latencies.clear();
+        }
+    }
+
+    /// Recomputes what is held (R9). Never falls within a term.
+    fn update_held(&mut self) {
+        if self.role != Role::Active {
+            return;
+        }
+        let partner = self.waiting.as_ref().map_or(Number(u64::MAX), |waiting| waiting.acked);
+        self.raise_held(self.durable.min(partner));
+    }
+
+    fn raise_held(&mut self, held: Number) {
+        let held = held.min(self.state.meta.last);
+        if held > self.held {
+            self.held = held;
+            while self.undos.front().is_some_and(|undo| undo.number <= held) {
+                self.undos.pop_front();
+            }
+        }
+    }
+}

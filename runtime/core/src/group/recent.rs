@@ -1,0 +1,82 @@
+//! The recent stream: entries kept in memory for a returning standby, within a bound of bytes (R25).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::entry::{Entry, EntryBody};
+use crate::event::Outcome;
+use crate::ids::Number;
+
+/// The latest entries, without holes.
+#[derive(Debug, Default)]
+pub struct Recent {
+    entries: VecDeque<Arc<Entry>>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+fn bytes_of(entry: &Entry) -> usize {
+    128 + match &entry.body {
+        EntryBody::Procedure { procedure, outcome, ops, .. } => {
+            let ops: usize = ops
+                .iter()
+                .map(|op| 48 + op.key.len() + op.value.as_ref().map_or(0, |value| value.len()))
+                .sum();
+            let reply = if let Outcome::Committed { reply } = outcome { reply.len() } else { 128 };
+            ops + reply + procedure.len()
+        }
+        EntryBody::Control(_) => 1_024,
+        EntryBody::OpenSession | EntryBody::Aborted => 0,
+    }
+}
+
+impl Recent {
+    /// Starts with what the store found.
+    #[must_use]
+    pub fn new(entries: Vec<Arc<Entry>>, bytes_max: usize) -> Self {
+        let mut recent = Recent { entries: VecDeque::new(), bytes: 0, bytes_max };
+        entries.into_iter().for_each(|entry| recent.push(entry));
+        recent
+    }
+
+    /// Adds the next entry and drops the oldest ones beyond the bound.
+    pub fn push(&mut self, entry: Arc<Entry>) {
+        if let Some(last) = self.entries.back() {
+            assert_eq!(entry.number, last.number.next(), "the recent stream has no holes");
+        }
+        self.bytes += bytes_of(&entry);
+        self.entries.push_back(entry);
+        while self.bytes > self.bytes_max && self.entries.len() > 1 {
+            let oldest = self.entries.pop_front().expect("there is more than one");
+            self.bytes -= bytes_of(&oldest);
+        }
+    }
+
+    /// The entry `number`, if it is kept.
+    #[must_use]
+    pub fn get(&self, number: Number) -> Option<&Arc<Entry>> {
+        let first = self.entries.front()?.number;
+        let at = number.0.checked_sub(first.0)?;
+        self.entries.get(usize::try_from(at).ok()?)
+    }
+
+    /// Whether a store that ends at `last` can be served from here up to `end`.
+    #[must_use]
+    pub fn reaches(&self, last: Number, end: Number) -> bool {
+        last >= end || self.get(last.next()).is_some()
+    }
+
+    /// Forgets everything after `last`.
+    pub fn cut_back(&mut self, last: Number) {
+        while self.entries.back().is_some_and(|entry| entry.number > last) {
+            let gone = self.entries.pop_back().expect("there is a last one");
+            self.bytes -= bytes_of(&gone);
+        }
+    }
+
+    /// Forgets everything: the database was replaced.
+    pub fn clear(&mut self) {
+        self.entries.clear();
+        self.bytes = 0;
+    }
+}

@@ -1,0 +1,309 @@
+//! The returning standby's side: hello, cutting back, catching up, taking a copy (R24, R25), and changing its version
+//! at a point of the stream (R28).
+
+use super::follow::Follow;
+use super::{Group, Partner, feed::Feed};
+use crate::application::Application;
+use crate::command::Role;
+use crate::effect::Effect;
+use crate::entry::{Entry, Row};
+use crate::ids::{LinkId, Number, PluginHash, SessionId, StoreId};
+use crate::message::{Hello, Order, PeerMessage};
+use crate::sessions::{KeyedReply, Session, Sessions};
+use crate::state::{Meta, State};
+
+/// A copy that is being taken.
+pub(super) struct Copying {
+    store: StoreId,
+    state: State,
+    sessions: Sessions,
+}
+
+impl Group {
+    pub(super) fn on_link_up(&mut self, link: LinkId) {
+        if let Some(partner) = &self.partner {
+            let old = partner.link;
+            self.on_link_down(old);
+        }
+        self.partner = Some(Partner {
+            link,
+            heard: self.now,
+            hello: None,
+            application: None,
+            shipped: Vec::new(),
+            lacking: Vec::new(),
+            feed: Feed::Nothing,
+            acked: Number(0),
+            confirmed: 0,
+            announced: None,
+            diverged: false,
+        });
+        self.take_waiting_version();
+        self.say_hello();
+    }
+
+    /// A version that was loaded for a stream that has ended meanwhile takes over at once: nothing is under way that
+    /// counts. What was half-way of the old one is dropped; it was never acknowledged.
+    fn take_waiting_version(&mut self) {
+        if self.role != Role::Active
+            && !self.follow.is_following()
+            && let Some(next) = self.next_application.take()
+        {
+            self.pending = None;
+            self.overlay.clear();
+            self.change_version(next);
+        }
+    }
+
+    pub(super) fn say_hello(&mut self) {
+        let hello = Hello {
+            node: self.config.node.clone(),
+            store: self.store,
+            role: self.role,
+            record: self.arbiter.record.clone(),
+            terms: self.state.meta.terms.clone(),
+            last: self.state.meta.last,
+            needs_copy: self.needs_copy,
+            application: self.application.descriptor().clone(),
+        };
+        self.send(PeerMessage::Hello(Box::new(hello)));
+    }
+
+    pub(super) fn on_hello(&mut self, hello: Hello) {
+        if hello.application.name != self.config.application || hello.node == self.config.node {
+            return self.close_link(format!(
+                "processor `{}` with `{}` said hello",
+                hello.node, hello.application.name
+            ));
+        }
+        if let Err(reason) = hello.application.check() {
+            return self.close_link(reason);
+        }
+        if let Some(record) = hello.record.clone() {
+            self.adopt(record, None);
+        }
+        self.watch(hello.store);
+        if hello.role == Role::Active {
+            self.heard_active = self.now;
+        }
+        let Some(partner) = &mut self.partner else { return };
+        partner.diverged = false;
+        partner.hello = Some(Box::new(hello.clone()));
+        if self.role == Role::Active {
+            self.begin_feed(&hello);
+        } else {
+            self.set_partner_application(hello.application);
+        }
+    }
+
+    pub(super) fn on_link_down(&mut self, link: LinkId) {
+        if self.partner.as_ref().is_none_or(|partner| partner.link != link) {
+            return;
+        }
+        self.partner = None;
+        self.order_sent = None;
+        match std::mem::replace(&mut self.follow, Follow::Nothing) {
+            Follow::Nothing => {}
+            Follow::Copying(_) => self.effects.push(Effect::CopyDropped),
+            // The new store is whole as soon as it is durable; it says hello on the next link.
+            ending @ Follow::CopyEnding(_) => self.follow = ending,
+            Follow::Diverged => self.needs_copy = true,
+            // The active may be gone, or have dropped or promoted this side before its word came through.
+            Follow::Entries | Follow::InStep => self.read_record(),
+        }
+        let answers: Vec<_> = std::mem::take(&mut self.forwarded_commands).into_values().collect();
+        for origin in answers {
+            let result = Err(crate::command::CommandError::NoActive);
+            self.effects.push(Effect::CommandDone { origin, result });
+        }
+    }
+
+    pub(super) fn on_catch_up(&mut self, common: Number) {
+        if common > self.state.meta.last {
+            return self.close_link(format!(
+                "`CatchUp` from {common}, and {} is the last here",
+                self.state.meta.last
+            ));
+        }
+        self.pending = None;
+        self.overlay.clear();
+        if common < self.state.meta.last {
+            let reachable = self.undos.front().is_some_and(|undo| undo.number <= common.next());
+            if !reachable || common < self.held {
+                // What is to be cut has no undo information left: only a copy helps.
+                self.needs_copy = true;
+                return self.say_hello();
+            }
+            while self.state.meta.last > common {
+                let undo = self.undos.pop_back().expect("the list was just seen to reach");
+                self.state.take_back(undo);
+            }
+            self.recent.cut_back(common);
+            self.durable = self.durable.min(common);
+            self.effects.push(Effect::CutBack { to: common });
+            self.application_changed();
+        }
+        self.follow = Follow::Entries;
+        self.ack_due = true;
+    }
+
+    pub(super) fn on_entry(&mut self, entry: Entry) {
+        match &mut self.follow {
+            Follow::Entries => {
+                if entry.number != self.state.meta.last.next() {
+                    return self.close_link(format!("entry {} after {}", entry.number, self.state.meta.last));
+                }
+                self.commit(entry);
+            }
+            Follow::Copying(copying) => {
+                if entry.number != copying.state.meta.last.next() {
+                    return self.close_link(format!("entry {} came to the copy", entry.number));
+                }
+                copying.state.apply(&entry);
+                self.effects.push(Effect::Append(std::sync::Arc::new(entry)));
+            }
+            Follow::Nothing | Follow::CopyEnding(_) | Follow::InStep | Follow::Diverged => {}
+        }
+    }
+
+    pub(super) fn on_copy_begin(&mut self, meta: Meta) {
+        if matches!(self.follow, Follow::Copying(_) | Follow::CopyEnding(_)) {
+            return self.close_link("a second copy was begun");
+        }
+        self.pending = None;
+        self.overlay.clear();
+        self.stores_made += 1;
+        let (a, b) = (self.config.seed, self.stores_made ^ self.store.0 as u64);
+        let half = |salt: u64| xxhash_rust::xxh3::xxh3_64(&[a ^ salt, b].map(u64::to_le_bytes).concat());
+        let store = StoreId(u128::from(half(0)) << 64 | u128::from(half(1)));
+        self.effects.push(Effect::CopyBegin { store, meta: Box::new(meta.clone()) });
+        let mut state = State::default();
+        state.set_meta(meta);
+        self.follow = Follow::Copying(Box::new(Copying { store, state, sessions: Sessions::default() }));
+    }
+
+    pub(super) fn on_copy_rows(&mut self, rows: Vec<Row>) {
+        let Follow::Copying(copying) = &mut self.follow else { return };
+        for row in &rows {
+            copying.state.insert_row(row.table, row.key.clone(), row.value.clone());
+        }
+        self.effects.push(Effect::CopyRows(rows));
+    }
+
+    pub(super) fn on_copy_sessions(&mut self, sessions: Vec<(SessionId, Session)>) {
+        let Follow::Copying(copying) = &mut self.follow else { return };
+        sessions.into_iter().for_each(|(id, session)| copying.sessions.insert_session(id, session));
+    }
+
+    pub(super) fn on_copy_keyed(&mut self, keyed: Vec<(String, KeyedReply)>) {
+        let Follow::Copying(copying) = &mut self.follow else { return };
+        keyed.into_iter().for_each(|(key, reply)| copying.sessions.insert_keyed(key, reply));
+    }
+
+    pub(super) fn on_copy_end(&mut self, meta: Meta) {
+        let Follow::Copying(mut copying) = std::mem::replace(&mut self.follow, Follow::Nothing) else {
+            return;
+        };
+        if copying.state.meta.last != meta.last {
+            self.effects.push(Effect::CopyDropped);
+            return self
+                .close_link(format!("the copy ends at {}, not at {}", copying.state.meta.last, meta.last));
+        }
+        copying.state.sessions = std::mem::take(&mut copying.sessions);
+        copying.state.set_meta(meta);
+        let sessions = copying.state.sessions.iter().map(|(id, session)| (id, session.clone())).collect();
+        let keyed =
+            copying.state.sessions.keyed().map(|(key, reply)| (key.to_owned(), reply.clone())).collect();
+        let meta = Box::new(copying.state.meta.clone());
+        self.effects.push(Effect::CopyEnd { sessions, keyed, meta });
+        self.follow = Follow::CopyEnding(copying);
+    }
+
+    /// The copy is a store of its own now: it takes the place of the old one and says hello.
+    pub(super) fn on_copy_durable(&mut self, store: StoreId) {
+        let follow = std::mem::replace(&mut self.follow, Follow::Nothing);
+        let Follow::CopyEnding(copying) = follow else {
+            self.follow = follow;
+            return;
+        };
+        assert_eq!(copying.store, store, "the copy that was asked for is the one that is durable");
+        self.store = store;
+        self.state = copying.state;
+        self.needs_copy = false;
+        self.copy_to_keep = true;
+        self.recent.clear();
+        self.undos.clear();
+        self.durable = self.state.meta.last;
+        self.held = Number(0);
+        self.held_told = Number(0);
+        self.application_changed();
+        self.say_hello();
+    }
+
+    // -- versions (R28)
+
+    pub(super) fn on_order(&mut self, attempt: u32, order: Order) {
+        let Order::Load { hash } = order;
+        if hash == self.own_hash() {
+            return self.send(PeerMessage::Versions(Box::new(self.application.descriptor().clone())));
+        }
+        if self.next_application.as_ref().is_some_and(|next| next.descriptor().hash == hash) {
+            return;
+        }
+        let under_way = self.loading.is_some_and(|(loading, _)| loading == hash);
+        self.loading = Some((hash, attempt));
+        if !under_way {
+            self.effects.push(Effect::LoadPlugin { hash });
+        }
+    }
+
+    pub(super) fn on_plugin_loaded(&mut self, application: Box<dyn Application>) {
+        let descriptor = application.descriptor().clone();
+        let wanted = self.loading.take_if(|(hash, _)| *hash == descriptor.hash).is_some();
+        if !wanted || self.role == Role::Active || descriptor.name != self.config.application {
+            self.effects.push(Effect::Discard { application });
+            return;
+        }
+        if let Some(earlier) = self.next_application.take() {
+            self.effects.push(Effect::Discard { application: earlier });
+        }
+        if matches!(self.follow, Follow::InStep | Follow::Entries) {
+            self.next_application = Some(application);
+            return self.send(PeerMessage::Versions(Box::new(descriptor)));
+        }
+        // No stream is under way: it changes here and now, and says so.
+        self.pending = None;
+        self.overlay.clear();
+        self.change_version(application);
+        if self.role == Role::Isolated {
+            self.send(PeerMessage::Versions(Box::new(descriptor)));
+        } else {
+            self.say_hello();
+        }
+    }
+
+    pub(super) fn on_plugin_failed(&mut self, hash: PluginHash, reason: String) {
+        if let Some((_, attempt)) = self.loading.take_if(|(loading, _)| *loading == hash) {
+            self.send(PeerMessage::OrderFailed { attempt, reason });
+        }
+    }
+
+    /// Everything up to `number` was of the old version; the new one takes over here.
+    pub(super) fn on_versions_from(&mut self, number: Number) {
+        if number != self.state.meta.last || !self.at_boundary() {
+            return self.close_link(format!("`VersionsFrom` {number} is not at a procedure boundary"));
+        }
+        match self.next_application.take() {
+            Some(next) => self.change_version(next),
+            None => self.close_link("`VersionsFrom` came, and no new version waits"),
+        }
+    }
+
+    pub(super) fn change_version(&mut self, next: Box<dyn Application>) {
+        assert!(self.pending.is_none(), "versions change at a procedure boundary (R28)");
+        let application = std::mem::replace(&mut self.application, next);
+        self.effects.push(Effect::Retire { application });
+        self.application_changed();
+        self.role_effect();
+    }
+}

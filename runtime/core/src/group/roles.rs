@@ -1,0 +1,466 @@
+//! The arbiter's rule (R2 to R7): who is active, who is in sync, and how that changes.
+//!
+//! All role decisions sit here. `reconcile` looks at what is wanted and what is recorded and asks for at most one swap;
+//! nothing rests on a swap before its outcome is known, and after an unknown outcome the record is read back (R4).
+
+use std::collections::BTreeSet;
+
+use super::Group;
+use super::feed::{Feed, Waiting};
+use super::follow::Follow;
+use super::outputs::Asker;
+use crate::command::{CommandError, CommandReply, Role};
+use crate::effect::{Alarm, Effect};
+use crate::event::Answer;
+use crate::ids::{Epoch, Micros, Number, StoreId};
+use crate::message::PeerMessage;
+use crate::record::{Member, Record, SwapOutcome};
+
+/// How long a planned switchover may take before it is given up.
+const HAND_OVER_MAX: Micros = Micros::from_ms(2_000);
+/// How often the arbiter is asked again after a failure.
+const ARBITER_AGAIN: Micros = Micros::from_ms(20);
+/// How often the operating system is asked whether a silent partner lives.
+const ASK_LIVING: Micros = Micros::from_ms(50);
+/// Each removal of a standby doubles the wait before the next grow, from the first to the second (R27).
+const GROW_WAIT: (Micros, Micros) = (Micros::from_ms(20), Micros::from_ms(5_000));
+/// A standby that stayed so long in sync starts anew.
+const GROW_CALM: Micros = Micros::from_ms(10_000);
+
+/// Why a swap was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    First,
+    Restart,
+    Promote,
+    Force,
+    Shrink,
+    Grow,
+    HandOver,
+}
+
+/// What this side knows of the arbiter.
+#[derive(Default)]
+pub(super) struct ArbiterSeat {
+    pub record: Option<Record>,
+    /// The record was read at least once, so that "none" means none.
+    known: bool,
+    swap: Option<(Record, Purpose)>,
+    /// The outcome of `swap` is unknown: it is being read back.
+    unknown: bool,
+    reading: bool,
+    again_at: Option<Micros>,
+    /// `--force` was given.
+    force: bool,
+    /// This side has served or followed since it started: a record that names it active was made for it, not left over.
+    running: bool,
+}
+
+impl ArbiterSeat {
+    pub fn is_busy(&self) -> bool {
+        self.swap.is_some() || self.reading || self.again_at.is_some()
+    }
+}
+
+/// A planned switchover under way.
+pub(super) struct HandOver {
+    pub asker: Asker,
+    pub since: Micros,
+}
+
+impl Group {
+    fn member(&self) -> Member {
+        Member { store: self.store, node: self.config.node.clone() }
+    }
+
+    pub(super) fn read_record(&mut self) {
+        if !self.arbiter.reading {
+            self.arbiter.reading = true;
+            self.arbiter.again_at = None;
+            self.effects.push(Effect::ReadRecord);
+        }
+    }
+
+    fn ask_swap(&mut self, next: Record, purpose: Purpose) {
+        assert!(!self.arbiter.is_busy(), "one swap at a time");
+        let expected = self.arbiter.record.as_ref().map_or(Epoch(0), |record| record.epoch);
+        assert_eq!(next.epoch, expected.next(), "epochs grow by one (R3)");
+        self.arbiter.swap = Some((next.clone(), purpose));
+        self.effects.push(Effect::Swap { expected, next });
+    }
+
+    pub(super) fn on_swapped(&mut self, outcome: SwapOutcome) {
+        let Some((next, purpose)) = self.arbiter.swap.take() else { return };
+        match outcome {
+            SwapOutcome::Done(record) => {
+                assert_eq!(record, next, "the arbiter records what was asked for");
+                self.adopt(record, Some(purpose));
+            }
+            SwapOutcome::Lost(record) => {
+                if let Some(record) = record {
+                    self.adopt(record, None);
+                }
+            }
+            SwapOutcome::Unknown(why) => {
+                self.alarm(Alarm::ArbiterUnreachable { why });
+                self.arbiter.swap = Some((next, purpose));
+                self.arbiter.unknown = true;
+                self.arbiter.again_at = Some(self.now.plus(ARBITER_AGAIN));
+            }
+        }
+    }
+
+    pub(super) fn on_record_read(&mut self, read: Result<Option<Record>, String>) {
+        self.arbiter.reading = false;
+        let record = match read {
+            Ok(record) => record,
+            Err(why) => {
+                self.alarm(Alarm::ArbiterUnreachable { why });
+                self.arbiter.again_at = Some(self.now.plus(ARBITER_AGAIN));
+                return;
+            }
+        };
+        self.arbiter.known = true;
+        let mut purpose = None;
+        if self.arbiter.unknown {
+            self.arbiter.unknown = false;
+            let (next, asked_for) = self.arbiter.swap.take().expect("an unknown outcome is of a swap");
+            if record.as_ref() == Some(&next) {
+                purpose = Some(asked_for);
+            }
+        }
+        if let Some(record) = record {
+            self.adopt(record, purpose);
+        }
+    }
+
+    /// Takes over a record that the arbiter has. `purpose` is what this side asked for, when the record is its swap.
+    pub(super) fn adopt(&mut self, record: Record, purpose: Option<Purpose>) {
+        let known = self.arbiter.record.as_ref().map_or(Epoch(0), |known| known.epoch);
+        if record.epoch < known || (record.epoch == known && purpose.is_none()) {
+            return;
+        }
+        assert!(
+            record.epoch > known || self.arbiter.record.as_ref() == Some(&record),
+            "one epoch has one record (R6)"
+        );
+        self.term = self.term.max(record.term);
+        let mine = record.active.store == self.store;
+        let recorded = record.is_recorded(self.store);
+        self.arbiter.record = Some(record.clone());
+        match purpose {
+            Some(Purpose::First | Purpose::Restart | Purpose::Force) => self.become_active(false),
+            Some(Purpose::Promote) => {
+                self.counts.takeovers += 1;
+                self.become_active(false);
+            }
+            Some(Purpose::Shrink) => {
+                self.waiting = None;
+                self.update_held();
+                self.release();
+                self.alarm(Alarm::PartnerLost { why: "it left the record".into() });
+                self.after_shrink();
+            }
+            Some(Purpose::Grow) => {
+                self.alarm(Alarm::PartnerInSync);
+                self.send(PeerMessage::RecordChanged(record));
+            }
+            Some(Purpose::HandOver) => self.become_standby(record),
+            None if mine && self.role != Role::Active && self.arbiter.running => {
+                // Handed over, and the word of it was lost.
+                self.become_active(true);
+            }
+            None if !mine && self.role == Role::Active => self.step_down(),
+            None => {
+                if recorded && matches!(self.follow, Follow::InStep) && self.role != Role::Active {
+                    self.arbiter.running = true;
+                    self.set_role(Role::Standby);
+                }
+            }
+        }
+        if recorded && self.copy_to_keep {
+            self.copy_to_keep = false;
+            self.effects.push(Effect::CopyKept);
+        }
+        self.role_effect();
+    }
+
+    /// The standby has left the record: isolated, gone, or to be copied anew.
+    fn after_shrink(&mut self) {
+        self.grow_wait = Micros((self.grow_wait.0 * 2).clamp(GROW_WAIT.0.0, GROW_WAIT.1.0));
+        self.grow_after = self.now.plus(self.grow_wait);
+        if self.partner_out {
+            self.send(PeerMessage::OutOfService { out: true });
+            if let Some(partner) = &mut self.partner {
+                partner.feed = Feed::Nothing;
+            }
+        } else if let Some(partner) = &mut self.partner {
+            if partner.diverged {
+                // It is no longer recorded; a fresh copy may replace what it has (R15).
+                partner.diverged = false;
+                if let Some(mut hello) = partner.hello.clone() {
+                    hello.needs_copy = true;
+                    self.begin_feed(&hello);
+                }
+            } else if let Some(record) = self.arbiter.record.clone() {
+                self.send(PeerMessage::RecordChanged(record));
+            }
+        }
+    }
+
+    /// Asks for the one swap that is due, if any. After every step.
+    pub(super) fn reconcile(&mut self) {
+        if self.arbiter.again_at.is_some_and(|at| at <= self.now) {
+            self.read_record();
+        }
+        if self.arbiter.is_busy() {
+            return;
+        }
+        if !self.arbiter.known {
+            return self.read_record();
+        }
+        let Some(record) = self.arbiter.record.clone() else {
+            // The very first record of the group; a store with a history never makes one by itself.
+            let fresh = self.state.meta.last.0 == 0 || self.arbiter.force;
+            if fresh && !self.needs_copy {
+                self.ask_swap(Record::first(self.member()), Purpose::First);
+            }
+            return;
+        };
+        match self.role {
+            Role::Active => self.reconcile_active(&record),
+            Role::Starting | Role::Standby | Role::Isolated => self.reconcile_other(&record),
+        }
+    }
+
+    fn reconcile_active(&mut self, record: &Record) {
+        assert_eq!(record.active.store, self.store, "an active whose record names another has stepped down");
+        if let Some(other) = record.in_sync.iter().find(|member| member.store != self.store) {
+            if !self.partner_is_well(other.store) {
+                // Record first, then acknowledge: answers wait until the shrink is recorded.
+                let alone = BTreeSet::from([self.member()]);
+                return self.ask_swap(record.with_in_sync(alone), Purpose::Shrink);
+            }
+            if self.now.since(self.grow_after) > GROW_CALM {
+                self.grow_wait = Micros(0);
+            }
+            return self.reconcile_hand_over(record, other.clone());
+        }
+        if let Some(hand_over) = self.hand_over.take() {
+            self.end_hand_over(hand_over.asker, Err(CommandError::NotInSync("it left the record".into())));
+        }
+        if let Some(waiting) = &self.waiting
+            && !self.partner_is_well(waiting.store)
+        {
+            // It was never recorded and no swap is under way, so nothing needs its word (R4).
+            self.waiting = None;
+            self.update_held();
+            self.release();
+        }
+        let Some(store) = self.partner_is_close().filter(|store| self.partner_is_well(*store)) else {
+            return;
+        };
+        let partner = self.partner.as_ref().expect("a close partner is there");
+        let acked = partner.acked;
+        let node = partner.hello.as_ref().expect("a close partner has said hello").node.clone();
+        if self.waiting.is_none() {
+            if self.now < self.grow_after {
+                return;
+            }
+            // Wait first, then record: from here on nothing is held without it.
+            self.waiting = Some(Waiting { store, acked });
+            self.grow_from = self.state.meta.last;
+            if !self.outputs.is_empty() {
+                self.next_confirm();
+            }
+        }
+        if acked >= self.grow_from {
+            let mut in_sync = record.in_sync.clone();
+            in_sync.insert(Member { store, node });
+            self.ask_swap(record.with_in_sync(in_sync), Purpose::Grow);
+        }
+    }
+
+    fn reconcile_hand_over(&mut self, record: &Record, to: Member) {
+        let Some(hand_over) = &self.hand_over else { return };
+        if self.now.since(hand_over.since) > HAND_OVER_MAX {
+            let asker = hand_over.asker;
+            self.hand_over = None;
+            let why = "the standby did not catch up in time; nothing was changed".into();
+            return self.end_hand_over(asker, Err(CommandError::NotNow(why)));
+        }
+        if self.held == self.state.meta.last && self.outputs.is_empty() {
+            // Everything is held by both: both stay recorded (R5).
+            self.ask_swap(record.with_active(to, record.in_sync.clone()), Purpose::HandOver);
+        }
+    }
+
+    /// Tells who asked for a switchover, and serves what came in meanwhile, here or there.
+    fn end_hand_over(&mut self, asker: Asker, result: Result<CommandReply, CommandError>) {
+        self.command_done(asker, result);
+        if self.role == Role::Active {
+            let parked: Vec<_> = self.parked.drain(..).collect();
+            parked.into_iter().for_each(|(asker, request)| self.on_request(asker, request));
+        }
+    }
+
+    fn reconcile_other(&mut self, record: &Record) {
+        if self.needs_copy {
+            return;
+        }
+        if record.active.store == self.store {
+            return self.reconcile_restarted(record);
+        }
+        if !record.is_recorded(self.store) {
+            if self.arbiter.force {
+                self.ask_swap(self.forced(record), Purpose::Force);
+            }
+            return;
+        }
+        let active = record.active.store;
+        let restarted = self.partner.as_ref().is_some_and(|partner| {
+            partner.hello.as_ref().is_some_and(|hello| hello.store == active && hello.role == Role::Starting)
+                && matches!(self.follow, Follow::Nothing)
+        });
+        let silent = self.now.since(self.heard_active) > Micros::from_ms(self.config.silence_promote_ms);
+        if self.partner_died == Some(active) || restarted || silent || self.arbiter.force {
+            let alone = BTreeSet::from([self.member()]);
+            return self.ask_swap(record.with_active(self.member(), alone), Purpose::Promote);
+        }
+        if matches!(self.follow, Follow::Nothing) {
+            self.ask_living(active);
+        }
+    }
+
+    /// The record names this side, which has just started: it serves again only with a higher term, and never while
+    /// another recorded member lives (R7).
+    fn reconcile_restarted(&mut self, record: &Record) {
+        let other = record.in_sync.iter().find(|member| member.store != self.store);
+        match other.map(|member| member.store) {
+            Some(other) if self.partner_died != Some(other) && !self.arbiter.force => self.ask_living(other),
+            _ => {
+                let alone = BTreeSet::from([self.member()]);
+                self.ask_swap(record.with_active(self.member(), alone), Purpose::Restart);
+            }
+        }
+    }
+
+    fn ask_living(&mut self, store: StoreId) {
+        if self.now >= self.ask_living_at {
+            self.ask_living_at = self.now.plus(ASK_LIVING);
+            self.effects.push(Effect::AskLiving { store });
+        }
+    }
+
+    /// The last resort: this store becomes active although the record does not have it. What only the recorded ones
+    /// hold is lost.
+    fn forced(&self, record: &Record) -> Record {
+        let epoch = record.epoch.next();
+        let active = self.member();
+        Record { epoch, term: crate::ids::Term(epoch.0), in_sync: BTreeSet::from([active.clone()]), active }
+    }
+
+    pub(super) fn force(&mut self) {
+        self.arbiter.force = true;
+        self.needs_copy = false;
+    }
+
+    pub(super) fn watch(&mut self, store: StoreId) {
+        if self.watched != Some(store) {
+            self.watched = Some(store);
+            self.partner_died = None;
+            self.effects.push(Effect::Watch { store });
+        }
+    }
+
+    /// The record names this side: it takes over what it has (R22) and serves.
+    fn become_active(&mut self, planned: bool) {
+        assert!(!self.needs_copy, "only a whole store is promoted (R5)");
+        let followed = std::mem::replace(&mut self.follow, Follow::Nothing);
+        self.role = Role::Active;
+        self.arbiter.running = true;
+        self.arbiter.force = false;
+        self.waiting = None;
+        self.hand_over = None;
+        self.partner_out = false;
+        self.heard_active = self.now;
+        self.grow_after = self.now;
+        self.loading = None;
+        self.campaign_entered_anew();
+        if let Some(application) = self.next_application.take() {
+            self.effects.push(Effect::Discard { application });
+        }
+        self.role_effect();
+        // Whoever is still recorded is waited for until its shrink is recorded (R4).
+        self.waiting =
+            self.recorded_partner().map(|member| Waiting { store: member.store, acked: Number(0) });
+        let last = self.state.meta.last;
+        let in_step = planned && matches!(followed, Follow::InStep) && self.pending.is_none();
+        if in_step && let (Some(partner), Some(waiting)) = (&mut self.partner, &mut self.waiting) {
+            self.counts.switchovers += 1;
+            partner.feed = Feed::InStep;
+            partner.acked = last;
+            waiting.acked = last;
+        }
+        self.take_over();
+        let descriptor = self.application.descriptor().clone();
+        self.install(self.config.node.clone(), &descriptor);
+        if !in_step && let Some(hello) = self.partner.as_ref().and_then(|partner| partner.hello.clone()) {
+            self.begin_feed(&hello);
+        }
+        self.update_held();
+        let forwards = std::mem::take(&mut self.forwards);
+        let parked = std::mem::take(&mut self.parked);
+        for (origin, request) in forwards.into_values() {
+            self.serve(Asker::Local(origin), request);
+        }
+        for (asker, request) in parked {
+            self.serve(asker, request);
+        }
+    }
+
+    /// The planned switchover is recorded: the partner is active now, and this side follows it.
+    fn become_standby(&mut self, record: Record) {
+        assert!(self.outputs.is_empty(), "a planned switchover is made when nothing waits (R5)");
+        let asker = self.hand_over.take().map_or(Asker::Nobody, |hand_over| hand_over.asker);
+        self.send(PeerMessage::HandOver { record });
+        self.waiting = None;
+        self.role = Role::Standby;
+        self.arbiter.running = true;
+        self.heard_active = self.now;
+        self.follow = if self.partner.is_some() { Follow::InStep } else { Follow::Nothing };
+        if let Some(partner) = &mut self.partner {
+            partner.feed = Feed::Nothing;
+        }
+        self.command_done(asker, Ok(CommandReply::Done));
+        self.forward_all();
+    }
+
+    pub(super) fn on_hand_over(&mut self, record: Record) {
+        if record.active.store != self.store || self.role == Role::Active {
+            return self.adopt(record, None);
+        }
+        if self.pending.is_some() {
+            return self.close_link("a switchover came in the middle of a procedure");
+        }
+        self.adopt(record, None);
+    }
+
+    /// Another was made active: nothing that is not held may be answered any more, and the stream is the other's.
+    fn step_down(&mut self) {
+        self.role = Role::Starting;
+        self.waiting = None;
+        let waiting: Vec<_> = self.outputs.drain().collect();
+        for output in waiting {
+            let reason = "the active has changed".into();
+            self.answer(output.asker, Answer::Retry { reason });
+        }
+        if let Some(hand_over) = self.hand_over.take() {
+            self.command_done(hand_over.asker, Err(CommandError::NoActive));
+        }
+        self.heard_active = self.now;
+        self.close_link("this side is no longer the active");
+        let parked: Vec<_> = self.parked.drain(..).collect();
+        parked.into_iter().for_each(|(asker, request)| self.on_request(asker, request));
+    }
+}

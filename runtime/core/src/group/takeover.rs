@@ -1,0 +1,84 @@
+//! Takeover (R22): what the dead active had begun and not ended. What it had ended is committed already, frame by
+//! frame; the half-way procedure is completed or rolled back as it declares; an event known only by its beginning is
+//! run.
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::Group;
+use super::active::Running;
+use super::follow::Pending;
+use crate::command::{HalfWay, HalfWayEnd};
+use crate::descriptor::Recovery;
+use crate::effect::Alarm;
+use crate::event::Event;
+use crate::message::PlainBody;
+
+impl Group {
+    pub(super) fn take_over(&mut self) {
+        let Some(pending) = self.pending.take() else {
+            self.overlay.clear();
+            return;
+        };
+        assert_eq!(
+            pending.number,
+            self.state.meta.last.next(),
+            "the half-way procedure is the next one (R8)"
+        );
+        let procedure = pending.event.procedure.clone();
+        let declared =
+            self.application.descriptor().procedure(&procedure).map(|(_, declared)| declared.recovery);
+        let step_ups = pending.step_ups;
+        let end = match (declared, pending.shipped, pending.withheld) {
+            // Its body can't be had: the client sends it again (R18).
+            (_, _, true) | (None, ..) => HalfWayEnd::RolledBack,
+            // The other version's units can't be completed here: from the start, in this version.
+            (Some(_), true, false) => HalfWayEnd::RunAgain,
+            // Known only by `Begin`: run.
+            (Some(_), false, false) if step_ups == 0 => HalfWayEnd::RunAgain,
+            (Some(Recovery::Complete), false, false) => HalfWayEnd::Completed,
+            (Some(Recovery::RollBack), false, false) => HalfWayEnd::RolledBack,
+        };
+        let half_way = HalfWay { procedure, step_ups, end };
+        self.alarm(Alarm::TookOver { half_way: format!("{half_way:?}, number {}", pending.number) });
+        *self.half_way.entry(half_way).or_default() += 1;
+        match end {
+            HalfWayEnd::Completed => self.complete(pending),
+            HalfWayEnd::RolledBack => self.roll_back(),
+            HalfWayEnd::RunAgain => {
+                self.roll_back();
+                self.run_again(pending.event);
+            }
+        }
+    }
+
+    fn complete(&mut self, pending: Pending) {
+        let running = pending.running.expect("a procedure in lock step has a run of this side");
+        // `beside` has run one unit more than there are step-ups; it is one of those that remain.
+        let done = match pending.ahead {
+            Some(Ok(_)) => pending.step_ups + 1,
+            Some(Err(_)) | None => pending.step_ups,
+        };
+        self.run_all(running, done as usize, |_, _, _, _| {});
+    }
+
+    /// The number gets its outcome, and nothing is recorded under the event's id: the client's retry runs it.
+    fn roll_back(&mut self) {
+        self.overlay.clear();
+        self.plain(PlainBody::Aborted);
+    }
+
+    fn run_again(&mut self, event: Event) {
+        let found = self.application.descriptor().procedure(&event.procedure);
+        let Some((procedure, _)) = found else { return };
+        let begun = self.application.begin(procedure, event.encoding, &event.parameters, self.features);
+        // Parameters that this version can't decode: the client's retry is told so.
+        let Ok(run) = begun else { return };
+        let (number, time) = (self.state.meta.last.next(), self.stream_time());
+        let seed = xxh3_64(&[self.config.seed.to_le_bytes(), number.0.to_le_bytes()].concat());
+        self.run_all(
+            Running { number, time, seed, event, procedure, reads_only: false, run },
+            0,
+            |_, _, _, _| {},
+        );
+    }
+}

@@ -1,0 +1,485 @@
+//! The rolling upgrade (R28 to R31). [`plan_campaign`] decides, from the record and what can be seen, what to do next;
+//! the rest carries that out. The active drives; its record is in the stream, so any side that becomes active goes on.
+
+use super::Group;
+use super::feed::Feed;
+use super::latency::Latencies;
+use super::outputs::Asker;
+use super::roles::HandOver;
+use crate::campaign::{CampaignPlan, CampaignRecord, Decide, Redundancy, Step};
+use crate::command::{Command, CommandError, CommandReply, CommandResult};
+use crate::descriptor::ApplicationDescriptor;
+use crate::effect::Alarm;
+use crate::entry::Control;
+use crate::ids::{Micros, Number, PluginHash, TableId};
+use crate::message::{Order, PeerMessage, PlainBody};
+use crate::record::Member;
+use crate::verdict::{Verdict, compare};
+
+/// How often a campaign is looked at.
+const DRIVE_EVERY: Micros = Micros::from_ms(5);
+/// An order that got no answer is sent again after this long.
+const ORDER_AGAIN: Micros = Micros::from_ms(5_000);
+/// Fewer events than this say nothing about latency.
+const LATENCY_EVENTS_MIN: u64 = 500;
+
+/// What was seen since the campaign's step was entered.
+#[derive(Default)]
+pub(super) struct Evaluation {
+    pub events: u64,
+    pub faults: u64,
+    pub divergences: u64,
+    pub latencies: Latencies,
+    /// Since when the partner has been in sync on the target, while this side runs the old version.
+    mixed_since: Option<Micros>,
+    /// Why the partner could not carry out the last order.
+    order_failed: Option<String>,
+    /// The campaign's record at this number is held before anything is done about it (R29).
+    entered: Number,
+    next_look: Micros,
+}
+
+impl Evaluation {
+    fn begin(&mut self) {
+        self.events = 0;
+        self.faults = 0;
+        self.divergences = 0;
+        self.latencies.clear();
+    }
+}
+
+/// What the decision goes by.
+#[derive(Clone, Debug)]
+pub struct CampaignView<'a> {
+    /// The campaign's record.
+    pub record: &'a CampaignRecord,
+    /// What this side, the active, runs.
+    pub own: PluginHash,
+    /// What the partner runs; none when it can't be heard.
+    pub partner: Option<PluginHash>,
+    /// The partner is recorded in sync.
+    pub in_sync: bool,
+    /// The partner was taken out of service.
+    pub isolated: bool,
+    /// How long the step has been going on.
+    pub in_step: Micros,
+    /// How long the partner has been in sync on the target while this side runs the old version.
+    pub mixed_for: Option<Micros>,
+    /// Events in this step.
+    pub events: u64,
+    /// Faults in this step.
+    pub faults: u64,
+    /// Divergences in this step.
+    pub divergences: u64,
+    /// 99th percentile of latency in this step, microseconds.
+    pub p99_us: u64,
+    /// Why the partner could not carry out the last order.
+    pub order_failed: Option<&'a str>,
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Nothing now.
+    Wait,
+    /// Go to this step; the reason is empty when all is well.
+    Enter(Step, String),
+    /// Take the partner out of service.
+    Isolate,
+    /// Bring it back.
+    Integrate,
+    /// Tell the partner to load this file.
+    Load(PluginHash),
+    /// Make the partner the active one.
+    SwitchOver,
+    /// Enable the features and end the campaign well.
+    Enable,
+}
+
+/// Decides what a campaign does next. Pure, and the same on whichever side is active.
+#[must_use]
+pub fn plan_campaign(view: &CampaignView<'_>) -> Decision {
+    let record = view.record;
+    let (from, to) = (record.plan.from_hash, record.plan.to_hash);
+    let on_target = view.own == to;
+    if record.paused || record.step.is_over() {
+        return Decision::Wait;
+    }
+    let enter = |step: Step| Decision::Enter(step, String::new());
+    let back = |step: Step, reason: &str| Decision::Enter(step, reason.into());
+    // Back from where this side runs the old version: only the partner has to change.
+    let fall_back =
+        |reason: &str| back(if on_target { Step::BackSwitchOver } else { Step::BackLoad }, reason);
+    let late = view.partner.is_some() && view.in_step > Micros::from_ms(record.plan.step_time_max_ms);
+    let partner_on = |hash: PluginHash| view.partner == Some(hash) && view.in_sync;
+    let lead_partner_to = |hash: PluginHash| match view.partner {
+        Some(partner) if partner == hash && view.isolated => Decision::Integrate,
+        Some(partner) if partner != hash => Decision::Load(hash),
+        _ => Decision::Wait,
+    };
+    match record.step {
+        Step::IsolateFirst | Step::IsolateSecond => {
+            let next = if record.step == Step::IsolateFirst { Step::LoadFirst } else { Step::LoadSecond };
+            match record.plan.redundancy {
+                Redundancy::Keep => enter(next),
+                Redundancy::Isolate if view.isolated && !view.in_sync => enter(next),
+                Redundancy::Isolate => Decision::Isolate,
+            }
+        }
+        // The old version's processor failed, and the new version has taken over: it is evaluated.
+        Step::LoadFirst | Step::SwitchOver if on_target => enter(Step::Evaluate),
+        Step::LoadFirst if partner_on(to) => {
+            let enough = Micros::from_ms((record.plan.gates.time_min_ms / 4).min(10_000));
+            match view.mixed_for {
+                Some(mixed_for) if mixed_for >= enough => enter(Step::SwitchOver),
+                _ => Decision::Wait,
+            }
+        }
+        Step::LoadFirst => match view.order_failed {
+            Some(reason) => fall_back(reason),
+            None if late => fall_back("the standby did not come up with the new version in time"),
+            None => lead_partner_to(to),
+        },
+        Step::SwitchOver if partner_on(to) => Decision::SwitchOver,
+        Step::SwitchOver if late => fall_back("the switchover could not be made in time"),
+        Step::SwitchOver if view.partner == Some(from) => enter(Step::LoadFirst),
+        Step::SwitchOver => Decision::Wait,
+        Step::Evaluate if !on_target => fall_back("the processor with the new version was lost"),
+        Step::Evaluate => plan_evaluation(view),
+        Step::LoadSecond | Step::Enable if !on_target => {
+            fall_back("the processor with the new version was lost before the other one had it")
+        }
+        Step::LoadSecond if partner_on(to) => enter(Step::Enable),
+        Step::LoadSecond => match view.order_failed {
+            Some(reason) => fall_back(reason),
+            None if late => fall_back("the second processor did not come up with the new version in time"),
+            None => lead_partner_to(to),
+        },
+        Step::Enable if partner_on(to) => Decision::Enable,
+        Step::Enable if view.partner == Some(from) => enter(Step::LoadSecond),
+        Step::Enable => Decision::Wait,
+        Step::BackSwitchOver if !on_target => enter(Step::BackLoad),
+        Step::BackSwitchOver if partner_on(from) => Decision::SwitchOver,
+        Step::BackSwitchOver => lead_partner_to(from),
+        Step::BackLoad if on_target => enter(Step::BackSwitchOver),
+        Step::BackLoad if partner_on(from) => enter(Step::FellBack),
+        Step::BackLoad => lead_partner_to(from),
+        Step::Done | Step::FellBack => Decision::Wait,
+    }
+}
+
+fn plan_evaluation(view: &CampaignView<'_>) -> Decision {
+    let plan = &view.record.plan;
+    let gates = &plan.gates;
+    let fail = |reason: String| Decision::Enter(Step::BackSwitchOver, reason);
+    if view.faults > gates.faults_max {
+        return fail(format!("{} faults, and at most {} are allowed", view.faults, gates.faults_max));
+    }
+    if view.divergences > gates.divergences_max {
+        return fail(format!(
+            "{} divergences, and at most {} are allowed",
+            view.divergences, gates.divergences_max
+        ));
+    }
+    let old = view.record.yardstick_p99_us;
+    let bound = (old * gates.latency_ratio_max_percent / 100).max(gates.latency_floor_us);
+    if gates.latency_ratio_max_percent > 0
+        && old > 0
+        && view.events >= LATENCY_EVENTS_MIN
+        && view.in_step >= Micros::from_ms(gates.time_min_ms)
+        && view.p99_us > bound
+    {
+        return fail(format!(
+            "p99 latency is {} us, and at most {bound} us are allowed (old version: {old} us)",
+            view.p99_us
+        ));
+    }
+    if !view.in_sync {
+        // The partner is lost: campaign and timer wait (R30).
+        return Decision::Wait;
+    }
+    let onward = Decision::Enter(Step::IsolateSecond, String::new());
+    if view.record.accepted {
+        return onward;
+    }
+    let ran = view.in_step >= Micros::from_ms(gates.time_min_ms);
+    let passed = ran && view.events >= gates.events_min;
+    if passed && plan.decide == Decide::Automatic {
+        return onward;
+    }
+    let decided_from = if passed { gates.time_min_ms } else { gates.time_max_ms.max(gates.time_min_ms) };
+    if view.in_step >= Micros::from_ms(decided_from.saturating_add(plan.rollback_after_ms)) {
+        return fail("nobody accepted it in time".into());
+    }
+    Decision::Wait
+}
+
+impl Group {
+    /// This side has just become active: what is in the stream about a campaign is held before it acts.
+    pub(super) fn campaign_entered_anew(&mut self) {
+        self.evaluation.begin();
+        self.evaluation.mixed_since = None;
+        self.evaluation.order_failed = None;
+        self.evaluation.entered = self.state.meta.last;
+        self.order_sent = None;
+    }
+
+    pub(super) fn next_attempt(&mut self) -> u32 {
+        self.order_attempt += 1;
+        self.order_attempt
+    }
+
+    /// The partner that the record has in sync.
+    pub(super) fn recorded_partner(&self) -> Option<Member> {
+        let record = self.arbiter.record.as_ref()?;
+        record.in_sync.iter().find(|member| member.store != self.store).cloned()
+    }
+
+    fn partner_application(&self) -> Option<&ApplicationDescriptor> {
+        self.partner.as_ref()?.application.as_deref()
+    }
+
+    pub(super) fn drive_campaign(&mut self) {
+        let Some(record) = &self.state.meta.campaign else { return };
+        if self.now < self.evaluation.next_look
+            || self.held < self.evaluation.entered
+            || self.arbiter.is_busy()
+        {
+            return;
+        }
+        self.evaluation.next_look = self.now.plus(DRIVE_EVERY);
+        let record = (**record).clone();
+        let partner = self.partner_application().map(|application| application.hash);
+        let in_sync = self.recorded_partner().is_some();
+        let own = self.own_hash();
+        if own == record.plan.from_hash && partner == Some(record.plan.to_hash) && in_sync {
+            if self.evaluation.mixed_since.is_none() {
+                self.evaluation.begin();
+                self.evaluation.mixed_since = Some(self.now);
+            }
+        } else {
+            self.evaluation.mixed_since = None;
+        }
+        let view = CampaignView {
+            record: &record,
+            own,
+            partner,
+            in_sync,
+            isolated: self.partner_out,
+            in_step: self.now.since(record.since),
+            mixed_for: self.evaluation.mixed_since.map(|since| self.now.since(since)),
+            events: self.evaluation.events,
+            faults: self.evaluation.faults,
+            divergences: self.evaluation.divergences,
+            p99_us: self.evaluation.latencies.percentile(99.0),
+            order_failed: self.evaluation.order_failed.as_deref(),
+        };
+        match plan_campaign(&view) {
+            Decision::Wait => {}
+            Decision::Enter(step, reason) => self.enter_step(record, step, reason),
+            Decision::Isolate => self.isolate_partner(),
+            Decision::Integrate => self.integrate_partner(),
+            Decision::Load(hash) => self.order_load(hash),
+            Decision::SwitchOver => {
+                if self.hand_over.is_none() {
+                    self.hand_over = Some(HandOver { asker: Asker::Nobody, since: self.now });
+                }
+            }
+            Decision::Enable => {
+                if record.plan.enable_features {
+                    // Already on is as good: a takeover may have come between the two entries.
+                    let _already = self.enable(&[]);
+                }
+                self.enter_step(record, Step::Done, String::new());
+            }
+        }
+    }
+
+    fn order_load(&mut self, hash: PluginHash) {
+        let due = self.order_sent.is_none_or(|(sent, at)| sent != hash || self.now.since(at) > ORDER_AGAIN);
+        if due
+            && self
+                .partner
+                .as_ref()
+                .is_some_and(|partner| matches!(partner.feed, Feed::InStep | Feed::Nothing))
+        {
+            let attempt = self.next_attempt();
+            self.order_sent = Some((hash, self.now));
+            self.send(PeerMessage::Order { attempt, order: Order::Load { hash } });
+        }
+    }
+
+    fn enter_step(&mut self, mut record: CampaignRecord, step: Step, reason: String) {
+        if record.step == Step::LoadFirst && step == Step::SwitchOver {
+            let measured = self.evaluation.latencies.total() >= LATENCY_EVENTS_MIN;
+            record.yardstick_p99_us = if measured { self.evaluation.latencies.percentile(99.0) } else { 0 };
+        }
+        let time = self.stream_time();
+        record.trail.push((step, time));
+        record.step = step;
+        record.since = time;
+        record.attempt = self.order_attempt;
+        if !reason.is_empty() {
+            record.reason = reason;
+        }
+        let what = format!("campaign {}: {step:?} ({}) {}", record.id, step.figure(), record.reason);
+        self.alarm(Alarm::Campaign { what: what.trim_end().into() });
+        if step == Step::FellBack || step == Step::Done {
+            self.partner_out = false;
+        }
+        self.evaluation.begin();
+        self.evaluation.order_failed = None;
+        self.put_campaign(record);
+    }
+
+    fn put_campaign(&mut self, record: CampaignRecord) {
+        self.evaluation.entered = self.plain(PlainBody::Control(Control::Campaign(Some(Box::new(record)))));
+    }
+
+    pub(super) fn on_campaign_command(&mut self, command: Command) -> CommandResult {
+        if let Command::StartCampaign(plan) = command {
+            return self.start_campaign(*plan);
+        }
+        let Some(record) = self.state.meta.campaign.clone() else { return Err(CommandError::NoCampaign) };
+        let mut record = *record;
+        match command {
+            Command::PauseCampaign => record.paused = true,
+            Command::ResumeCampaign => record.paused = false,
+            Command::AcceptCampaign if record.step == Step::Evaluate => record.accepted = true,
+            Command::AcceptCampaign => {
+                let why = format!(
+                    "step {} is under way; accept during the evaluation at 203",
+                    record.step.figure()
+                );
+                return Err(CommandError::NotNow(why));
+            }
+            Command::AbortCampaign => {
+                record.paused = false;
+                let on_target = self.own_hash() == record.plan.to_hash;
+                let step = if on_target { Step::BackSwitchOver } else { Step::BackLoad };
+                self.enter_step(record, step, "aborted by the operator".into());
+                return Ok(CommandReply::Accepted);
+            }
+            _ => return Err(CommandError::NotBuilt("this command".into())),
+        }
+        self.put_campaign(record);
+        Ok(CommandReply::Accepted)
+    }
+
+    fn start_campaign(&mut self, plan: CampaignPlan) -> CommandResult {
+        if let Some(campaign) = &self.state.meta.campaign {
+            return Err(CommandError::CampaignUnderWay(campaign.step.figure()));
+        }
+        let not_in_sync = |why: &str| Err(CommandError::NotInSync(why.into()));
+        let Some(first) = self.recorded_partner() else {
+            return not_in_sync("an upgrade needs both processors");
+        };
+        let own = self.own_hash();
+        if self.partner_application().map(|application| application.hash) != Some(own) {
+            return not_in_sync("the two processors run different plugin files; load one on both first");
+        }
+        if plan.from_hash != own {
+            return Err(CommandError::NotNow(
+                "the running version is not the one that was planned from".into(),
+            ));
+        }
+        if plan.to_hash == own {
+            return Err(CommandError::NotNow("that plugin file runs already".into()));
+        }
+        if plan.to < self.state.meta.floor {
+            let floor = self.state.meta.floor;
+            let why = format!("{} is below the floor {floor}: features or formats of it are in use", plan.to);
+            return Err(CommandError::NotNow(why));
+        }
+        let time = self.stream_time();
+        let record = CampaignRecord {
+            id: self.state.meta.last.next().0,
+            plan,
+            step: Step::IsolateFirst,
+            attempt: 0,
+            since: time,
+            first: first.node,
+            yardstick_p99_us: 0,
+            paused: false,
+            accepted: false,
+            reason: String::new(),
+            trail: vec![(Step::IsolateFirst, time)],
+        };
+        self.campaign_entered_anew();
+        self.put_campaign(record);
+        Ok(CommandReply::Accepted)
+    }
+
+    /// The partner has the new version ready: from the current number on it is that one's (R28).
+    pub(super) fn on_versions(&mut self, theirs: Box<ApplicationDescriptor>) {
+        let Some(partner) = &mut self.partner else { return };
+        let Some(node) = partner.hello.as_ref().map(|hello| hello.node.clone()) else { return };
+        if let Err(reason) = theirs.check() {
+            return self.close_link(reason);
+        }
+        match partner.feed {
+            Feed::InStep => {}
+            Feed::Nothing => {
+                // Out of service: its hello will say the same when it is back.
+                return self.set_partner_application(*theirs);
+            }
+            Feed::Entries { .. } | Feed::Copy { .. } | Feed::CopySent => {
+                partner.announced = Some(theirs);
+                return;
+            }
+        }
+        let ours = self.application.descriptor();
+        let (old, new) = if theirs.version <= ours.version { (&*theirs, ours) } else { (ours, &*theirs) };
+        let comparison = compare(old, new);
+        if comparison.verdict == Verdict::Incompatible || theirs.version < self.state.meta.floor {
+            return self.close_link(format!(
+                "the partner's new version does not fit: {}",
+                comparison.reasons.join("; ")
+            ));
+        }
+        if self.partner_application().map(|application| application.hash) == Some(theirs.hash) {
+            return;
+        }
+        self.install(node, &theirs);
+        let number = self.state.meta.last;
+        self.send(PeerMessage::VersionsFrom { number });
+        self.set_partner_application(*theirs);
+    }
+
+    pub(super) fn on_order_failed(&mut self, attempt: u32, reason: String) {
+        if attempt == self.order_attempt {
+            self.alarm(Alarm::Campaign { what: format!("the partner could not load the plugin: {reason}") });
+            self.evaluation.order_failed = Some(reason);
+        }
+    }
+
+    /// Enables features, and the formats of the running version, at this point of the stream (R31).
+    pub(super) fn enable(&mut self, features: &[String]) -> CommandResult {
+        let ours = self.application.descriptor();
+        let theirs = self.partner_application().map(|application| application.version);
+        if self.recorded_partner().is_none() || theirs != Some(ours.version) {
+            let why =
+                format!("every processor must be in sync on {} before features are enabled", ours.version);
+            return Err(CommandError::NotInSync(why));
+        }
+        let meta = &self.state.meta;
+        if let Some(unknown) = features.iter().find(|name| !ours.features.iter().any(|f| f.name == **name)) {
+            return Err(CommandError::NotNow(format!("{} has no feature `{unknown}`", ours.version)));
+        }
+        let wanted = |name: &String| features.is_empty() || features.contains(name);
+        let names = ours.features.iter().map(|feature| feature.name.clone());
+        let features: Vec<_> = names.filter(|name| wanted(name) && !meta.features.contains(name)).collect();
+        let formats: Vec<_> = ours
+            .tables
+            .iter()
+            .map(|table| (TableId::of(&table.name), table.format))
+            .filter(|(id, format)| meta.tables.get(id).is_some_and(|table| table.format < *format))
+            .collect();
+        if features.is_empty() && formats.is_empty() {
+            return Err(CommandError::NotNow("all of it is on already".into()));
+        }
+        let floor = ours.version.max(meta.floor);
+        self.plain(PlainBody::Control(Control::Enable { features, formats, floor }));
+        Ok(CommandReply::Done)
+    }
+}
