@@ -1,0 +1,190 @@
+//! Where the programs and the plugin files are: built by cargo, named by cargo. No path is guessed.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::Failure;
+
+/// The packages whose programs and plugin files the rig needs.
+const PACKAGES: [&str; 7] = [
+    "lockstepd",
+    "lockstep",
+    "rig",
+    "ledger-v1-so",
+    "ledger-v1-twin-so",
+    "ledger-v2-so",
+    "ledger-v2-broken-so",
+];
+
+/// What was built.
+#[derive(Clone, Debug)]
+pub struct Artifacts {
+    files: BTreeMap<String, PathBuf>,
+}
+
+impl Artifacts {
+    /// Builds the hosts, the load program and the plugins, in the profile that the caller was built in, through the
+    /// cargo that runs the caller. `said` gets cargo's lines for people.
+    ///
+    /// # Errors
+    /// When cargo can't be run, fails, or does not name one of the files.
+    pub fn build(mut said: impl FnMut(&str)) -> Result<Self, Failure> {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut command = Command::new(cargo);
+        command.current_dir(workspace()).arg("build").arg("--message-format=json-render-diagnostics");
+        for package in PACKAGES {
+            command.args(["-p", package]);
+        }
+        if !cfg!(debug_assertions) {
+            command.arg("--release");
+        }
+        // What cargo told the caller about the caller's own package is not for these.
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_PKG_")) {
+            command.env_remove(name);
+        }
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| Failure::new(format!("cargo can't be run: {error}")))?;
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let messages = std::thread::spawn(move || {
+            let lines = stdout.into_iter().flat_map(|stdout| BufReader::new(stdout).lines());
+            lines.map_while(Result::ok).collect::<Vec<_>>()
+        });
+        let mut last = Vec::new();
+        for line in stderr.into_iter().flat_map(|stderr| BufReader::new(stderr).lines()).map_while(Result::ok)
+        {
+            said(line.trim());
+            last.push(line);
+        }
+        let status = child.wait()?;
+        let messages = messages.join().map_err(|_| Failure::new("cargo's messages can't be read"))?;
+        if !status.success() {
+            return Err(Failure::new(format!("cargo build failed:\n{}", last.join("\n"))));
+        }
+        let mut files = BTreeMap::new();
+        for message in messages.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+            if message["reason"] != "compiler-artifact" {
+                continue;
+            }
+            if let Some((package, file)) = file_of(&message) {
+                files.insert(package, file);
+            }
+        }
+        let artifacts = Artifacts { files };
+        for package in PACKAGES {
+            artifacts.find(package)?;
+        }
+        Ok(artifacts)
+    }
+
+    fn find(&self, package: &str) -> Result<&Path, Failure> {
+        let file = self.files.get(package).map(PathBuf::as_path);
+        file.ok_or_else(|| Failure::new(format!("cargo named no file of package `{package}`")))
+    }
+
+    fn found(&self, package: &str) -> &Path {
+        self.find(package).expect("checked when it was built")
+    }
+
+    /// The processor's program.
+    #[must_use]
+    pub fn lockstepd(&self) -> &Path {
+        self.found("lockstepd")
+    }
+
+    /// The operators' program.
+    #[must_use]
+    pub fn lockstep(&self) -> &Path {
+        self.found("lockstep")
+    }
+
+    /// The program of the load process and of the guard.
+    #[must_use]
+    pub fn rig(&self) -> &Path {
+        self.found("rig")
+    }
+
+    /// The ledger, version 1.
+    #[must_use]
+    pub fn ledger_v1(&self) -> &Path {
+        self.found("ledger-v1-so")
+    }
+
+    /// Version 1, written differently.
+    #[must_use]
+    pub fn ledger_v1_twin(&self) -> &Path {
+        self.found("ledger-v1-twin-so")
+    }
+
+    /// The ledger, version 2.
+    #[must_use]
+    pub fn ledger_v2(&self) -> &Path {
+        self.found("ledger-v2-so")
+    }
+
+    /// The version that faults and is slow.
+    #[must_use]
+    pub fn ledger_v2_broken(&self) -> &Path {
+        self.found("ledger-v2-broken-so")
+    }
+}
+
+/// The package's name and the program or plugin file that a `compiler-artifact` message names.
+fn file_of(message: &Value) -> Option<(String, PathBuf)> {
+    let package = package_name(message["package_id"].as_str()?)?;
+    let kinds = message["target"]["kind"].as_array()?;
+    let file = if kinds.iter().any(|kind| kind == "cdylib") {
+        let files = message["filenames"].as_array()?.iter().filter_map(Value::as_str);
+        files.map(PathBuf::from).find(|file| file.extension().is_some_and(|extension| extension == "so"))?
+    } else {
+        PathBuf::from(message["executable"].as_str()?)
+    };
+    PACKAGES.contains(&package.as_str()).then_some((package, file))
+}
+
+/// The name in a package id: `path+file:///…/so#ledger-v1-so@0.1.0`, or `…/lockstepd#0.1.0` where folder and name agree.
+fn package_name(id: &str) -> Option<String> {
+    let (path, fragment) = id.rsplit_once('#')?;
+    let name = match fragment.split_once('@') {
+        Some((name, _)) => name,
+        None => path.rsplit('/').next()?,
+    };
+    Some(name.to_owned())
+}
+
+/// The workspace that this was built from.
+fn workspace() -> PathBuf {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.ancestors().nth(2).unwrap_or(package).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cargos_messages_name_programs_and_plugin_files() {
+        let program = serde_json::json!({
+            "reason": "compiler-artifact", "package_id": "path+file:///w/hosts/lockstepd#0.1.0",
+            "target": {"kind": ["bin"]}, "filenames": ["/t/lockstepd"], "executable": "/t/lockstepd",
+        });
+        assert_eq!(file_of(&program), Some(("lockstepd".into(), "/t/lockstepd".into())));
+        let plugin = serde_json::json!({
+            "reason": "compiler-artifact", "package_id": "path+file:///w/plugins/ledger-v1/so#ledger-v1-so@0.1.0",
+            "target": {"kind": ["cdylib"]}, "filenames": ["/t/libledger_v1.so"], "executable": null,
+        });
+        assert_eq!(file_of(&plugin), Some(("ledger-v1-so".into(), "/t/libledger_v1.so".into())));
+        let library = serde_json::json!({
+            "reason": "compiler-artifact", "package_id": "path+file:///w/tests/rig#0.1.0",
+            "target": {"kind": ["lib"]}, "filenames": ["/t/librig.rlib"], "executable": null,
+        });
+        assert_eq!(file_of(&library), None);
+    }
+}

@@ -1,0 +1,180 @@
+//! Two processors, their directory, and what one waits for with them.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use lockstep_core::command::{GroupStatus, Role};
+
+use crate::Failure;
+use crate::admin;
+use crate::artifacts::Artifacts;
+use crate::node::{Node, Settings};
+
+/// A pair of processors.
+#[derive(Debug)]
+pub struct Pair {
+    artifacts: Artifacts,
+    directory: PathBuf,
+    nodes: [Node; 2],
+}
+
+impl Pair {
+    /// Starts processors a and b with `plugin` and waits until they are in lock step.
+    ///
+    /// # Errors
+    /// When one does not start, or they do not find each other.
+    pub fn start(artifacts: &Artifacts, directory: &Path, plugin: &Path) -> Result<Self, Failure> {
+        Self::start_with(artifacts, directory, plugin, [Settings::default(), Settings::default()])
+    }
+
+    /// As [`Self::start`], with further settings of a and b.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with(
+        artifacts: &Artifacts,
+        directory: &Path,
+        plugin: &Path,
+        settings: [Settings; 2],
+    ) -> Result<Self, Failure> {
+        let arbiter = directory.join("arbiter");
+        let [of_a, of_b] = settings;
+        let node = |name: &str, settings| {
+            Node::new(name, directory.to_owned(), arbiter.clone(), plugin.to_owned(), settings)
+        };
+        let mut pair = Pair {
+            artifacts: artifacts.clone(),
+            directory: directory.to_owned(),
+            nodes: [node("a", of_a), node("b", of_b)],
+        };
+        let launched_a = pair.nodes[0].launch(artifacts)?;
+        let launched_b = pair.nodes[1].launch(artifacts)?;
+        pair.nodes[0].wait_ready(&launched_a)?;
+        pair.nodes[1].wait_ready(&launched_b)?;
+        pair.wait_in_lock_step(Duration::from_secs(30))?;
+        Ok(pair)
+    }
+
+    /// The programs that it runs.
+    #[must_use]
+    pub fn artifacts(&self) -> &Artifacts {
+        &self.artifacts
+    }
+
+    /// Its directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Processor a (0) or b (1).
+    #[must_use]
+    pub fn node(&self, at: usize) -> &Node {
+        &self.nodes[at]
+    }
+
+    /// Processor a (0) or b (1).
+    pub fn node_mut(&mut self, at: usize) -> &mut Node {
+        &mut self.nodes[at]
+    }
+
+    /// Where clients connect.
+    #[must_use]
+    pub fn events(&self) -> Vec<String> {
+        self.nodes.iter().map(|node| node.ready().events.clone()).collect()
+    }
+
+    /// Starts the processor at `at` again and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub fn restart(&mut self, at: usize) -> Result<(), Failure> {
+        self.nodes[at].wait_gone()?;
+        let artifacts = self.artifacts.clone();
+        self.nodes[at].start(&artifacts)
+    }
+
+    /// The status of the group as the processor at `at` sees it.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn group(&self, at: usize) -> Result<GroupStatus, Failure> {
+        admin::group(&self.nodes[at].ready().admin)
+    }
+
+    /// The processor that says of itself that it is active, by its place.
+    ///
+    /// # Errors
+    /// When none does.
+    pub fn active(&self) -> Result<usize, Failure> {
+        let groups = (0..2).filter_map(|at| Some((at, self.group(at).ok()?)));
+        let active = groups.filter(|(_, group)| admin::own_role(group) == Some(Role::Active));
+        active
+            .max_by_key(|(_, group)| group.term)
+            .map(|(at, _)| at)
+            .ok_or_else(|| Failure::new("no processor is active"))
+    }
+
+    /// Waits until `holds` of the group as the active sees it.
+    ///
+    /// # Errors
+    /// When it does not in `patience`, or `holds` fails: with the last status.
+    pub fn wait_until(
+        &self,
+        what: &str,
+        patience: Duration,
+        mut holds: impl FnMut(&GroupStatus) -> Result<bool, Failure>,
+    ) -> Result<GroupStatus, Failure> {
+        let until = Instant::now() + patience;
+        loop {
+            let seen = self.active().and_then(|active| self.group(active));
+            if let Ok(group) = &seen
+                && holds(group)?
+            {
+                return Ok(group.clone());
+            }
+            if Instant::now() > until {
+                let seen = match seen {
+                    Ok(group) => serde_json::to_string(&group)?,
+                    Err(failure) => failure.to_string(),
+                };
+                return Err(Failure::new(format!("{what}: not in {patience:?}; last seen: {seen}")));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Waits until both processors are in lock step.
+    ///
+    /// # Errors
+    /// When they are not in `patience`.
+    pub fn wait_in_lock_step(&self, patience: Duration) -> Result<GroupStatus, Failure> {
+        self.wait_until("the pair in lock step", patience, |group| Ok(admin::in_lock_step(group)))
+    }
+
+    /// Waits until the standby holds all that the active has run: nothing is on its way.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn wait_quiet(&self, patience: Duration) -> Result<GroupStatus, Failure> {
+        self.wait_until("the pair at rest", patience, |group| {
+            let last = group.members.iter().map(|member| member.last).max();
+            Ok(admin::in_lock_step(group) && group.members.iter().all(|member| Some(member.last) == last))
+        })
+    }
+
+    /// Ends both processors in order, the standby first.
+    ///
+    /// # Errors
+    /// When one does not end well.
+    pub fn end(&mut self) -> Result<(), Failure> {
+        let active = self.active().unwrap_or(0);
+        for at in [1 - active, active] {
+            if let Some(status) = self.nodes[at].end()?.filter(|status| !status.success()) {
+                let (name, end) = (self.nodes[at].name(), crate::child::in_words(status));
+                return Err(Failure::new(format!("processor {name} ended with {end} when asked to end")));
+            }
+        }
+        Ok(())
+    }
+}
