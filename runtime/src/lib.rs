@@ -1,1 +1,5 @@
 //! The actix shell of Lockstep: processor, engine actor, links, ingress, arbiter, admin.
+#![forbid(unsafe_code)]
+
+pub mod admin;
+pub mod config;

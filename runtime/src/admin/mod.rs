@@ -1,0 +1,3 @@
+//! The admin socket.
+
+pub mod protocol;
