@@ -1,1 +1,15 @@
-//! A simulated world that drives the real core.
+//! A simulated world that drives the real core: two processors, a network, an arbiter, disks, clients, a clock.
+//!
+//! [`world::World`] runs two real [`Group`](lockstep_core::group::Group)s over everything simulated; a test either
+//! plays a scenario on it by hand or lets [`chaos`] choose faults from a seed. [`ledger`] is the application that it
+//! runs. Everything is decided by the seed: a run repeats itself exactly.
+//!
+//! Deliberately absent: threads, real time, real files, real plugins.
+#![forbid(unsafe_code)]
+
+pub mod chaos;
+pub mod clients;
+pub mod disk;
+pub mod ledger;
+pub mod random;
+pub mod world;

@@ -1,1 +1,2 @@
-//! Scenario tests in the simulated world.
+//! Scenario tests in the simulated world; see `tests/`.
+#![forbid(unsafe_code)]

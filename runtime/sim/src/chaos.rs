@@ -1,0 +1,157 @@
+//! Faults by seed: kills, power cuts, cut links, partitions, pauses, switchovers and whole campaigns at any moment.
+
+use lockstep_core::campaign::{CampaignPlan, Decide, Gates, Redundancy};
+use lockstep_core::command::{Command, Role};
+use lockstep_core::group::StandbyStart;
+use lockstep_core::ids::Micros;
+
+use crate::ledger::Edition;
+use crate::random::Random;
+use crate::world::{Seen, Settings, World};
+
+/// A campaign's plan from one edition to another, with short gates.
+#[must_use]
+pub fn plan(from: Edition, to: Edition, redundancy: Redundancy) -> CampaignPlan {
+    CampaignPlan {
+        from: from.version(),
+        from_hash: from.hash(),
+        to: to.version(),
+        to_hash: to.hash(),
+        redundancy,
+        gates: Gates {
+            time_min_ms: 100,
+            events_min: 20,
+            time_max_ms: 1_000,
+            faults_max: 1_000,
+            divergences_max: 0,
+            latency_ratio_max_percent: 0,
+            latency_floor_us: 0,
+        },
+        decide: Decide::Automatic,
+        rollback_after_ms: 2_000,
+        step_time_max_ms: 2_000,
+        enable_features: true,
+        started_by: "simulation".into(),
+    }
+}
+
+/// Runs one seed to its end and checks the promise.
+///
+/// # Panics
+/// When the promise is broken.
+#[must_use]
+pub fn run(seed: u64, story: bool) -> World {
+    let mut random = Random::new(seed.wrapping_mul(0x1234_5677));
+    let settings = Settings {
+        standby: if random.percent(25) { StandbyStart::Beside } else { StandbyStart::Behind },
+        unknown_swaps_percent: if random.percent(30) { 20 } else { 0 },
+        recent_bytes_max: if random.percent(30) { 4_000 } else { 1 << 20 },
+        story,
+    };
+    let mut world = World::pair(seed, Edition::One, settings);
+    for _ in 0..random.within(1, 5) {
+        world.add_client(random.within(20, 120));
+    }
+    let faults = random.within(3, 14);
+    for _ in 0..faults {
+        world.run_for(Micros(random.within(100, 40_000)));
+        fault(&mut world, &mut random);
+    }
+    world.settle_and_check();
+    world
+}
+
+fn fault(world: &mut World, random: &mut Random) {
+    let node = random.within(0, 2) as usize;
+    let active = world.active();
+    match random.within(0, 16) {
+        0..=3 => {
+            // The active, most of the time: that is where it hurts.
+            let node = active.unwrap_or(node);
+            world.kill(node, random.percent(40));
+            world.run_for(Micros(random.within(100, 30_000)));
+            world.start(node);
+        }
+        4 | 5 => {
+            if world.role(node).is_some() {
+                world.kill(node, random.percent(40));
+                world.run_for(Micros(random.within(100, 30_000)));
+                world.start(node);
+            }
+        }
+        6 => {
+            (0..2).for_each(|node| world.kill(node, random.percent(60)));
+            world.start(node);
+            world.run_for(Micros(random.within(100, 30_000)));
+            world.start(1 - node);
+        }
+        7 => world.cut(),
+        8 => world.cut_after_frames(random.within(0, 60)),
+        9 => {
+            // Cut in the middle of a batch, and the active dies before the link is back.
+            world.cut_after_frames(random.within(0, 40));
+            world.run_for(Micros(random.within(500, 3_000)));
+            if let Some(active) = world.active() {
+                world.kill(active, random.percent(40));
+                world.run_for(Micros(random.within(1_000, 30_000)));
+                world.start(active);
+            }
+        }
+        10 => {
+            world.partitioned = true;
+            world.seen.add("partition");
+            world.cut();
+            world.run_for(Micros(random.within(1_000, 900_000)));
+            world.partitioned = false;
+        }
+        11 => world.pause(active.unwrap_or(node), Micros(random.within(1_000, 1_000_000))),
+        12 => world.command(node, Command::SwitchOver),
+        13 => {
+            world.command(node, Command::Isolate);
+            world.run_for(Micros(random.within(100, 30_000)));
+            if world.role(node).is_some() {
+                world.command(node, Command::Integrate);
+            }
+        }
+        _ => start_campaign(world, random),
+    }
+}
+
+fn start_campaign(world: &mut World, random: &mut Random) {
+    let Some(active) = world.active() else { return };
+    let from = Edition::of(world.group(active).descriptor().hash).expect("only editions run here");
+    let targets: &[Edition] = match from {
+        Edition::One | Edition::Wrong => &[Edition::Two, Edition::Twin, Edition::Broken],
+        Edition::Twin => &[Edition::Two, Edition::One],
+        Edition::Two | Edition::Broken => &[Edition::One, Edition::Broken],
+    };
+    let to = targets[random.within(0, targets.len() as u64) as usize];
+    let redundancy = if random.percent(30) { Redundancy::Isolate } else { Redundancy::Keep };
+    let mut plan = plan(from, to, redundancy);
+    if to == Edition::Broken {
+        plan.gates.faults_max = 0;
+    }
+    plan.enable_features = random.percent(30);
+    world.command(active, Command::StartCampaign(Box::new(plan)));
+    if random.percent(20) {
+        world.run_for(Micros(random.within(1_000, 100_000)));
+        if let Some(active) = world.active() {
+            world.command(active, Command::AbortCampaign);
+        }
+    }
+}
+
+/// What a run has seen, with what its groups counted.
+#[must_use]
+pub fn seen(world: &World) -> Seen {
+    let mut seen = world.seen.clone();
+    for node in 0..2 {
+        if world.role(node).is_some_and(|role| role != Role::Starting) {
+            let counts = world.group(node).status(world.now).counts;
+            for (name, count) in [("shipped", counts.shipped), ("lock step", counts.in_lock_step)] {
+                *seen.counts.entry(name.into()).or_default() += count;
+            }
+        }
+    }
+    seen
+}

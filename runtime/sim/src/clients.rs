@@ -1,0 +1,172 @@
+//! Simulated clients: sessions, many events under way, retries under the same id at either processor, and their own
+//! record of what was acknowledged, which is what the checks go by.
+
+use std::collections::BTreeMap;
+
+use lockstep_core::event::{Answer, Encoding, Event, EventId, Outcome, Rejection, Request};
+use lockstep_core::ids::{Micros, Number, Origin, SessionId};
+
+use crate::ledger::{FAULTY, LIMIT, PROCEDURES, Parameters};
+use crate::random::Random;
+
+/// Events under way at a time.
+const UNDER_WAY_MAX: usize = 8;
+/// After this long without an answer an event is sent again, to the other processor.
+const AGAIN_AFTER: Micros = Micros::from_ms(300);
+
+/// An event whose answer is awaited.
+#[derive(Clone, Debug)]
+struct Asked {
+    event: Event,
+    parameters: Parameters,
+    sent: Micros,
+    to: usize,
+}
+
+/// An answer that a client has got for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// The procedure.
+    pub procedure: String,
+    /// The place in the stream.
+    pub number: Number,
+    /// The outcome.
+    pub outcome: Outcome,
+}
+
+/// A client.
+#[derive(Debug)]
+pub struct SimClient {
+    index: u64,
+    session: Option<SessionId>,
+    opening: Option<Micros>,
+    next: u64,
+    /// How many further events it will send.
+    pub to_send: u64,
+    awaited: BTreeMap<u64, Asked>,
+    prefers: usize,
+    /// Answers, by the event's own id.
+    pub acknowledged: BTreeMap<u64, Acknowledged>,
+    /// How often something was sent again.
+    pub retries: u64,
+}
+
+impl SimClient {
+    /// Client number `index`.
+    #[must_use]
+    pub fn new(index: u64) -> Self {
+        SimClient {
+            index,
+            session: None,
+            opening: None,
+            next: 1,
+            to_send: 0,
+            awaited: BTreeMap::new(),
+            prefers: (index % 2) as usize,
+            acknowledged: BTreeMap::new(),
+            retries: 0,
+        }
+    }
+
+    /// The client that an origin names.
+    #[must_use]
+    pub fn of(origin: Origin) -> usize {
+        (origin.0 >> 40) as usize
+    }
+
+    fn origin(&self, number: u64) -> Origin {
+        Origin(self.index << 40 | number)
+    }
+
+    /// Whether it has nothing to do.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.to_send == 0 && self.awaited.is_empty()
+    }
+
+    /// How many events are under way.
+    #[must_use]
+    pub fn under_way(&self) -> usize {
+        self.awaited.len()
+    }
+
+    /// What it sends now: to which processor, from whom, what.
+    pub fn send(&mut self, now: Micros, random: &mut Random) -> Vec<(usize, Origin, Request)> {
+        let mut out = Vec::new();
+        let Some(session) = self.session else {
+            if (self.to_send > 0) && self.opening.is_none_or(|at| now.since(at) > AGAIN_AFTER) {
+                self.opening = Some(now);
+                self.prefers ^= 1;
+                out.push((self.prefers, self.origin(0), Request::OpenSession));
+            }
+            return out;
+        };
+        let awaited_from = self.awaited.keys().next().copied().unwrap_or(self.next);
+        for (number, asked) in &mut self.awaited {
+            if now.since(asked.sent) > AGAIN_AFTER {
+                asked.sent = now;
+                asked.to ^= 1;
+                asked.event.awaited_from = awaited_from;
+                self.retries += 1;
+                out.push((asked.to, Origin(self.index << 40 | *number), Request::Submit(asked.event.clone())));
+            }
+        }
+        while self.to_send > 0 && self.awaited.len() < UNDER_WAY_MAX {
+            let number = self.next;
+            self.next += 1;
+            self.to_send -= 1;
+            let procedure = PROCEDURES[[0, 0, 0, 0, 1, 1, 2, 3][random.within(0, 8) as usize]];
+            let amount = match random.within(0, 40) {
+                0 => LIMIT + 1,
+                1 => FAULTY,
+                _ => random.within(1, 100) as u32,
+            };
+            let (from, to) = (random.within(0, 20) as u8, random.within(0, 20) as u8);
+            let parameters = Parameters { id: self.index << 32 | number, from, to, amount };
+            let body = if procedure == "upload" { vec![7; random.within(1, 64) as usize] } else { Vec::new() };
+            let event = Event {
+                id: EventId::Numbered { session, number },
+                awaited_from: self.awaited.keys().next().copied().unwrap_or(number),
+                procedure: procedure.into(),
+                encoding: Encoding::Postcard,
+                parameters: parameters.to_bytes(),
+                body,
+            };
+            self.awaited.insert(number, Asked { event: event.clone(), parameters, sent: now, to: self.prefers });
+            out.push((self.prefers, self.origin(number), Request::Submit(event)));
+        }
+        out
+    }
+
+    /// Takes an answer.
+    ///
+    /// # Panics
+    /// When it contradicts an earlier one, or is one that no client of a sound pair gets.
+    pub fn on_answer(&mut self, now: Micros, origin: Origin, answer: Answer) {
+        let number = origin.0 & ((1 << 40) - 1);
+        match answer {
+            Answer::SessionOpened { session } => {
+                self.session.get_or_insert(session);
+            }
+            Answer::Retry { .. } if number == 0 => self.opening = None,
+            Answer::Retry { .. } => {
+                if let Some(asked) = self.awaited.get_mut(&number) {
+                    // In 10 ms, so that a pair without an active is not asked without end.
+                    asked.sent = Micros(now.0.saturating_sub(AGAIN_AFTER.0).saturating_add(10_000));
+                }
+            }
+            Answer::Ended { number: sequence, outcome } => {
+                let Some(asked) = self.awaited.remove(&number) else { return };
+                let id = asked.parameters.id;
+                let acknowledged =
+                    Acknowledged { procedure: asked.event.procedure.clone(), number: sequence, outcome };
+                self.prefers = asked.to;
+                let before = self.acknowledged.insert(id, acknowledged);
+                assert!(before.is_none(), "event {id} was answered twice");
+            }
+            // A late answer to a copy of an event that has its answer.
+            Answer::Rejected(Rejection::AlreadyAnswered) if !self.awaited.contains_key(&number) => {}
+            Answer::Rejected(rejection) => panic!("client {} event {number}: {rejection:?}", self.index),
+        }
+    }
+}

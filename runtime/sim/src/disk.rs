@@ -1,0 +1,140 @@
+//! A processor's simulated disk: what was appended, what of it was synced, and what a crash leaves.
+//!
+//! It keeps entries, not bytes: torn sectors and checksums are the business of the store's own tests.
+
+use std::sync::Arc;
+
+use lockstep_core::entry::{Entry, Row};
+use lockstep_core::ids::{Number, SessionId, StoreId};
+use lockstep_core::sessions::{KeyedReply, Session};
+use lockstep_core::state::{Meta, State, Undo};
+
+use crate::random::Random;
+
+/// One store: a base and the entries after it.
+#[derive(Clone, Debug)]
+pub struct SimStore {
+    /// Its id.
+    pub id: StoreId,
+    base: State,
+    entries: Vec<Arc<Entry>>,
+    synced: usize,
+}
+
+/// What a restart finds.
+pub struct Recovered {
+    /// The store.
+    pub store: StoreId,
+    /// The database.
+    pub state: State,
+    /// Its latest entries.
+    pub recent: Vec<Arc<Entry>>,
+    /// What takes them back.
+    pub undos: Vec<Undo>,
+}
+
+/// A processor's disk.
+#[derive(Debug)]
+pub struct SimDisk {
+    current: SimStore,
+    /// Half or whole, until it takes the old one's place.
+    copy: Option<SimStore>,
+}
+
+impl SimDisk {
+    /// A disk with an empty store.
+    #[must_use]
+    pub fn new(id: StoreId) -> Self {
+        SimDisk { current: SimStore { id, base: State::default(), entries: Vec::new(), synced: 0 }, copy: None }
+    }
+
+    fn target(&mut self) -> &mut SimStore {
+        self.copy.as_mut().unwrap_or(&mut self.current)
+    }
+
+    /// Appends an entry.
+    pub fn append(&mut self, entry: Arc<Entry>) {
+        self.target().entries.push(entry);
+    }
+
+    /// A sync begins: what it will have made durable when it ends.
+    pub fn sync_begin(&mut self) -> (StoreId, usize) {
+        let store = self.target();
+        (store.id, store.entries.len())
+    }
+
+    /// The sync ended. Returns the last durable number, unless the store has been replaced or cut meanwhile.
+    pub fn sync_end(&mut self, id: StoreId, length: usize) -> Option<Number> {
+        let store = self.target();
+        if store.id != id {
+            return None;
+        }
+        store.synced = store.synced.max(length.min(store.entries.len()));
+        store.synced.checked_sub(1).map(|last| store.entries[last].number)
+    }
+
+    /// Cuts back, durably.
+    pub fn cut_back(&mut self, to: Number) {
+        let store = self.target();
+        store.entries.retain(|entry| entry.number <= to);
+        assert!(store.base.meta.last <= to, "what a checkpoint has is held and never cut (R24)");
+        store.synced = store.entries.len();
+    }
+
+    /// A new store is begun beside the old.
+    pub fn copy_begin(&mut self, id: StoreId, meta: Meta) {
+        let mut base = State::default();
+        base.set_meta(meta);
+        self.copy = Some(SimStore { id, base, entries: Vec::new(), synced: 0 });
+    }
+
+    /// Rows of the copy, in order with its entries.
+    pub fn copy_rows(&mut self, rows: &[Row]) {
+        let copy = self.copy.as_mut().expect("rows come to a copy that was begun");
+        for entry in copy.entries.drain(..) {
+            copy.base.apply(&entry);
+        }
+        for row in rows {
+            copy.base.insert_row(row.table, row.key.clone(), row.value.clone());
+        }
+    }
+
+    /// The copy is whole.
+    pub fn copy_end(&mut self, sessions: Vec<(SessionId, Session)>, keyed: Vec<(String, KeyedReply)>, meta: Meta) {
+        self.copy_rows(&[]);
+        let copy = self.copy.as_mut().expect("only a begun copy ends");
+        copy.base.sessions = Default::default();
+        sessions.into_iter().for_each(|(id, session)| copy.base.sessions.insert_session(id, session));
+        keyed.into_iter().for_each(|(key, reply)| copy.base.sessions.insert_keyed(key, reply));
+        copy.base.set_meta(meta);
+    }
+
+    /// The copy takes the old store's place.
+    pub fn copy_kept(&mut self) {
+        self.current = self.copy.take().expect("only a whole copy is kept");
+    }
+
+    /// The copy is given up.
+    pub fn copy_dropped(&mut self) {
+        self.copy = None;
+    }
+
+    /// The process died. With `power` lost too, what was not synced is lost from some point on.
+    pub fn crash(&mut self, power: bool, random: &mut Random) {
+        self.copy = None;
+        let store = &mut self.current;
+        if power && store.entries.len() > store.synced {
+            let keep = random.within(store.synced as u64, store.entries.len() as u64 + 1) as usize;
+            store.entries.truncate(keep);
+        }
+        store.synced = store.entries.len();
+    }
+
+    /// What a restart finds.
+    #[must_use]
+    pub fn recover(&self) -> Recovered {
+        let mut state = self.current.base.clone();
+        let undos = self.current.entries.iter().map(|entry| state.apply(entry)).collect();
+        Recovered { store: self.current.id, state, recent: self.current.entries.clone(), undos }
+    }
+}

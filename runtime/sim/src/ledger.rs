@@ -1,0 +1,255 @@
+//! The application of the simulated world: a ledger with every kind of procedure that the core knows.
+//!
+//! Each numbered event leaves a row of its own with the count of how often it ran, so that a doubled one shows.
+
+use lockstep_core::application::{Application, Run, UnitEnd};
+use lockstep_core::context::UnitContext;
+use lockstep_core::descriptor::{
+    ApplicationDescriptor, BodyUse, FeatureDescriptor, ProcedureDescriptor, ProcedureIndex, Recovery, TableDescriptor,
+    TableKind, UnitDescriptor, UnitIndex, Version,
+};
+use lockstep_core::event::{Encoding, FaultKind, Refusal};
+use lockstep_core::ids::PluginHash;
+
+/// The table that counts how often each event ran.
+pub const RAN: &str = "ran";
+/// The table of accounts.
+pub const ACCOUNTS: &str = "accounts";
+
+const RAN_INDEX: usize = 0;
+const ACCOUNTS_INDEX: usize = 1;
+
+/// A version of the simulated ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edition {
+    /// Version 1.
+    One,
+    /// Version 1 from other code: equal versions, another hash.
+    Twin,
+    /// Version 2: `transfer` has another number of units.
+    Two,
+    /// Version 2 that faults now and then.
+    Broken,
+    /// Version 1 that computes something else: it diverges.
+    Wrong,
+}
+
+impl Edition {
+    /// All editions.
+    pub const ALL: [Edition; 5] = [Edition::One, Edition::Twin, Edition::Two, Edition::Broken, Edition::Wrong];
+
+    /// The hash of its "file".
+    #[must_use]
+    pub fn hash(self) -> PluginHash {
+        PluginHash([self as u8 + 1; 32])
+    }
+
+    /// The edition with `hash`.
+    #[must_use]
+    pub fn of(hash: PluginHash) -> Option<Self> {
+        Self::ALL.into_iter().find(|edition| edition.hash() == hash)
+    }
+
+    /// Its version.
+    #[must_use]
+    pub fn version(self) -> Version {
+        match self {
+            Edition::One | Edition::Twin | Edition::Wrong => Version { major: 1, minor: 0, patch: 0 },
+            Edition::Two | Edition::Broken => Version { major: 2, minor: 0, patch: 0 },
+        }
+    }
+}
+
+/// Control parameters of every procedure here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parameters {
+    /// Unique for each event.
+    pub id: u64,
+    /// The account that pays.
+    pub from: u8,
+    /// The account that gets.
+    pub to: u8,
+    /// How much; above [`LIMIT`] it is refused, 666 faults.
+    pub amount: u32,
+}
+
+/// Larger amounts are refused.
+pub const LIMIT: u32 = 1_000;
+/// This amount makes the last unit but one fault.
+pub const FAULTY: u32 = 666;
+
+impl Parameters {
+    /// As bytes.
+    #[must_use]
+    pub fn to_bytes(self) -> Vec<u8> {
+        let mut bytes = self.id.to_le_bytes().to_vec();
+        bytes.extend([self.from, self.to]);
+        bytes.extend(self.amount.to_le_bytes());
+        bytes
+    }
+
+    /// From bytes.
+    ///
+    /// # Errors
+    /// When there are not 14 of them.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
+        let bytes: [u8; 14] = bytes.try_into().map_err(|_| "14 bytes were expected".to_string())?;
+        let (id, rest) = bytes.split_first_chunk::<8>().expect("8 of 14");
+        let amount = u32::from_le_bytes(rest[2..].try_into().expect("4 of 6"));
+        Ok(Parameters { id: u64::from_le_bytes(*id), from: rest[0], to: rest[1], amount })
+    }
+}
+
+/// Names of the procedures.
+pub const PROCEDURES: [&str; 4] = ["transfer", "careful", "upload", "balance"];
+
+/// The simulated ledger in one edition.
+pub struct Ledger {
+    edition: Edition,
+    descriptor: ApplicationDescriptor,
+}
+
+impl Ledger {
+    /// An edition, ready to run.
+    #[must_use]
+    pub fn new(edition: Edition) -> Self {
+        let table = |name: &str, kind| TableDescriptor { name: name.into(), kind, format: 1, reads_from: 1 };
+        let two = edition.version().major == 2;
+        let units = |names: &[&str]| {
+            names.iter().map(|name| UnitDescriptor { name: (*name).into(), reads_body: *name == "store" }).collect()
+        };
+        let procedure = |name: &str, version, recovery, names: &[&str]| ProcedureDescriptor {
+            name: name.into(),
+            version,
+            recovery,
+            reads_only: name == "balance",
+            body: if name == "upload" { BodyUse::Withheld } else { BodyUse::Carried },
+            deadline_ms: 0,
+            units: units(names),
+            parameters: String::new(),
+        };
+        let transfer: &[&str] =
+            if two { &["check", "move", "fee", "record"] } else { &["check", "debit", "credit", "note", "record"] };
+        let descriptor = ApplicationDescriptor {
+            name: "ledger".into(),
+            version: edition.version(),
+            hash: edition.hash(),
+            tables: vec![table(RAN, TableKind::Hash), table(ACCOUNTS, TableKind::Ordered)],
+            features: if two {
+                vec![FeatureDescriptor { name: "fee".into(), description: "one unit of money a transfer".into() }]
+            } else {
+                vec![]
+            },
+            procedures: vec![
+                procedure("transfer", 1 + u32::from(two), Recovery::Complete, transfer),
+                procedure("careful", 1, Recovery::RollBack, &["check", "debit", "credit", "record"]),
+                procedure("upload", 1, Recovery::Complete, &["check", "store", "record"]),
+                procedure("balance", 1, Recovery::RollBack, &["read"]),
+            ],
+        };
+        Ledger { edition, descriptor }
+    }
+}
+
+impl Application for Ledger {
+    fn descriptor(&self) -> &ApplicationDescriptor {
+        &self.descriptor
+    }
+
+    fn begin(
+        &self,
+        procedure: ProcedureIndex,
+        _: Encoding,
+        parameters: &[u8],
+        features: u64,
+    ) -> Result<Box<dyn Run>, String> {
+        let parameters = Parameters::from_bytes(parameters)?;
+        let declared = &self.descriptor.procedures[procedure];
+        // The fee's unit is planned only while its feature is on.
+        let plan =
+            (0..declared.units.len()).filter(|unit| declared.units[*unit].name != "fee" || features & 1 == 1).collect();
+        let names = declared.units.iter().map(|unit| unit.name.clone()).collect();
+        Ok(Box::new(LedgerRun { edition: self.edition, parameters, plan, names }))
+    }
+}
+
+struct LedgerRun {
+    edition: Edition,
+    parameters: Parameters,
+    plan: Vec<UnitIndex>,
+    names: Vec<String>,
+}
+
+/// The number in a row: format, then eight bytes.
+#[must_use]
+pub fn number_in(row: &[u8]) -> i64 {
+    i64::from_le_bytes(row[1..9].try_into().expect("rows of the simulated ledger have nine bytes"))
+}
+
+fn add(context: &mut UnitContext<'_>, table: usize, key: &[u8], amount: i64) -> i64 {
+    let sum = context.get(table, key).map_or(0, number_in) + amount;
+    let mut row = vec![context.format(table) as u8];
+    row.extend(sum.to_le_bytes());
+    context.put(table, key, &row);
+    sum
+}
+
+impl Run for LedgerRun {
+    fn plan(&self) -> &[UnitIndex] {
+        &self.plan
+    }
+
+    fn run(&mut self, position: usize, context: &mut UnitContext<'_>) -> Result<(), UnitEnd> {
+        let Parameters { id, from, to, amount } = self.parameters;
+        let amount = i64::from(amount);
+        match self.names[self.plan[position]].as_str() {
+            "check" if amount > i64::from(LIMIT) => {
+                let message = format!("{amount} is above {LIMIT}");
+                return Err(UnitEnd::Refused(Refusal { code: "too-much".into(), message }));
+            }
+            "check" => context.set_scratch(b"drawn", &context.time().0.to_le_bytes()),
+            "debit" => {
+                add(context, ACCOUNTS_INDEX, &[from], -amount);
+            }
+            "credit" => {
+                let amount = if self.edition == Edition::Wrong && id % 5 == 0 { amount + 1 } else { amount };
+                add(context, ACCOUNTS_INDEX, &[to], amount);
+            }
+            "move" => {
+                if self.edition == Edition::Broken && id % 7 == 0 {
+                    return Err(UnitEnd::Faulted { kind: FaultKind::Panic, message: "broken".into() });
+                }
+                add(context, ACCOUNTS_INDEX, &[from], -amount);
+                add(context, ACCOUNTS_INDEX, &[to], amount);
+            }
+            "fee" => {
+                add(context, ACCOUNTS_INDEX, &[from], -1);
+                add(context, ACCOUNTS_INDEX, &[255], 1);
+            }
+            "store" => {
+                let length = context.body().len() as i64;
+                add(context, ACCOUNTS_INDEX, &[254], length);
+                context.set_scratch(b"length", &length.to_le_bytes());
+            }
+            "note" if self.parameters.amount == FAULTY => {
+                return Err(UnitEnd::Faulted { kind: FaultKind::Error, message: "faulty amount".into() });
+            }
+            "note" => {
+                let random = context.random();
+                context.set_scratch(b"random", &random.to_le_bytes());
+            }
+            "record" => {
+                let ran = add(context, RAN_INDEX, &id.to_le_bytes(), 1);
+                let mut reply = ran.to_le_bytes().to_vec();
+                reply.extend(context.scratch(b"length").unwrap_or_default());
+                context.reply(&reply);
+            }
+            "read" => {
+                let sum = context.get(ACCOUNTS_INDEX, &[from]).map_or(0, number_in);
+                context.reply(&sum.to_le_bytes());
+            }
+            name => unreachable!("no unit is called {name}"),
+        }
+        Ok(())
+    }
+}
