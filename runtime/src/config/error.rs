@@ -113,6 +113,10 @@ impl ConfigError {
                 )
             }
             code => {
+                // The reader stops before the space that stands before the surprise.
+                let rest = text.get(end..).unwrap_or("");
+                let space = rest.len() - rest.trim_start_matches([' ', '\t']).len();
+                span = end + space..end + space;
                 let told = code.to_string();
                 let label = told
                     .strip_prefix("Expected ")

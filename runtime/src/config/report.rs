@@ -41,8 +41,8 @@ pub fn render(error: &dyn Diagnostic) -> String {
 }
 
 fn place(out: &mut String, source: &dyn miette::SourceCode, label: &miette::LabeledSpan) {
-    // One line of context asked for: enough to have the whole line that the span begins on.
-    let Ok(contents) = source.read_span(label.inner(), 0, 0) else { return };
+    // Without a line of context only the span's own bytes would come, not the line around them.
+    let Ok(contents) = source.read_span(label.inner(), 1, 1) else { return };
     let whole = String::from_utf8_lossy(contents.data());
     let before = label.offset().saturating_sub(contents.span().offset()).min(whole.len());
     let (Some(left), Some(right)) = (whole.get(..before), whole.get(before..)) else { return };
@@ -50,7 +50,7 @@ fn place(out: &mut String, source: &dyn miette::SourceCode, label: &miette::Labe
     let head = left[line_start..].trim_start();
     let rest = right.split('\n').next().unwrap_or("");
     let marked = right.get(..label.len().min(rest.len())).unwrap_or("").chars().count().max(1);
-    let column = left[line_start..].chars().count() + contents.column() + 1;
+    let column = left[line_start..].chars().count() + 1;
     let line = contents.line() + 1 + left[..line_start].matches('\n').count();
     let name = contents.name().unwrap_or("input");
     let prefix = format!("   {name}:{line}:{column}  ");

@@ -94,7 +94,7 @@ fn a_missing_field() {
     assert_eq!(
         shown("    node: \"a\",\n", ""),
         r#"error LS0102: `node` is missing
-   a.ron:8:1  )
+   a.ron:9:1  )
               ^ expected `node: ...` before this
    help: write `node`; it has no default
 "#
