@@ -25,7 +25,10 @@ fn child_that_holds() {
 }
 
 /// A process that holds the mutex; killed when dropped. Its output is kept open, for it writes to the end.
-struct Holder(Child, BufReader<ChildStdout>);
+struct Holder {
+    child: Child,
+    _stdout: BufReader<ChildStdout>,
+}
 
 impl Holder {
     fn start(name: &str) -> Self {
@@ -39,24 +42,24 @@ impl Holder {
         let mut stdout = BufReader::new(child.stdout.take().expect("its output"));
         let holds = stdout.by_ref().lines().any(|line| line.expect("a line") == "holding");
         assert!(holds, "the child says that it holds");
-        Self(child, stdout)
+        Self { child, _stdout: stdout }
     }
 
     fn kill(mut self) {
-        self.0.kill().expect("it can be killed");
-        self.0.wait().expect("it ends");
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it ends");
     }
 
     fn finish(mut self) {
-        drop(self.0.stdin.take());
-        self.0.wait().expect("it ends");
+        drop(self.child.stdin.take());
+        self.child.wait().expect("it ends");
     }
 }
 
 impl Drop for Holder {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -72,7 +75,7 @@ fn watch(name: &str) -> (LivenessWatch, Receiver<Died>) {
 fn every_watcher_learns_that_a_holder_was_killed_and_the_next_one_can_hold() {
     let name = unique_name();
     let holder = Holder::start(&name);
-    let pid = holder.0.id();
+    let pid = holder.child.id();
     assert!(is_living(&name).expect("it can be asked"));
     let watches: Vec<_> = (0..3).map(|_| watch(&name)).collect();
     holder.kill();
@@ -93,7 +96,7 @@ fn a_watcher_that_wakes_late_tells_a_death_although_a_successor_holds() {
     first.kill();
     // Nobody saw the death; the successor took the page over with the dead one's mark in it.
     let second = Holder::start(&name);
-    let pid = second.0.id();
+    let pid = second.child.id();
     let (_watch, died) = watch(&name);
     second.kill();
     assert_eq!(died.recv().expect("a word"), Died::OwnerDied { pid });

@@ -1,0 +1,73 @@
+//! What the tests of the loader share: libraries made with the C compiler, and real plugins found through
+//! cargo's own messages.
+//!
+//! Deliberately absent: a guess at any path under `target/`.
+
+#![allow(dead_code, reason = "each test program uses a part of this")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use abi_stable::library::ROOT_MODULE_LOADER_NAME;
+
+/// What makes the static check take a C library for a plugin: the header symbol, and the unwinder's import.
+pub const PLUGIN_IMITATION: &str = "
+extern int _Unwind_RaiseException(void *);
+int unwinds(void *exception) { return _Unwind_RaiseException(exception); }
+char HEADER[4096] = { 1 };
+";
+
+/// Compiles a shared library from C and says where it is.
+pub fn compile_c(directory: &Path, name: &str, source: &str, flags: &[&str]) -> PathBuf {
+    let source_path = directory.join(format!("{name}.c"));
+    let path = directory.join(format!("lib{name}.so"));
+    std::fs::write(&source_path, source).expect("the source is written");
+    let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".to_owned());
+    let output = Command::new(compiler)
+        .args(["-shared", "-fPIC", "-g0", "-o"])
+        .arg(&path)
+        .arg(format!("-DHEADER={ROOT_MODULE_LOADER_NAME}"))
+        .arg(&source_path)
+        .args(flags)
+        .arg("-lgcc_s")
+        .output()
+        .expect("a C compiler is needed for these tests");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    path
+}
+
+/// The shared library of a package of this workspace, built now if need be.
+pub fn plugin(package: &str) -> PathBuf {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let output = Command::new(cargo)
+        .args(["build", "--quiet", "--message-format=json", "-p", package])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let messages = String::from_utf8(output.stdout).expect("cargo speaks UTF-8");
+    let shared_library = |line: &str| -> Option<PathBuf> {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        let is_cdylib = message["target"]["kind"].as_array()?.iter().any(|kind| kind == "cdylib");
+        let is_ours = message["package_id"].as_str()?.contains(package);
+        if message["reason"] != "compiler-artifact" || !is_cdylib || !is_ours {
+            return None;
+        }
+        let files = message["filenames"].as_array()?;
+        files.iter().filter_map(|file| file.as_str()).find(|file| file.ends_with(".so")).map(PathBuf::from)
+    };
+    messages.lines().find_map(shared_library).unwrap_or_else(|| panic!("{package} makes a shared library"))
+}
+
+/// Version 1 of the ledger.
+pub fn ledger_v1() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| plugin("ledger-v1-so"))
+}
+
+/// Version 2 of the ledger.
+pub fn ledger_v2() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| plugin("ledger-v2-so"))
+}
