@@ -1,3 +1,128 @@
-//! All long exercises of Lockstep in one binary.
+//! All long exercises of Lockstep in one binary: `cargo run --release -p drill -- NAME [--json]`.
+//!
+//! Each runs real processors, real plugin files and a real load process, and exits with 0 only if everything held.
+#![forbid(unsafe_code)]
 
-fn main() {}
+mod bench;
+mod cuts;
+mod kill;
+mod outside;
+mod swaps;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use rig::Failure;
+use rig::artifacts::Artifacts;
+use serde_json::Value;
+
+/// Long exercises of Lockstep: real processors, real plugins, real load.
+#[derive(Debug, Parser)]
+#[command(name = "drill", version)]
+struct Arguments {
+    #[command(subcommand)]
+    exercise: Exercise,
+    /// One JSON object on standard output; everything else goes to standard error.
+    #[arg(long, global = true)]
+    json: bool,
+    /// Leave the directory with logs and databases in place.
+    #[arg(long, global = true)]
+    keep: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Exercise {
+    /// Swap versions under traffic: after each swap the old library is gone from the process.
+    Swaps {
+        /// How often.
+        #[arg(long, default_value_t = 20)]
+        count: u64,
+        /// Transfers a second meanwhile.
+        #[arg(long, default_value_t = 2_000)]
+        rate: u64,
+    },
+    /// Kill the active under load, start it again, audit after each.
+    Kill {
+        /// How often.
+        #[arg(long, default_value_t = 10)]
+        count: u64,
+    },
+    /// Cut the stream between the processors at every frame of a batch and kill the active there.
+    Cuts {
+        /// The most cuts; all frames of the batch unless said.
+        #[arg(long)]
+        count: Option<u64>,
+    },
+    /// Throughput: 8 connections with 64 transfers in flight each.
+    Bench {
+        /// How long it is measured.
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+        /// How many clients.
+        #[arg(long, default_value_t = 8)]
+        clients: usize,
+        /// Transfers under way a client.
+        #[arg(long, default_value_t = 64)]
+        in_flight: usize,
+        /// `fsync` or `replicated`.
+        #[arg(long)]
+        durability: Option<String>,
+    },
+}
+
+/// What came of an exercise.
+pub struct Outcome {
+    /// Whether everything held.
+    pub ok: bool,
+    /// For programs; gets the field `ok`.
+    pub json: Value,
+    /// For people.
+    pub text: String,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(Outcome { ok, mut json, text }) => {
+            json["ok"] = ok.into();
+            if arguments.json {
+                println!("{json}");
+            } else {
+                println!("{text}\n{}", if ok { "ok" } else { "FAILED" });
+            }
+            if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(failure) => {
+            if arguments.json {
+                println!("{}", serde_json::json!({"ok": false, "error": failure.to_string()}));
+            }
+            eprintln!("drill: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+    rig::interrupt::listen()?;
+    say("building with cargo");
+    let artifacts = Artifacts::build(|_| {})?;
+    let directory = tempfile::Builder::new().prefix("lockstep-drill-").tempdir()?;
+    let at = directory.path();
+    let outcome = match &arguments.exercise {
+        Exercise::Swaps { count, rate } => swaps::run(&artifacts, at, *count, *rate),
+        Exercise::Kill { count } => kill::run(&artifacts, at, *count),
+        Exercise::Cuts { count } => cuts::run(&artifacts, at, *count),
+        Exercise::Bench { seconds, clients, in_flight, durability } => {
+            bench::run(&artifacts, at, *seconds, *clients, *in_flight, durability.clone())
+        }
+    };
+    if arguments.keep {
+        eprintln!("everything is left in {}", directory.keep().display());
+    }
+    outcome
+}
+
+/// A line about how it goes.
+pub fn say(line: &str) {
+    eprintln!("{line}");
+}

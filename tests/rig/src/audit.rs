@@ -231,8 +231,9 @@ fn balances(name: &str, books: &Books, record: &LoadRecord, report: &mut AuditRe
         report.money_conserved = false;
         report.problems.push(format!("the accounts of {name} hold {sum} cents, and {before} were paid in"));
     }
-    let mut expected: BTreeMap<u32, i128> =
-        (0..opened.accounts).map(|account| (account, i128::from(opened.cents_each))).collect();
+    let mut expected: BTreeMap<u32, i128> = (opened.first..opened.first + opened.accounts)
+        .map(|account| (account, i128::from(opened.cents_each)))
+        .collect();
     let fees: HashMap<u64, u64> = books.journal.iter().map(|row| (row.entry, row.fee_cents)).collect();
     let mut uncertain = HashSet::new();
     for ended in &record.transfers {
@@ -275,7 +276,7 @@ mod tests {
             told: Told::Committed { sequence: 100 + entry, entry },
         };
         let record = LoadRecord {
-            opened: Opened { accounts: 3, cents_each: 100 },
+            opened: Opened { first: 0, accounts: 3, cents_each: 100 },
             transfers: vec![
                 committed(0, 1, 10, 1),
                 Ended { from: 2, to: 0, cents: 1_000, told: Told::Refused },
@@ -432,7 +433,8 @@ mod tests {
 
     #[test]
     fn an_empty_record_proves_nothing() {
-        let record = LoadRecord { opened: Opened { accounts: 0, cents_each: 0 }, transfers: vec![] };
+        let record =
+            LoadRecord { opened: Opened { first: 0, accounts: 0, cents_each: 0 }, transfers: vec![] };
         let books =
             Books { digest: "d".into(), accounts: BTreeMap::new(), elsewhere_cents: 0, journal: vec![] };
         assert!(!hold(&record, &books, &books).holds());

@@ -5,10 +5,12 @@
 //!
 //! - [`artifacts`]: programs and plugin files, from cargo's own messages.
 //! - [`child`]: processes that never outlive their owner.
-//! - [`node`], [`pair`]: one processor, and two; [`admin`]: what they say of themselves.
+//! - [`node`], [`pair`]: one processor, and two; [`admin`]: what they say of themselves;
+//!   [`operate`]: what operators do with them.
 //! - [`ledger`]: the plugin's parameters and rows.
 //! - [`load`]: the process that sends transfers and keeps its own record of what it was told.
 //! - [`audit`]: holds that record against what the stopped processors' databases hold.
+//! - [`clients`]: a thread for clients; [`interrupt`]: Ctrl-C.
 //! - [`proxy`]: a link between processors that can be cut at any frame.
 #![forbid(unsafe_code)]
 
@@ -16,9 +18,12 @@ pub mod admin;
 pub mod artifacts;
 pub mod audit;
 pub mod child;
+pub mod clients;
+pub mod interrupt;
 pub mod ledger;
 pub mod load;
 pub mod node;
+pub mod operate;
 pub mod pair;
 pub mod proxy;
 

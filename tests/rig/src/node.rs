@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::Failure;
 use crate::artifacts::Artifacts;
 use crate::child::{self, Process};
+use crate::interrupt;
 
 /// How long a processor may take until it is ready: an unoptimised one, on a busy machine.
 const READY_TIME_MAX: Duration = Duration::from_secs(30);
@@ -58,6 +59,8 @@ pub struct Node {
     ready: Option<Ready>,
     process: Option<Process>,
     starts: u32,
+    /// How often it was killed or ended on purpose.
+    ends: u32,
 }
 
 impl Node {
@@ -79,6 +82,7 @@ impl Node {
             ready: None,
             process: None,
             starts: 0,
+            ends: 0,
         }
     }
 
@@ -113,6 +117,12 @@ impl Node {
     #[must_use]
     pub fn starts(&self) -> u32 {
         self.starts
+    }
+
+    /// How often it ended without having been killed or ended on purpose.
+    pub fn unplanned_ends(&mut self) -> u64 {
+        let running = u32::from(self.runs());
+        u64::from(self.starts.saturating_sub(running).saturating_sub(self.ends))
     }
 
     /// Its process, while there is one.
@@ -180,6 +190,7 @@ impl Node {
     /// When it ends before, or does not say so in time: with what it wrote.
     pub fn wait_ready(&mut self, launched: &Launched) -> Result<(), Failure> {
         loop {
+            interrupt::check()?;
             match launched.lines.recv_timeout(Duration::from_millis(20)) {
                 Ok(line) => {
                     let Ok(value) = serde_json::from_str::<Value>(&line) else { continue };
@@ -222,6 +233,7 @@ impl Node {
     pub fn kill(&mut self) {
         if let Some(process) = &mut self.process {
             process.kill_and_go_on();
+            self.ends += 1;
         }
     }
 
@@ -232,6 +244,7 @@ impl Node {
     pub fn end(&mut self) -> Result<Option<ExitStatus>, Failure> {
         let Some(process) = &mut self.process else { return Ok(None) };
         process.ask_to_end();
+        self.ends += 1;
         let status = process.wait(Duration::from_secs(20))?;
         self.process = None;
         Ok(Some(status))
@@ -288,6 +301,23 @@ impl Node {
     pub fn maps(&self) -> Result<Vec<String>, Failure> {
         let maps = std::fs::read_to_string(format!("/proc/{}/maps", self.ready().pid))?;
         Ok(maps.lines().map(str::to_owned).collect())
+    }
+}
+
+impl Node {
+    /// The plugin files that are mapped into its process, by the kernel's word.
+    ///
+    /// # Errors
+    /// When there is no process.
+    pub fn mapped_plugins(&self) -> Result<Vec<String>, Failure> {
+        let maps = self.maps()?;
+        let files = maps.iter().filter_map(|line| line.splitn(6, ' ').nth(5)).map(str::trim);
+        let data = self.directory.display().to_string();
+        let mut plugins: Vec<_> =
+            files.filter(|file| file.starts_with(&data) && file.contains(".so")).map(str::to_owned).collect();
+        plugins.sort_unstable();
+        plugins.dedup();
+        Ok(plugins)
     }
 }
 

@@ -8,6 +8,7 @@ use lockstep_core::command::{GroupStatus, Role};
 use crate::Failure;
 use crate::admin;
 use crate::artifacts::Artifacts;
+use crate::interrupt;
 use crate::node::{Node, Settings};
 
 /// A pair of processors.
@@ -37,6 +38,21 @@ impl Pair {
         plugin: &Path,
         settings: [Settings; 2],
     ) -> Result<Self, Failure> {
+        let pair = Self::launch(artifacts, directory, plugin, settings)?;
+        pair.wait_in_lock_step(Duration::from_secs(30))?;
+        Ok(pair)
+    }
+
+    /// As [`Self::start_with`], without waiting until they are in lock step.
+    ///
+    /// # Errors
+    /// When one does not start.
+    pub fn launch(
+        artifacts: &Artifacts,
+        directory: &Path,
+        plugin: &Path,
+        settings: [Settings; 2],
+    ) -> Result<Self, Failure> {
         let arbiter = directory.join("arbiter");
         let [of_a, of_b] = settings;
         let node = |name: &str, settings| {
@@ -47,12 +63,26 @@ impl Pair {
             directory: directory.to_owned(),
             nodes: [node("a", of_a), node("b", of_b)],
         };
-        let launched_a = pair.nodes[0].launch(artifacts)?;
-        let launched_b = pair.nodes[1].launch(artifacts)?;
-        pair.nodes[0].wait_ready(&launched_a)?;
-        pair.nodes[1].wait_ready(&launched_b)?;
-        pair.wait_in_lock_step(Duration::from_secs(30))?;
+        pair.launch_both()?;
         Ok(pair)
+    }
+
+    fn launch_both(&mut self) -> Result<(), Failure> {
+        let artifacts = self.artifacts.clone();
+        let launched_a = self.nodes[0].launch(&artifacts)?;
+        let launched_b = self.nodes[1].launch(&artifacts)?;
+        self.nodes[0].wait_ready(&launched_a)?;
+        self.nodes[1].wait_ready(&launched_b)
+    }
+
+    /// Starts both again, after [`Self::end`], and waits until they are in lock step.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_again(&mut self) -> Result<(), Failure> {
+        self.launch_both()?;
+        self.wait_in_lock_step(Duration::from_secs(30))?;
+        Ok(())
     }
 
     /// The programs that it runs.
@@ -127,6 +157,7 @@ impl Pair {
     ) -> Result<GroupStatus, Failure> {
         let until = Instant::now() + patience;
         loop {
+            interrupt::check()?;
             let seen = self.active().and_then(|active| self.group(active));
             if let Ok(group) = &seen
                 && holds(group)?
@@ -161,6 +192,11 @@ impl Pair {
             let last = group.members.iter().map(|member| member.last).max();
             Ok(admin::in_lock_step(group) && group.members.iter().all(|member| Some(member.last) == last))
         })
+    }
+
+    /// How often a processor was started again, or is gone, without having been killed or ended on purpose.
+    pub fn unplanned_ends(&mut self) -> u64 {
+        self.nodes.iter_mut().map(Node::unplanned_ends).sum()
     }
 
     /// Ends both processors in order, the standby first.

@@ -186,12 +186,9 @@ fn pump(
         buffer.extend_from_slice(&chunk[..read]);
         let mut passed = 0;
         let mut cut = false;
-        loop {
-            let Some((payload, length)) =
-                frame::split(&buffer[passed..], LINK_FRAME_BYTES_MAX).map_err(std::io::Error::other)?
-            else {
-                break;
-            };
+        while let Some((payload, length)) =
+            frame::split(&buffer[passed..], LINK_FRAME_BYTES_MAX).map_err(std::io::Error::other)?
+        {
             if !passes(shared, from, heals, payload) {
                 cut = true;
                 break;

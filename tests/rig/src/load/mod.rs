@@ -45,12 +45,16 @@ pub struct LoadSettings {
     pub clients: usize,
     /// How fast.
     pub pace: Pace,
-    /// How many accounts it opens first.
+    /// The number of its first account.
+    pub first_account: u32,
+    /// How many accounts it opens before it begins.
     pub accounts: u32,
     /// What each of them begins with.
     pub cents_each: u64,
     /// The most that a transfer moves.
     pub cents_max: u64,
+    /// One transfer in so many asks for more than anybody has, and is refused.
+    pub overdraw_every: Option<u64>,
     /// How long a request is tried.
     pub deadline_ms: u64,
     /// After this many transfers no further one is begun.
@@ -67,9 +71,11 @@ impl LoadSettings {
             addresses,
             clients: 8,
             pace,
+            first_account: 0,
             accounts: 4_000,
             cents_each: 1_000_000,
             cents_max: 100,
+            overdraw_every: Some(100),
             deadline_ms: 5_000,
             transfers_max: None,
             record,

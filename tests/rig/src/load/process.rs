@@ -39,15 +39,22 @@ struct Board {
     transfers_begun: u64,
     under_way: u64,
     stopping: bool,
-    /// Who waits for the accounts or for the end.
-    wakers: Vec<Waker>,
+    /// By client: to be woken when the accounts are open, and at the end.
+    wakers: Vec<Option<Waker>>,
     retries: Vec<u64>,
     failures: Vec<String>,
 }
 
 impl Board {
     fn wake(&mut self) {
-        self.wakers.drain(..).for_each(Waker::wake);
+        self.wakers.iter_mut().filter_map(Option::take).for_each(Waker::wake);
+    }
+
+    fn wake_later(&mut self, client: usize, context: &Context<'_>) {
+        match &mut self.wakers[client] {
+            Some(waker) => waker.clone_from(context.waker()),
+            place => *place = Some(context.waker().clone()),
+        }
     }
 }
 
@@ -89,15 +96,15 @@ impl Requests {
         });
         self.under_way[place] = Some((what, since));
         self.open += 1;
-        let (procedure, encoding, parameters) = match what {
+        let call = match what {
             Under::Opening { account } => ledger::open_account(account, self.settings.cents_each),
             Under::Transfer { from, to, cents } => ledger::transfer(from, to, cents),
         };
         Request {
             tag: place as u64,
-            procedure: procedure.into(),
-            encoding,
-            parameters,
+            procedure: call.procedure.into(),
+            encoding: call.encoding,
+            parameters: call.parameters,
             body: Vec::new(),
             deadline: Duration::from_millis(self.settings.deadline_ms),
         }
@@ -144,28 +151,29 @@ impl Source for Requests {
             if board.to_open > 0
                 || self.settings.transfers_max.is_some_and(|max| board.transfers_begun >= max)
             {
-                board.wakers.push(context.waker().clone());
+                board.wake_later(self.client, context);
                 return Poll::Pending;
             }
         }
         let Poll::Ready(since) = self.due(context, now) else {
-            let mut board = self.board.borrow_mut();
-            // One waker a client is enough; the list is emptied whenever it is used.
-            if board.wakers.len() < 4 * self.settings.clients {
-                board.wakers.push(context.waker().clone());
-            }
+            self.board.borrow_mut().wake_later(self.client, context);
             return Poll::Pending;
         };
         let accounts = u64::from(self.settings.accounts);
         let from = self.random() % accounts;
         let to = (from + 1 + self.random() % (accounts - 1)) % accounts;
-        let cents = 1 + self.random() % self.settings.cents_max;
+        let overdraw_every = self.settings.overdraw_every;
+        let cents = match overdraw_every {
+            Some(every) if self.random().is_multiple_of(every) => u64::from(u32::MAX),
+            _ => 1 + self.random() % self.settings.cents_max,
+        };
         {
             let mut board = self.board.borrow_mut();
             board.transfers_begun += 1;
             board.under_way += 1;
         }
-        let what = Under::Transfer { from: from as u32, to: to as u32, cents };
+        let account = |number: u64| self.settings.first_account + number as u32;
+        let what = Under::Transfer { from: account(from), to: account(to), cents };
         Poll::Ready(Some(self.request(what, since)))
     }
 
@@ -247,7 +255,11 @@ pub fn run(settings: &str) -> Result<(), Failure> {
 }
 
 async fn load(settings: Rc<LoadSettings>) -> Result<(), Failure> {
-    let opened = Opened { accounts: settings.accounts, cents_each: settings.cents_each };
+    let opened = Opened {
+        first: settings.first_account,
+        accounts: settings.accounts,
+        cents_each: settings.cents_each,
+    };
     let board = Rc::new(RefCell::new(Board {
         collector: Collector::new("opening", Instant::now()),
         record: RecordWriter::create(&settings.record, &opened)?,
@@ -255,7 +267,7 @@ async fn load(settings: Rc<LoadSettings>) -> Result<(), Failure> {
         transfers_begun: 0,
         under_way: 0,
         stopping: false,
-        wakers: Vec::new(),
+        wakers: vec![None; settings.clients],
         retries: vec![0; settings.clients],
         failures: Vec::new(),
     }));
@@ -264,7 +276,10 @@ async fn load(settings: Rc<LoadSettings>) -> Result<(), Failure> {
             client,
             settings: Rc::clone(&settings),
             board: Rc::clone(&board),
-            openings: (client as u32..settings.accounts).step_by(settings.clients).collect(),
+            openings: (client as u32..settings.accounts)
+                .step_by(settings.clients)
+                .map(|account| settings.first_account + account)
+                .collect(),
             under_way: Vec::new(),
             free: Vec::new(),
             open: 0,
@@ -317,13 +332,7 @@ async fn follow_orders(board: Rc<RefCell<Board>>) {
                     say(&Word::Phase(figures));
                 }
                 Some(Order::CountUnderWay) => say(&Word::UnderWay { events: board.borrow().under_way }),
-                Some(Order::Stop) | None => {
-                    let mut board = board.borrow_mut();
-                    board.stopping = true;
-                    board.wake();
-                    drop(board);
-                    std::future::pending::<()>().await;
-                }
+                Some(Order::Stop) | None => break,
             },
             _ = glances.tick() => {
                 let mut board = board.borrow_mut();
@@ -333,6 +342,9 @@ async fn follow_orders(board: Rc<RefCell<Board>>) {
             }
         }
     }
+    let mut board = board.borrow_mut();
+    board.stopping = true;
+    board.wake();
 }
 
 impl Done {

@@ -42,7 +42,9 @@ pub struct Ended {
 /// What the load put into the ledger before the transfers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Opened {
-    /// How many accounts it opened: numbers 0 to `accounts - 1`.
+    /// The number of its first account.
+    pub first: u32,
+    /// How many accounts it opened, numbered from `first` on.
     pub accounts: u32,
     /// What each began with.
     pub cents_each: u64,
@@ -120,6 +122,21 @@ impl LoadRecord {
         }
         Ok(LoadRecord { opened, transfers })
     }
+
+    /// The record of this load and of `next`, which followed it on the same ledger with the next account numbers.
+    ///
+    /// # Errors
+    /// When its accounts do not follow, or did not begin with as much.
+    pub fn followed_by(mut self, next: LoadRecord) -> Result<Self, Failure> {
+        if next.opened.first != self.opened.first + self.opened.accounts
+            || next.opened.cents_each != self.opened.cents_each
+        {
+            return Err(Failure::new("the second load's accounts do not follow those of the first"));
+        }
+        self.opened.accounts += next.opened.accounts;
+        self.transfers.extend(next.transfers);
+        Ok(self)
+    }
 }
 
 #[cfg(test)]
@@ -130,7 +147,7 @@ mod tests {
     fn a_record_is_read_as_it_was_written_and_a_cut_one_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("record");
-        let opened = Opened { accounts: 3, cents_each: 500 };
+        let opened = Opened { first: 7, accounts: 3, cents_each: 500 };
         let mut writer = RecordWriter::create(&path, &opened).unwrap();
         let told = [Told::Committed { sequence: 9, entry: 300 }, Told::Refused, Told::Faulted, Told::Nothing];
         let transfers: Vec<_> = told.map(|told| Ended { from: 1, to: 2, cents: 1 << 40, told }).into();

@@ -1,0 +1,113 @@
+//! The active killed under load, again and again. After each kill it is started again, both processors are brought to
+//! rest and ended, and their databases are held against everything that all loads so far were told.
+
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
+
+use rig::artifacts::Artifacts;
+use rig::audit::Killed;
+use rig::load::record::LoadRecord;
+use rig::load::{Load, LoadSettings, Pace};
+use rig::pair::Pair;
+use rig::{Failure, interrupt};
+use serde_json::{Value, json};
+
+use crate::{Outcome, say};
+
+/// The median of the events in flight at a kill must be above this, or the kills prove little.
+const IN_FLIGHT_MEDIAN_MIN: u64 = 16;
+/// Eight clients with as many each: some are always under way, and the bounded journal keeps them all.
+const IN_FLIGHT: usize = 8;
+
+/// Kills `count` times.
+///
+/// # Errors
+/// When the pair can't be brought back.
+pub fn run(artifacts: &Artifacts, directory: &Path, count: u64) -> Result<Outcome, Failure> {
+    let mut pair = Pair::start(artifacts, directory, artifacts.ledger_v1())?;
+    let mut record: Option<LoadRecord> = None;
+    let mut rows: Vec<Value> = Vec::new();
+    let mut in_flight = Vec::new();
+    let mut problems: Vec<String> = Vec::new();
+    let mut text =
+        String::from("kill  of  in flight  service again ms  back ms  transfers  retries  failed  audit");
+    for kill in 1..=count {
+        interrupt::check()?;
+        let path = directory.join(format!("load-{kill}.record"));
+        let mut settings = LoadSettings::new(pair.events(), Pace::Closed { in_flight: IN_FLIGHT }, path);
+        settings.first_account =
+            record.as_ref().map_or(0, |record| record.opened.first + record.opened.accounts);
+        let mut load = Load::start(artifacts, settings)?;
+        // Not always at the same place of whatever goes on in cycles.
+        std::thread::sleep(Duration::from_millis(300 + kill * 37 % 200));
+        let active = pair.active()?;
+        let name = pair.node(active).name().to_owned();
+        let address = pair.node(active).ready().events.clone();
+        load.phase("kill")?;
+        let under_way = load.under_way()?;
+        let from_ms = now_ms();
+        pair.node_mut(active).kill();
+        std::thread::sleep(Duration::from_millis(300));
+        let gap_ms = load.phase("return")?.longest_gap_ms;
+        let started = Instant::now();
+        pair.restart(active)?;
+        pair.wait_in_lock_step(Duration::from_secs(30))?;
+        let back_ms = started.elapsed().as_secs_f64() * 1e3;
+        std::thread::sleep(Duration::from_millis(200));
+        let killed = Killed { address, from_ms, until_ms: now_ms() };
+        let stopped = load.stop()?;
+        let transfers = stopped.record.transfers.len();
+        let so_far = match record.take() {
+            Some(before) => before.followed_by(stopped.record)?,
+            None => stopped.record,
+        };
+        let audit = pair.end_and_audit(&so_far, &stopped.done.dropped, &[killed])?;
+        record = Some(so_far);
+        let failed: u64 = stopped.phases.iter().map(|phase| phase.failed).sum();
+        let holds = audit.holds() && failed == 0;
+        if !holds {
+            problems.push(format!("kill {kill}: {failed} failed; {}", audit.problems.join("; ")));
+            problems.extend(stopped.done.failures.iter().take(3).cloned());
+        }
+        in_flight.push(under_way);
+        let row = format!(
+            "{kill:>4}  {name:<2} {under_way:>10} {gap_ms:>17.1} {back_ms:>8.0} {transfers:>10} {:>8} {failed:>7}  {}",
+            stopped.done.retries,
+            if holds { "holds" } else { "FAILED" }
+        );
+        say(&row);
+        text += &format!("\n{row}");
+        rows.push(json!({
+            "kill": kill, "node": name, "in_flight": under_way, "service_again_ms": gap_ms, "back_ms": back_ms,
+            "transfers": transfers, "retries": stopped.done.retries, "failed": failed, "audit": audit,
+        }));
+        if kill < count {
+            pair.start_again()?;
+        }
+    }
+    in_flight.sort_unstable();
+    let median = in_flight.get(in_flight.len() / 2).copied().unwrap_or(0);
+    let mut gaps: Vec<f64> = rows.iter().filter_map(|row| row["service_again_ms"].as_f64()).collect();
+    gaps.sort_by(f64::total_cmp);
+    let gap_median = gaps.get(gaps.len() / 2).copied().unwrap_or(0.0);
+    let gap_max = gaps.last().copied().unwrap_or(0.0);
+    if median <= IN_FLIGHT_MEDIAN_MIN {
+        problems.push(format!("the median of the events in flight is {median}: the kills prove little"));
+    }
+    let ok = problems.is_empty() && rows.len() as u64 == count && count > 0;
+    text += &format!(
+        "\nin flight at a kill: median {median}   service again: median {gap_median:.1} ms, at most {gap_max:.1} ms"
+    );
+    for problem in &problems {
+        text += &format!("\nproblem: {problem}");
+    }
+    let json = json!({
+        "kills": rows, "in_flight_median": median, "service_again_ms": {"median": gap_median, "max": gap_max},
+        "problems": problems,
+    });
+    Ok(Outcome { ok, json, text })
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_millis() as u64)
+}
