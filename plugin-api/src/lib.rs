@@ -1,1 +1,3 @@
 //! What authors of Lockstep plugins write against.
+
+pub mod abi;
