@@ -41,6 +41,25 @@ pub fn plan(from: Edition, to: Edition, redundancy: Redundancy) -> CampaignPlan 
 /// When the promise is broken.
 #[must_use]
 pub fn run(seed: u64, story: bool) -> World {
+    let (mut world, mut random) = prepare(seed, story);
+    play(&mut world, &mut random);
+    world
+}
+
+/// Runs one seed and prints its story, also when the promise is broken.
+///
+/// # Panics
+/// When it is.
+pub fn tell(seed: u64) {
+    let (mut world, mut random) = prepare(seed, true);
+    let end = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| play(&mut world, &mut random)));
+    world.story().iter().for_each(|line| println!("{line}"));
+    if let Err(panic) = end {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+fn prepare(seed: u64, story: bool) -> (World, Random) {
     let mut random = Random::new(seed.wrapping_mul(0x1234_5677));
     let settings = Settings {
         standby: if random.percent(25) { StandbyStart::Beside } else { StandbyStart::Behind },
@@ -52,13 +71,16 @@ pub fn run(seed: u64, story: bool) -> World {
     for _ in 0..random.within(1, 5) {
         world.add_client(random.within(20, 120));
     }
+    (world, random)
+}
+
+fn play(world: &mut World, random: &mut Random) {
     let faults = random.within(3, 14);
     for _ in 0..faults {
         world.run_for(Micros(random.within(100, 40_000)));
-        fault(&mut world, &mut random);
+        fault(world, random);
     }
     world.settle_and_check();
-    world
 }
 
 fn fault(world: &mut World, random: &mut Random) {

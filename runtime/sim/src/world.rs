@@ -643,6 +643,10 @@ impl World {
             }
         }
         self.after(Micros(1), Happening::LinkUp);
+        self.run_until(|world| world.active().is_some());
+        // What an operator isolated, an operator brings back; a campaign brings back its own.
+        let active = self.active().expect("there is an active");
+        self.command(active, Command::Integrate);
         self.run_until(|world| world.clients.iter().all(SimClient::is_idle) && world.in_sync() && world.at_rest());
         self.check();
     }

@@ -55,8 +55,13 @@ pub(super) struct Waiting {
 impl Group {
     /// The partner said hello to this active: feed it from where it stands.
     pub(super) fn begin_feed(&mut self, hello: &Hello) {
+        self.set_partner_application(hello.application.clone());
         if self.partner_out {
             return self.send(PeerMessage::OutOfService { out: true });
+        }
+        if hello.role == Role::Isolated {
+            // The active that isolated it is gone; it says hello again once it is back in service.
+            return self.send(PeerMessage::OutOfService { out: false });
         }
         if let Err(reason) = self.may_integrate(&hello.application) {
             self.alarm(Alarm::PartnerLost { why: format!("it may not integrate: {reason}") });
@@ -64,7 +69,6 @@ impl Group {
             let (attempt, hash) = (self.next_attempt(), self.own_hash());
             return self.send(PeerMessage::Order { attempt, order: Order::Load { hash } });
         }
-        self.set_partner_application(hello.application.clone());
         let meta = &self.state.meta;
         let common = (!hello.needs_copy).then(|| meta.last_common(&hello.terms, hello.last)).flatten();
         match common.filter(|common| self.recent.reaches(*common, meta.last)) {

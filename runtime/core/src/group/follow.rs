@@ -300,6 +300,7 @@ impl Group {
 
     fn on_out_of_service(&mut self, out: bool) {
         if out {
+            self.drop_copy();
             self.follow = Follow::Nothing;
             self.pending = None;
             self.set_role(Role::Isolated);
@@ -314,6 +315,7 @@ impl Group {
             return self.close_link("`InStep` came to one that does not catch up");
         }
         self.follow = Follow::InStep;
+        self.arbiter.running = true;
         self.forward_all();
     }
 

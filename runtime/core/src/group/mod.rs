@@ -101,6 +101,7 @@ pub struct Group {
     heard_active: Micros,
     watched: Option<StoreId>,
     ask_living_at: Micros,
+    read_again_at: Micros,
     heartbeat_at: Micros,
 
     // as active
@@ -185,6 +186,7 @@ impl Group {
             heard_active: Micros(0),
             watched: None,
             ask_living_at: Micros(0),
+            read_again_at: Micros(0),
             heartbeat_at: Micros(0),
             outputs: Outputs::default(),
             waiting: None,

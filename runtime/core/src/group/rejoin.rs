@@ -125,6 +125,7 @@ impl Group {
                 self.state.meta.last
             ));
         }
+        self.drop_copy();
         self.pending = None;
         self.overlay.clear();
         if common < self.state.meta.last {
@@ -167,9 +168,7 @@ impl Group {
     }
 
     pub(super) fn on_copy_begin(&mut self, meta: Meta) {
-        if matches!(self.follow, Follow::Copying(_) | Follow::CopyEnding(_)) {
-            return self.close_link("a second copy was begun");
-        }
+        self.drop_copy();
         self.pending = None;
         self.overlay.clear();
         self.stores_made += 1;
@@ -180,6 +179,14 @@ impl Group {
         let mut state = State::default();
         state.set_meta(meta);
         self.follow = Follow::Copying(Box::new(Copying { store, state, sessions: Sessions::default() }));
+    }
+
+    /// Gives up a copy that is under way: this side goes on from its old store.
+    pub(super) fn drop_copy(&mut self) {
+        if matches!(self.follow, Follow::Copying(_) | Follow::CopyEnding(_)) {
+            self.follow = Follow::Nothing;
+            self.effects.push(Effect::CopyDropped);
+        }
     }
 
     pub(super) fn on_copy_rows(&mut self, rows: Vec<Row>) {
@@ -222,11 +229,14 @@ impl Group {
     /// The copy is a store of its own now: it takes the place of the old one and says hello.
     pub(super) fn on_copy_durable(&mut self, store: StoreId) {
         let follow = std::mem::replace(&mut self.follow, Follow::Nothing);
-        let Follow::CopyEnding(copying) = follow else {
-            self.follow = follow;
-            return;
+        let copying = match follow {
+            Follow::CopyEnding(copying) if copying.store == store => copying,
+            // The word is of a copy that was given up meanwhile.
+            follow => {
+                self.follow = follow;
+                return;
+            }
         };
-        assert_eq!(copying.store, store, "the copy that was asked for is the one that is durable");
         self.store = store;
         self.state = copying.state;
         self.needs_copy = false;

@@ -22,6 +22,8 @@ const HAND_OVER_MAX: Micros = Micros::from_ms(2_000);
 const ARBITER_AGAIN: Micros = Micros::from_ms(20);
 /// How often the operating system is asked whether a silent partner lives.
 const ASK_LIVING: Micros = Micros::from_ms(50);
+/// How often a side that follows nobody reads the record.
+const READ_AGAIN: Micros = Micros::from_ms(100);
 /// Each removal of a standby doubles the wait before the next grow, from the first to the second (R27).
 const GROW_WAIT: (Micros, Micros) = (Micros::from_ms(20), Micros::from_ms(5_000));
 /// A standby that stayed so long in sync starts anew.
@@ -53,7 +55,7 @@ pub(super) struct ArbiterSeat {
     /// `--force` was given.
     force: bool,
     /// This side has served or followed since it started: a record that names it active was made for it, not left over.
-    running: bool,
+    pub running: bool,
 }
 
 impl ArbiterSeat {
@@ -171,12 +173,7 @@ impl Group {
                 self.become_active(true);
             }
             None if !mine && self.role == Role::Active => self.step_down(),
-            None => {
-                if recorded && matches!(self.follow, Follow::InStep) && self.role != Role::Active {
-                    self.arbiter.running = true;
-                    self.set_role(Role::Standby);
-                }
-            }
+            None => {}
         }
         if recorded && self.copy_to_keep {
             self.copy_to_keep = false;
@@ -305,11 +302,19 @@ impl Group {
     }
 
     fn reconcile_other(&mut self, record: &Record) {
+        if matches!(self.follow, Follow::Nothing) && self.now >= self.read_again_at {
+            // Whoever swapped last may have died before it could tell.
+            self.read_again_at = self.now.plus(READ_AGAIN);
+            return self.read_record();
+        }
         if self.needs_copy {
             return;
         }
         if record.active.store == self.store {
             return self.reconcile_restarted(record);
+        }
+        if record.is_recorded(self.store) && matches!(self.follow, Follow::InStep) {
+            self.set_role(Role::Standby);
         }
         if !record.is_recorded(self.store) {
             if self.arbiter.force {
@@ -366,7 +371,8 @@ impl Group {
     }
 
     pub(super) fn watch(&mut self, store: StoreId) {
-        if self.watched != Some(store) {
+        // A store that is heard lives, whatever was said of the process that held it before.
+        if self.watched != Some(store) || self.partner_died == Some(store) {
             self.watched = Some(store);
             self.partner_died = None;
             self.effects.push(Effect::Watch { store });
@@ -376,6 +382,7 @@ impl Group {
     /// The record names this side: it takes over what it has (R22) and serves.
     fn become_active(&mut self, planned: bool) {
         assert!(!self.needs_copy, "only a whole store is promoted (R5)");
+        self.drop_copy();
         let followed = std::mem::replace(&mut self.follow, Follow::Nothing);
         self.role = Role::Active;
         self.arbiter.running = true;
