@@ -1,0 +1,131 @@
+//! The checkpoint's file, as the engine sees it: either the file itself, or the file under a sheet of changes in
+//! memory, so that reading a checkpoint never writes to it (repair after a crash included).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::sync::Mutex;
+
+use redb::StorageBackend;
+
+use crate::disk::DiskFile;
+
+/// Reads and writes the file.
+#[derive(Debug)]
+pub(crate) struct FileBackend(pub Box<dyn DiskFile>);
+
+impl StorageBackend for FileBackend {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read_at(offset, out)
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write_at(offset, data)
+    }
+}
+
+const PAGE: u64 = 4_096;
+
+/// Reads the file, keeps what is written in memory.
+pub(crate) struct SheetBackend {
+    file: Box<dyn DiskFile>,
+    file_len: u64,
+    sheet: Mutex<Sheet>,
+}
+
+struct Sheet {
+    len: u64,
+    /// Up to here the file still counts; what was cut off and made longer again is zero.
+    file_until: u64,
+    pages: BTreeMap<u64, Box<[u8]>>,
+}
+
+impl fmt::Debug for SheetBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SheetBackend").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
+impl SheetBackend {
+    /// Over `file`.
+    pub fn new(file: Box<dyn DiskFile>) -> io::Result<Self> {
+        let file_len = file.len()?;
+        let sheet = Mutex::new(Sheet { len: file_len, file_until: file_len, pages: BTreeMap::new() });
+        Ok(SheetBackend { file, file_len, sheet })
+    }
+
+    fn from_file(&self, sheet: &Sheet, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        out.fill(0);
+        let until = sheet.file_until.min(self.file_len);
+        let there = until.saturating_sub(offset).min(out.len() as u64) as usize;
+        if there > 0 { self.file.read_at(offset, &mut out[..there]) } else { Ok(()) }
+    }
+
+    fn locked(&self) -> io::Result<std::sync::MutexGuard<'_, Sheet>> {
+        self.sheet.lock().map_err(|_| io::Error::other("a reader panicked"))
+    }
+}
+
+impl StorageBackend for SheetBackend {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.locked()?.len)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let sheet = self.locked()?;
+        let end = offset + out.len() as u64;
+        if end > sheet.len {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.from_file(&sheet, offset, out)?;
+        for (page, bytes) in sheet.pages.range(offset / PAGE..end.div_ceil(PAGE)) {
+            let start = page * PAGE;
+            let (from, to) = (start.max(offset), (start + PAGE).min(end));
+            out[(from - offset) as usize..(to - offset) as usize]
+                .copy_from_slice(&bytes[(from - start) as usize..(to - start) as usize]);
+        }
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let mut sheet = self.locked()?;
+        sheet.file_until = sheet.file_until.min(len);
+        sheet.pages.split_off(&len.div_ceil(PAGE));
+        if let Some(last) = sheet.pages.get_mut(&(len / PAGE)) {
+            last[(len % PAGE) as usize..].fill(0);
+        }
+        sheet.len = len;
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut sheet = self.locked()?;
+        let end = offset + data.len() as u64;
+        for page in offset / PAGE..end.div_ceil(PAGE) {
+            let start = page * PAGE;
+            if !sheet.pages.contains_key(&page) {
+                let mut bytes = vec![0; PAGE as usize].into_boxed_slice();
+                self.from_file(&sheet, start, &mut bytes)?;
+                sheet.pages.insert(page, bytes);
+            }
+            let (from, to) = (start.max(offset), (start + PAGE).min(end));
+            let bytes = sheet.pages.get_mut(&page).expect("it was just put there");
+            bytes[(from - start) as usize..(to - start) as usize]
+                .copy_from_slice(&data[(from - offset) as usize..(to - offset) as usize]);
+        }
+        sheet.len = sheet.len.max(end);
+        Ok(())
+    }
+}

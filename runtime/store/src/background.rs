@@ -1,0 +1,301 @@
+//! Work beside the store's thread: segments made ahead, sealed segments synced and checkpointed, old ones removed.
+//!
+//! Invariants: a checkpoint is made of sealed segments whose every number is held (R24), in order; a segment is
+//! removed only once a durable checkpoint covers it. The store never waits for any of this.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use lockstep_core::entry::{Entry, EntryBody, Op, Row};
+use lockstep_core::ids::{Number, StoreId};
+use lockstep_core::state::State;
+
+use crate::checkpoint::{ChangedRow, CheckpointFile, Progress, key_of};
+use crate::disk::Disk;
+use crate::error::{DuringExt, StoreError};
+use crate::log::{Sealed, Shared, SharedState};
+use crate::record::{Found, Place, UNIT};
+use crate::replay::{Replay, Replayed};
+use crate::scan::{payload, read_segment};
+use crate::segment::{self, Ahead};
+use crate::{Options, record};
+
+/// Which log is in force; the store's thread changes it, the background work follows.
+#[derive(Debug, Default)]
+pub(crate) struct Hub {
+    log: Mutex<Option<Arc<Shared>>>,
+    closed: AtomicBool,
+    /// Grows with every change that may make work due.
+    changes: Mutex<u64>,
+    wake: Condvar,
+}
+
+impl Hub {
+    /// From here on work is for `log`.
+    pub fn follow(&self, log: Option<Arc<Shared>>) {
+        *self.log.lock().unwrap_or_else(PoisonError::into_inner) = log;
+        self.notify();
+    }
+
+    /// No more work.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.notify();
+    }
+
+    /// Work may be due.
+    pub fn notify(&self) {
+        *self.changes.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.wake.notify_all();
+    }
+
+    fn changes(&self) -> u64 {
+        *self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until there was a change since `seen`.
+    fn wait(&self, seen: u64) {
+        let changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.wake.wait_while(changes, |changes| *changes == seen));
+    }
+
+    fn log(&self) -> Option<Arc<Shared>> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What a turn of the background work did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Nothing was due.
+    Nothing,
+    /// A segment was made ahead, or sealed ones were synced.
+    Prepared,
+    /// Segments went into the checkpoint.
+    Checkpointed {
+        /// The checkpoint holds everything up to here.
+        through: Number,
+        /// Rows written.
+        rows: usize,
+        /// Bytes of redo that recovery need not read any more.
+        redo_bytes: u64,
+    },
+}
+
+/// The background work of one group's store; goes to a thread of its own.
+#[derive(Debug)]
+pub struct Background {
+    disk: Arc<dyn Disk>,
+    options: Options,
+    hub: Arc<Hub>,
+    /// What the checkpoint of this store holds beside its rows.
+    known: Option<(StoreId, Progress, Replay)>,
+}
+
+/// Rows of a chunk, the last value of each.
+#[derive(Default)]
+struct Changes {
+    rows: BTreeMap<Box<[u8]>, Option<Arc<[u8]>>>,
+}
+
+impl Changes {
+    fn take_ops(&mut self, entry: &mut Entry) {
+        if let EntryBody::Procedure { ops, .. } = &mut entry.body {
+            for Op { table, key, value } in std::mem::take(ops) {
+                self.rows.insert(key_of(table, &key), value);
+            }
+        }
+    }
+}
+
+impl Replayed for Changes {
+    fn entry(&mut self, state: &mut State, mut entry: Entry) {
+        self.take_ops(&mut entry);
+        state.apply(&entry);
+    }
+    fn entry_of_copy(&mut self, _: &mut State, mut entry: Entry) {
+        self.take_ops(&mut entry);
+    }
+    fn row(&mut self, _: &mut State, row: Row) {
+        self.rows.insert(key_of(row.table, &row.key), Some(row.value));
+    }
+}
+
+impl SharedState {
+    /// Sealed segments that may be checkpointed.
+    fn ripe(&self) -> impl Iterator<Item = &Sealed> {
+        let rest = self.sealed.iter().skip_while(|sealed| sealed.number <= self.covered);
+        rest.take_while(|sealed| sealed.last <= self.held)
+    }
+
+    /// Whether a checkpoint is worth its while.
+    pub fn checkpoint_due(&self, checkpoint_bytes: u64) -> bool {
+        self.ripe().map(|sealed| sealed.bytes).sum::<u64>() >= checkpoint_bytes.max(1)
+    }
+}
+
+impl Background {
+    pub(crate) fn new(disk: Arc<dyn Disk>, options: Options, hub: Arc<Hub>) -> Self {
+        Background { disk, options, hub, known: None }
+    }
+
+    /// Works until the store is dropped. An error of a checkpoint is told to `report` and the work tried again
+    /// with the next segment; nothing is lost meanwhile, the log only grows.
+    pub fn run(mut self, report: impl Fn(&StoreError)) {
+        loop {
+            let seen = self.hub.changes();
+            if self.hub.closed.load(Ordering::Acquire) {
+                return;
+            }
+            match self.run_once() {
+                Ok(Work::Nothing) => self.hub.wait(seen),
+                Ok(_) => {}
+                Err(error) => {
+                    report(&error);
+                    self.hub.wait(seen);
+                }
+            }
+        }
+    }
+
+    /// Does the next piece of work that is due: at most one checkpoint of about
+    /// [`chunk_bytes`](Options::chunk_bytes) of redo.
+    ///
+    /// # Errors
+    /// When the disk or the engine fails. The store goes on without a checkpoint; a failed sync makes it fail.
+    pub fn run_once(&mut self) -> Result<Work, StoreError> {
+        self.turn(self.options.checkpoint_bytes)
+    }
+
+    /// Checkpoints all sealed segments that are held, due or not.
+    ///
+    /// # Errors
+    /// As [`run_once`](Self::run_once).
+    pub fn run_all(&mut self) -> Result<(), StoreError> {
+        while self.turn(1)? != Work::Nothing {}
+        Ok(())
+    }
+
+    /// Whether a checkpoint is due.
+    #[must_use]
+    pub fn checkpoint_due(&self) -> bool {
+        self.hub.log().is_some_and(|log| log.lock().checkpoint_due(self.options.checkpoint_bytes))
+    }
+
+    fn turn(&mut self, checkpoint_bytes: u64) -> Result<Work, StoreError> {
+        let Some(log) = self.hub.log() else { return Ok(Work::Nothing) };
+        let done = self.turn_for(&log, checkpoint_bytes);
+        // The store may have been replaced meanwhile, and its files removed under our hands.
+        if log.lock().over { Ok(Work::Nothing) } else { done }
+    }
+
+    fn turn_for(&mut self, log: &Shared, checkpoint_bytes: u64) -> Result<Work, StoreError> {
+        if self.prepare(log)? || self.sync_sealed(log)? {
+            return Ok(Work::Prepared);
+        }
+        let chunk: Vec<Sealed> = {
+            let state = log.lock();
+            if !state.checkpoint_due(checkpoint_bytes) {
+                return Ok(Work::Nothing);
+            }
+            let mut bytes = 0;
+            let small_enough = |sealed: &&Sealed| {
+                let first = bytes == 0;
+                bytes += sealed.bytes;
+                first || bytes <= self.options.chunk_bytes
+            };
+            state.ripe().take_while(small_enough).cloned().collect()
+        };
+        self.checkpoint(log, &chunk)
+    }
+
+    /// Makes the next segment ahead; says whether there was any need.
+    fn prepare(&self, log: &Shared) -> Result<bool, StoreError> {
+        let next = {
+            let state = log.lock();
+            if state.over || state.prepared.is_some() {
+                return Ok(false);
+            }
+            state.active + 1
+        };
+        segment::make(self.disk.as_ref(), &log.dir, log.store, next, log.segment_bytes, Ahead::Written)?;
+        self.disk.sync_dir(&log.dir).during("sync", &log.dir)?;
+        let mut state = log.lock();
+        if state.active + 1 == next {
+            state.prepared = Some(next);
+        }
+        Ok(true)
+    }
+
+    /// Syncs sealed segments, so that the next sync of the store's thread finds little to do.
+    fn sync_sealed(&self, log: &Shared) -> Result<bool, StoreError> {
+        let files = std::mem::take(&mut log.lock().unsynced);
+        for file in &files {
+            if let Err(source) = file.sync_data() {
+                log.lock().failure = Some(source.to_string());
+                let path = log.dir.clone();
+                return Err(StoreError::Disk { operation: "sync a redo segment in", path, source });
+            }
+        }
+        Ok(!files.is_empty())
+    }
+
+    fn checkpoint(&mut self, log: &Shared, chunk: &[Sealed]) -> Result<Work, StoreError> {
+        let file = CheckpointFile::new(&log.dir, log.store);
+        // Taken out: after an error what is in memory may be ahead of the file.
+        let (mut progress, mut replay) = match self.known.take() {
+            Some((store, progress, replay)) if store == log.store => (progress, replay),
+            _ => {
+                let (progress, state) = file.load_progress(self.disk.as_ref())?;
+                let replay = Replay { state, copying: progress.copying };
+                (progress, replay)
+            }
+        };
+        let mut changes = Changes::default();
+        for sealed in chunk {
+            let path = segment::path(&log.dir, sealed.number);
+            let bytes = read_segment(self.disk.as_ref(), &path)?;
+            let mut offset = UNIT as u64;
+            while offset < sealed.bytes {
+                let place = Place { store: log.store, segment: sealed.number, offset };
+                let (header, payload) = payload(&bytes, place, &path)?;
+                let limit = log.lock().cuts.limit(header.sequence);
+                replay.record(&path, &header, payload, limit, &mut changes)?;
+                offset += header.record_bytes() as u64;
+            }
+            debug_assert!(matches!(
+                record::read(&bytes, Place { store: log.store, segment: sealed.number, offset }),
+                Found::Empty
+            ));
+        }
+        let last = chunk.last().expect("a chunk has a segment");
+        let rows: Vec<ChangedRow> = changes.rows.into_iter().collect();
+        let upto = (last.number, last.next_sequence, replay.copying);
+        file.add(self.disk.as_ref(), &mut progress, upto, &rows, &replay.state)?;
+        let through = replay.state.meta.last;
+        self.known = Some((log.store, progress, replay));
+        let redo_bytes = chunk.iter().map(|sealed| sealed.bytes).sum();
+        log.lock().covered = last.number;
+        self.remove_old(log)?;
+        Ok(Work::Checkpointed { through, rows: rows.len(), redo_bytes })
+    }
+
+    /// Removes covered segments beyond what is kept for the recent stream.
+    fn remove_old(&self, log: &Shared) -> Result<(), StoreError> {
+        loop {
+            let path = {
+                let mut state = log.lock();
+                let kept: u64 = state.sealed.iter().skip(1).map(|sealed| sealed.bytes).sum();
+                let old = state.sealed.first().filter(|sealed| sealed.number <= state.covered);
+                let Some(old) = old.filter(|_| kept >= self.options.recent_bytes as u64).cloned() else {
+                    return Ok(());
+                };
+                state.sealed.remove(0);
+                state.cuts.forget_before(old.next_sequence);
+                segment::path(&log.dir, old.number)
+            };
+            segment::remove_if_there(self.disk.as_ref(), &path)?;
+        }
+    }
+}

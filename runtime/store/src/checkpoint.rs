@@ -1,0 +1,298 @@
+//! The checkpoint: rows, sessions and the group's own data as of the end of a redo segment, in a `redb` file.
+//!
+//! Invariants:
+//! - It is changed by one transaction a chunk of segments; `progress` says which, in the same transaction.
+//! - It holds nothing that is not held (R24).
+//! - `progress` has the number of rows and the sum of their hashes: a lost, added or changed row is found when the
+//!   checkpoint is read (R26), also where the engine's own checksums would not see it.
+//! - Until its first transaction is durable the file has a temporary name.
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use lockstep_core::ids::{Number, SessionId, StoreId, TableId};
+use lockstep_core::sessions::{KeyedReply, Session};
+use lockstep_core::state::{Meta, State};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::Xxh3Default;
+
+use crate::backend::{FileBackend, SheetBackend};
+use crate::disk::Disk;
+use crate::error::{DuringExt, StoreError};
+use crate::segment::{LAYOUT, remove_if_there};
+
+const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
+const SESSIONS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("sessions");
+const KEYED: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("keyed");
+const GROUP: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("group");
+const PROGRESS: &str = "progress";
+const FILE: &str = "checkpoint.redb";
+const FILE_UNBORN: &str = "checkpoint.redb.tmp";
+/// The engine's cache, in bytes; its default is a gigabyte.
+const CACHE_BYTES: usize = 32 << 20;
+
+/// How far a checkpoint goes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Progress {
+    layout: u32,
+    store: StoreId,
+    /// The last segment of the redo log that it covers.
+    pub segment: u64,
+    /// The sequence of the first record that it does not cover.
+    pub sequence: u64,
+    /// It ends within a copy: rows and entries behind it are applied as they come, until the copy's end.
+    pub copying: bool,
+    /// The group's own data.
+    pub meta: Meta,
+    rows: u64,
+    rows_sum: u64,
+}
+
+impl Progress {
+    /// Before the first checkpoint of a store.
+    pub fn none(store: StoreId) -> Self {
+        let (segment, sequence) = (0, 0);
+        let meta = Meta::default();
+        Progress { layout: LAYOUT, store, segment, sequence, copying: false, meta, rows: 0, rows_sum: 0 }
+    }
+}
+
+/// A changed row: its key with the table in front, so that rows of one table lie together; its last value.
+pub(crate) type ChangedRow = (Box<[u8]>, Option<Arc<[u8]>>);
+
+/// A row's key in the checkpoint.
+pub(crate) fn key_of(table: TableId, key: &[u8]) -> Box<[u8]> {
+    [&table.0.to_be_bytes(), key].concat().into_boxed_slice()
+}
+
+fn row_hash(key: &[u8], value: &[u8]) -> u64 {
+    let mut hash = Xxh3Default::new();
+    hash.update(&(key.len() as u64).to_le_bytes());
+    hash.update(key);
+    hash.update(value);
+    hash.digest()
+}
+
+fn encoded(value: &impl Serialize) -> Vec<u8> {
+    postcard::to_stdvec(value).expect("our own data can be encoded")
+}
+
+/// A store's checkpoint file.
+#[derive(Clone, Debug)]
+pub(crate) struct CheckpointFile {
+    dir: PathBuf,
+    store: StoreId,
+}
+
+impl CheckpointFile {
+    /// The checkpoint in the store's directory `dir`.
+    pub fn new(dir: &Path, store: StoreId) -> Self {
+        CheckpointFile { dir: dir.into(), store }
+    }
+
+    fn failed(&self, operation: &'static str) -> impl Fn(redb::Error) -> StoreError + '_ {
+        let path = self.dir.join(FILE);
+        move |error| match error {
+            redb::Error::Io(source) => StoreError::Disk { operation, path: path.clone(), source },
+            error => StoreError::Checkpoint { operation, path: path.clone(), reason: error.to_string() },
+        }
+    }
+
+    /// Reads it. The file is not changed. Rows go into `state` through `State::insert_row`.
+    pub fn load(&self, disk: &dyn Disk) -> Result<(Progress, State), StoreError> {
+        let path = self.dir.join(FILE);
+        let file = match disk.open_to_read(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok((Progress::none(self.store), State::default()));
+            }
+            Err(source) => return Err(StoreError::Disk { operation: "open", path, source }),
+        };
+        let backend = SheetBackend::new(file).during("read", &path)?;
+        // The engine may panic on bytes that were changed behind its back: that is damage like any other.
+        let loaded = catch_unwind(AssertUnwindSafe(|| self.load_all(backend)))
+            .unwrap_or_else(|_| Err(redb::Error::Corrupted("the engine panicked".into())));
+        match loaded {
+            Ok(Some(loaded)) => Ok(loaded),
+            Ok(None) => Err(StoreError::damaged(&path, "rows are missing, added or changed")),
+            Err(redb::Error::Io(source)) if source.kind() != std::io::ErrorKind::UnexpectedEof => {
+                Err(StoreError::Disk { operation: "read", path, source })
+            }
+            Err(error) => Err(StoreError::damaged(&path, error.to_string())),
+        }
+    }
+
+    fn load_all(&self, backend: SheetBackend) -> Result<Option<(Progress, State)>, redb::Error> {
+        let mut builder = Database::builder();
+        let database = builder
+            .set_cache_size(CACHE_BYTES)
+            .set_check_integrity_on_open(true)
+            .create_with_backend(backend)?;
+        let reading = database.begin_read()?;
+        let progress: Progress = {
+            let group = reading.open_table(GROUP)?;
+            let Some(bytes) = group.get(PROGRESS)? else { return Ok(None) };
+            let Ok(progress) = postcard::from_bytes(bytes.value()) else { return Ok(None) };
+            progress
+        };
+        if progress.store != self.store || progress.layout != LAYOUT {
+            return Ok(None);
+        }
+        let mut state = State::default();
+        state.set_meta(progress.meta.clone());
+        let (mut rows, mut sum) = (0_u64, 0_u64);
+        for row in reading.open_table(ROWS)?.iter()? {
+            let (key, value) = row?;
+            let Some((table, rest)) = key.value().split_first_chunk::<4>() else { return Ok(None) };
+            rows += 1;
+            sum = sum.wrapping_add(row_hash(key.value(), value.value()));
+            state.insert_row(TableId(u32::from_be_bytes(*table)), rest.into(), value.value().into());
+        }
+        for session in reading.open_table(SESSIONS)?.iter()? {
+            let (id, bytes) = session?;
+            let Ok(session) = postcard::from_bytes::<Session>(bytes.value()) else { return Ok(None) };
+            state.sessions.insert_session(SessionId(id.value()), session);
+        }
+        for keyed in reading.open_table(KEYED)?.iter()? {
+            let Ok((key, reply)) = postcard::from_bytes::<(String, KeyedReply)>(keyed?.1.value()) else {
+                return Ok(None);
+            };
+            state.sessions.insert_keyed(key, reply);
+        }
+        Ok((rows == progress.rows && sum == progress.rows_sum).then_some((progress, state)))
+    }
+
+    /// How far it goes, and its sessions; rows are left where they are.
+    pub fn load_progress(&self, disk: &dyn Disk) -> Result<(Progress, State), StoreError> {
+        let path = self.dir.join(FILE);
+        match disk.open_to_read(&path) {
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok((Progress::none(self.store), State::default()));
+            }
+            Err(source) => return Err(StoreError::Disk { operation: "open", path, source }),
+        }
+        let (_, database) = self.open_to_write(disk)?;
+        let loaded = (|| {
+            let reading = database.begin_read()?;
+            let group = reading.open_table(GROUP)?;
+            let progress = group.get(PROGRESS)?;
+            let unreadable = || redb::Error::Corrupted("a record of the group's own is not readable".into());
+            let progress = progress.and_then(|bytes| postcard::from_bytes::<Progress>(bytes.value()).ok());
+            let progress = progress.ok_or_else(unreadable)?;
+            let mut state = State { meta: progress.meta.clone(), ..State::default() };
+            for session in reading.open_table(SESSIONS)?.iter()? {
+                let (id, bytes) = session?;
+                let session = postcard::from_bytes(bytes.value()).map_err(|_| unreadable())?;
+                state.sessions.insert_session(SessionId(id.value()), session);
+            }
+            for keyed in reading.open_table(KEYED)?.iter()? {
+                let (key, reply) = postcard::from_bytes(keyed?.1.value()).map_err(|_| unreadable())?;
+                state.sessions.insert_keyed(key, reply);
+            }
+            Ok((progress, state))
+        })();
+        loaded.map_err(self.failed("read"))
+    }
+
+    fn open_to_write(&self, disk: &dyn Disk) -> Result<(bool, Database), StoreError> {
+        let path = self.dir.join(FILE);
+        let (unborn, file) = match disk.open(&path) {
+            Ok(file) => (false, file),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let path = self.dir.join(FILE_UNBORN);
+                remove_if_there(disk, &path)?;
+                (true, disk.create(&path).during("create", &path)?)
+            }
+            Err(source) => return Err(StoreError::Disk { operation: "open", path, source }),
+        };
+        let mut builder = Database::builder();
+        let database = builder.set_cache_size(CACHE_BYTES).create_with_backend(FileBackend(file));
+        Ok((unborn, database.map_err(|error| self.failed("open")(error.into()))?))
+    }
+
+    /// Adds a chunk: `rows` in order of their keys, and everything of `state`'s that changed since `before`, which
+    /// becomes what was added. Durable when it returns.
+    pub fn add(
+        &self,
+        disk: &dyn Disk,
+        before: &mut Progress,
+        upto: (u64, u64, bool),
+        rows: &[ChangedRow],
+        state: &State,
+    ) -> Result<(), StoreError> {
+        let (unborn, database) = self.open_to_write(disk)?;
+        let (segment, sequence, copying) = upto;
+        let mut progress =
+            Progress { segment, sequence, copying, meta: state.meta.clone(), ..before.clone() };
+        (|| {
+            let mut writing = database.begin_write()?;
+            // A crash is the normal end: the next opening must not walk the whole file.
+            writing.set_quick_repair(true);
+            {
+                let mut table = writing.open_table(ROWS)?;
+                for (key, value) in rows {
+                    let old = match value {
+                        Some(value) => table.insert(&**key, &**value)?,
+                        None => table.remove(&**key)?,
+                    };
+                    if let Some(old) = old {
+                        progress.rows -= 1;
+                        progress.rows_sum = progress.rows_sum.wrapping_sub(row_hash(key, old.value()));
+                    }
+                    if let Some(value) = value {
+                        progress.rows += 1;
+                        progress.rows_sum = progress.rows_sum.wrapping_add(row_hash(key, value));
+                    }
+                }
+                // Until a copy ends the group's data is not the stream's, and no session is there yet.
+                let known = if before.copying { Number(0) } else { before.meta.last };
+                add_sessions(&writing, known, state)?;
+                writing.open_table(GROUP)?.insert(PROGRESS, &*encoded(&progress))?;
+            }
+            writing.commit()?;
+            database.close()?;
+            Ok(())
+        })()
+        .map_err(self.failed("write"))?;
+        if unborn {
+            let path = self.dir.join(FILE);
+            disk.rename(&self.dir.join(FILE_UNBORN), &path).during("rename", &path)?;
+            disk.sync_dir(&self.dir).during("sync", &self.dir)?;
+        }
+        *before = progress;
+        Ok(())
+    }
+}
+
+/// Sessions and keyed replies are touched by numbers only, so what changed after `before` shows in itself.
+fn add_sessions(writing: &redb::WriteTransaction, before: Number, state: &State) -> Result<(), redb::Error> {
+    let mut table = writing.open_table(SESSIONS)?;
+    let mut gone = BTreeSet::new();
+    for id in table.iter()? {
+        gone.insert(id?.0.value());
+    }
+    for (id, session) in state.sessions.iter() {
+        let known = gone.remove(&id.0);
+        if session.used > before || !known {
+            table.insert(id.0, &*encoded(session))?;
+        }
+    }
+    for id in gone {
+        table.remove(id)?;
+    }
+    let mut table = writing.open_table(KEYED)?;
+    let mut first = u64::MAX;
+    for (key, reply) in state.sessions.keyed() {
+        let number = reply.recorded.number;
+        first = first.min(number.0);
+        if number > before {
+            table.insert(number.0, &*encoded(&(key, reply)))?;
+        }
+    }
+    table.retain_in(..first, |_, _| false)?;
+    Ok(())
+}

@@ -1,0 +1,133 @@
+//! The directory of a group's stores: which is in force, and what is known of each.
+//!
+//! `current` names the store in force. `store-<id>/` has `store` (what it is), the redo log, the checkpoint, and
+//! perhaps the marks `half-copy`, `untrusted` (with the reason) and `boot` (which boot of the machine wrote last).
+//! Invariant: `current` never names half a copy, and a store is removed only after `current` names another.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use lockstep_core::ids::StoreId;
+
+use crate::disk::{Disk, read_if_there, replace};
+use crate::error::{DuringExt, StoreError};
+use crate::segment::{LAYOUT, remove_if_there};
+
+const CURRENT: &str = "current";
+const STORE: &str = "store";
+pub(crate) const HALF_COPY: &str = "half-copy";
+pub(crate) const UNTRUSTED: &str = "untrusted";
+const BOOT: &str = "boot";
+
+/// The directory of the store `id`.
+pub(crate) fn store_dir(dir: &Path, id: StoreId) -> PathBuf {
+    dir.join(format!("store-{id}"))
+}
+
+fn text(disk: &dyn Disk, path: &Path) -> Result<Option<String>, StoreError> {
+    let bytes = read_if_there(disk, path).during("read", path)?;
+    Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned()))
+}
+
+/// The stores in `dir`, by the names of their directories.
+pub(crate) fn stores(disk: &dyn Disk, dir: &Path) -> Result<Vec<StoreId>, StoreError> {
+    let names = disk.list(dir).during("list", dir)?;
+    Ok(names.iter().filter_map(|name| name.strip_prefix("store-")?.parse().ok()).collect())
+}
+
+/// What `current` says, if it is there.
+pub(crate) fn current(disk: &dyn Disk, dir: &Path) -> Result<Option<Result<StoreId, String>>, StoreError> {
+    Ok(text(disk, &dir.join(CURRENT))?.map(|name| name.parse().map_err(|_| name)))
+}
+
+/// Puts the store `id` in force. Durable when it returns.
+pub(crate) fn set_current(disk: &dyn Disk, dir: &Path, id: StoreId) -> Result<(), StoreError> {
+    replace(disk, dir, CURRENT, format!("{id}\n").as_bytes()).during("write", &dir.join(CURRENT))
+}
+
+/// Whether the store `id` was made to its end and is no half copy.
+pub(crate) fn is_whole(disk: &dyn Disk, dir: &Path, id: StoreId) -> Result<bool, StoreError> {
+    let store = store_dir(dir, id);
+    Ok(text(disk, &store.join(STORE))?.is_some() && text(disk, &store.join(HALF_COPY))?.is_none())
+}
+
+/// Checks that `store-<id>` is what its name says.
+pub(crate) fn check(disk: &dyn Disk, dir: &Path, id: StoreId) -> Result<bool, StoreError> {
+    let path = store_dir(dir, id).join(STORE);
+    let Some(text) = text(disk, &path)? else { return Ok(false) };
+    let mut words = text.split_whitespace();
+    let layout =
+        words.next().filter(|word| *word == "lockstep-store").and_then(|_| words.next()?.parse().ok());
+    match layout {
+        Some(found) if found != LAYOUT => Err(StoreError::Layout { path, found, known: LAYOUT }),
+        Some(_) if words.next().and_then(|word| word.parse().ok()) == Some(id) => Ok(true),
+        _ => Err(StoreError::damaged(&path, "it does not say which store this is")),
+    }
+}
+
+/// Says what the store `id` is: the last step of making it, but for `current`. Durable when it returns.
+pub(crate) fn declare(disk: &dyn Disk, dir: &Path, id: StoreId) -> Result<(), StoreError> {
+    let store = store_dir(dir, id);
+    let text = format!("lockstep-store {LAYOUT} {id}\n");
+    replace(disk, &store, STORE, text.as_bytes()).during("write", &store.join(STORE))?;
+    disk.sync_dir(dir).during("sync", dir)
+}
+
+/// Puts a mark on the store `id`. Durable when it returns.
+pub(crate) fn mark(
+    disk: &dyn Disk,
+    dir: &Path,
+    id: StoreId,
+    mark: &str,
+    why: &str,
+) -> Result<(), StoreError> {
+    let store = store_dir(dir, id);
+    replace(disk, &store, mark, format!("{why}\n").as_bytes()).during("write", &store.join(mark))
+}
+
+/// Takes a mark off the store `id`. Durable when it returns.
+pub(crate) fn unmark(disk: &dyn Disk, dir: &Path, id: StoreId, mark: &str) -> Result<(), StoreError> {
+    let store = store_dir(dir, id);
+    remove_if_there(disk, &store.join(mark))?;
+    disk.sync_dir(&store).during("sync", &store)
+}
+
+/// Why the store `id` is not to be trusted, if so.
+pub(crate) fn untrusted(disk: &dyn Disk, dir: &Path, id: StoreId) -> Result<Option<String>, StoreError> {
+    text(disk, &store_dir(dir, id).join(UNTRUSTED))
+}
+
+/// Whether the store was last opened under the boot `boot`; from here on it was.
+pub(crate) fn same_boot(disk: &dyn Disk, dir: &Path, id: StoreId, boot: &str) -> Result<bool, StoreError> {
+    let path = store_dir(dir, id).join(BOOT);
+    let same = text(disk, &path)?.is_some_and(|found| found == boot.trim());
+    if !same {
+        mark(disk, dir, id, BOOT, boot)?;
+    }
+    Ok(same)
+}
+
+/// Removes the store `id` with all its files.
+pub(crate) fn remove(disk: &dyn Disk, dir: &Path, id: StoreId) -> Result<(), StoreError> {
+    let store = store_dir(dir, id);
+    let mut names = match disk.list(&store) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        names => names.during("list", &store)?,
+    };
+    // What makes it a store goes first: half removed, it is none.
+    names.sort_by_key(|name| name != STORE);
+    for name in names {
+        remove_if_there(disk, &store.join(name))?;
+        // The background work may just have made one more file; it ends with the directory.
+    }
+    match disk.remove_dir(&store) {
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+            for name in disk.list(&store).during("list", &store)? {
+                remove_if_there(disk, &store.join(name))?;
+            }
+            disk.remove_dir(&store).during("remove", &store)?;
+        }
+        other => other.during("remove", &store)?,
+    }
+    disk.sync_dir(dir).during("sync", dir)
+}

@@ -1,0 +1,133 @@
+//! From files to a state: the checkpoint's rows, then the records of the redo log behind it. Changes nothing.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
+
+use lockstep_core::entry::{Entry, EntryBody, Row};
+use lockstep_core::event::Outcome;
+use lockstep_core::ids::{Number, StoreId};
+use lockstep_core::state::State;
+
+use crate::checkpoint::{CheckpointFile, Progress};
+use crate::disk::Disk;
+use crate::error::StoreError;
+use crate::record::{Kind, Place};
+use crate::replay::{Replay, Replayed};
+use crate::scan::{Scan, payload, read_segment, scan};
+
+/// What a store's files hold.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub state: State,
+    pub recent: Vec<Arc<Entry>>,
+    pub progress: Progress,
+    pub scan: Scan,
+    /// Entries up to here are part of a copy.
+    pub base: Number,
+}
+
+/// The latest entries, within a bound of bytes.
+struct Recent {
+    entries: VecDeque<Arc<Entry>>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+fn bytes_of(entry: &Entry) -> usize {
+    128 + match &entry.body {
+        EntryBody::Procedure { procedure, outcome, ops, .. } => {
+            let op = |value: &Option<Arc<[u8]>>| 48 + value.as_ref().map_or(0, |value| value.len());
+            let ops: usize = ops.iter().map(|update| update.key.len() + op(&update.value)).sum();
+            let reply = if let Outcome::Committed { reply } = outcome { reply.len() } else { 128 };
+            ops + reply + procedure.len()
+        }
+        EntryBody::Control(_) => 1_024,
+        EntryBody::OpenSession | EntryBody::Aborted => 0,
+    }
+}
+
+impl Recent {
+    fn push(&mut self, entry: Entry) {
+        // After the end of a copy, or of what was cut off, the older ones do not connect.
+        if self.entries.back().is_some_and(|last| last.number.next() != entry.number) {
+            self.clear();
+        }
+        self.bytes += bytes_of(&entry);
+        self.entries.push_back(Arc::new(entry));
+        while self.bytes > self.bytes_max
+            && let Some(oldest) = self.entries.pop_front()
+        {
+            self.bytes -= bytes_of(&oldest);
+        }
+    }
+
+    fn clear(&mut self) {
+        self.entries.clear();
+        self.bytes = 0;
+    }
+}
+
+impl Replayed for Recent {
+    fn entry(&mut self, state: &mut State, entry: Entry) {
+        state.apply(&entry);
+        self.push(entry);
+    }
+    fn entry_of_copy(&mut self, state: &mut State, entry: Entry) {
+        if let EntryBody::Procedure { ops, .. } = &entry.body {
+            for op in ops {
+                state.tables.apply(op);
+            }
+        }
+    }
+    fn row(&mut self, state: &mut State, row: Row) {
+        state.insert_row(row.table, row.key, row.value);
+    }
+}
+
+/// Reads the store in `dir`.
+pub(crate) fn recover(
+    disk: &dyn Disk,
+    dir: &Path,
+    store: StoreId,
+    recent_bytes: usize,
+) -> Result<Found, StoreError> {
+    let (progress, state) = CheckpointFile::new(dir, store).load(disk)?;
+    let scan = scan(disk, dir, store, (progress.segment + 1, progress.sequence))?;
+    let mut replay = Replay { state, copying: progress.copying };
+    let mut recent = Recent { entries: VecDeque::new(), bytes: 0, bytes_max: recent_bytes };
+    let covered = progress.sequence;
+    for segment in &scan.segments {
+        if segment.records.is_empty() {
+            continue;
+        }
+        let bytes = read_segment(disk, &segment.path)?;
+        for (offset, _) in &segment.records {
+            let place = Place { store, segment: segment.number, offset: *offset };
+            let (header, payload) = payload(&bytes, place, &segment.path)?;
+            let limit = scan.cuts.limit(header.sequence);
+            if header.sequence >= covered {
+                replay.record(&segment.path, &header, payload, limit, &mut recent)?;
+            } else if header.kind == Kind::Entries && header.first <= limit {
+                // Covered by the checkpoint: for the recent stream alone.
+                let entries: Vec<Entry> = postcard::from_bytes(payload)
+                    .map_err(|error| StoreError::damaged(&segment.path, error.to_string()))?;
+                entries
+                    .into_iter()
+                    .filter(|entry| entry.number <= limit)
+                    .for_each(|entry| recent.push(entry));
+            }
+        }
+    }
+    if replay.copying {
+        return Err(StoreError::damaged(dir, "it is half a copy"));
+    }
+    let copy_end = scan.copy_end().map_or(Number(0), |end| end.last);
+    let base = copy_end.max(progress.meta.last);
+    let state = replay.state;
+    // Entries beside a copy's rows stand before its end and need not reach it.
+    if recent.entries.back().is_some_and(|last| last.number != state.meta.last) {
+        recent.clear();
+    }
+    Ok(Found { recent: recent.entries.into(), state, progress, scan, base })
+}

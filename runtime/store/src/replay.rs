@@ -1,0 +1,100 @@
+//! What records mean: the one place that turns a redo log back into a state, for recovery and checkpoints alike.
+//!
+//! A store that is a copy begins with rows and entries as they arrived: the rows were read while the database
+//! changed, so each is older than the entries behind it; operations are absolute, so applying all in order of their
+//! arrival ends in the right rows. From the copy's end on entries are applied in order, without holes.
+
+use std::path::Path;
+
+use lockstep_core::entry::{Entry, Row};
+use lockstep_core::ids::{Number, SessionId};
+use lockstep_core::sessions::{KeyedReply, Session, Sessions};
+use lockstep_core::state::{Meta, State};
+use serde::de::DeserializeOwned;
+
+use crate::error::StoreError;
+use crate::record::{Header, Kind};
+
+/// Who replays decides what becomes of rows and entries.
+pub(crate) trait Replayed {
+    /// The next entry of the stream; it is to be applied to `state`.
+    fn entry(&mut self, state: &mut State, entry: Entry);
+    /// An entry that stands beside the rows of a copy: its updates count, no more.
+    fn entry_of_copy(&mut self, state: &mut State, entry: Entry);
+    /// A row of a copy.
+    fn row(&mut self, state: &mut State, row: Row);
+}
+
+/// How far a replay is.
+#[derive(Debug)]
+pub(crate) struct Replay {
+    pub state: State,
+    pub copying: bool,
+}
+
+fn decoded<T: DeserializeOwned>(payload: &[u8], path: &Path, header: &Header) -> Result<T, StoreError> {
+    postcard::from_bytes(payload).map_err(|error| {
+        StoreError::damaged(path, format!("record {} cannot be decoded: {error}", header.sequence))
+    })
+}
+
+impl Replay {
+    /// Takes the next record. Entries above `limit` were cut off later; entries that `state` has already are
+    /// passed over.
+    pub fn record(
+        &mut self,
+        path: &Path,
+        header: &Header,
+        payload: &[u8],
+        limit: Number,
+        into: &mut dyn Replayed,
+    ) -> Result<(), StoreError> {
+        match header.kind {
+            Kind::Entries => {
+                if header.first > limit || (!self.copying && header.last <= self.state.meta.last) {
+                    return Ok(());
+                }
+                for entry in decoded::<Vec<Entry>>(payload, path, header)? {
+                    if entry.number > limit {
+                        break;
+                    }
+                    if self.copying {
+                        into.entry_of_copy(&mut self.state, entry);
+                    } else if entry.number == self.state.meta.last.next() {
+                        into.entry(&mut self.state, entry);
+                    } else if entry.number > self.state.meta.last {
+                        let what =
+                            format!("entry {} stands behind entry {}", entry.number, self.state.meta.last);
+                        return Err(StoreError::damaged(path, what));
+                    }
+                }
+            }
+            Kind::Rows => {
+                for row in decoded::<Vec<Row>>(payload, path, header)? {
+                    into.row(&mut self.state, row);
+                }
+            }
+            Kind::CopyBegin => {
+                self.copying = true;
+                self.state.set_meta(decoded::<Meta>(payload, path, header)?);
+                self.state.sessions = Sessions::default();
+            }
+            Kind::Sessions => {
+                for (id, session) in decoded::<Vec<(SessionId, Session)>>(payload, path, header)? {
+                    self.state.sessions.insert_session(id, session);
+                }
+            }
+            Kind::Keyed => {
+                for (key, reply) in decoded::<Vec<(String, KeyedReply)>>(payload, path, header)? {
+                    self.state.sessions.insert_keyed(key, reply);
+                }
+            }
+            Kind::CopyEnd => {
+                self.copying = false;
+                self.state.set_meta(decoded::<Meta>(payload, path, header)?);
+            }
+            Kind::Cut | Kind::Closed => {}
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,138 @@
+//! Files of the redo log: `redo-<number>.log`, written with zeros ahead, a header of 64 bytes, then records.
+//!
+//! Invariant: a segment gets its name by `link`, after its header and its zeros are durable. So a file under that
+//! name is whole, and two who make the same segment at the same time end with one.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use lockstep_core::ids::StoreId;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::disk::{Disk, DiskFile};
+use crate::error::{DuringExt, StoreError};
+use crate::record::UNIT;
+
+const MAGIC: [u8; 8] = *b"LSSEGMNT";
+/// The layout of segments and records.
+pub(crate) const LAYOUT: u32 = 1;
+const ZEROS_BYTES: usize = 256 << 10;
+
+/// The file of segment `number`.
+pub(crate) fn path(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("redo-{number:010}.log"))
+}
+
+/// The number of the segment in the file `name`.
+pub(crate) fn number(name: &str) -> Option<u64> {
+    name.strip_prefix("redo-")?.strip_suffix(".log")?.parse().ok()
+}
+
+fn header(store: StoreId, number: u64, bytes: u64) -> [u8; UNIT] {
+    let mut header = [0; UNIT];
+    header[0..8].copy_from_slice(&MAGIC);
+    header[8..12].copy_from_slice(&LAYOUT.to_le_bytes());
+    header[16..32].copy_from_slice(&store.0.to_le_bytes());
+    header[32..40].copy_from_slice(&number.to_le_bytes());
+    header[40..48].copy_from_slice(&bytes.to_le_bytes());
+    let checksum = xxh3_64(&header[..48]);
+    header[48..56].copy_from_slice(&checksum.to_le_bytes());
+    header
+}
+
+/// How the space of a new segment is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ahead {
+    /// Zeros are written: records are then synced without a change of the file system's own data. Takes long.
+    Written,
+    /// Space is taken, no more: for the store's thread when it can't wait.
+    Taken,
+}
+
+/// Makes segment `number`, unless it is there. Its name is durable only after a sync of the directory.
+pub(crate) fn make(
+    disk: &dyn Disk,
+    dir: &Path,
+    store: StoreId,
+    number: u64,
+    bytes: u64,
+    ahead: Ahead,
+) -> Result<(), StoreError> {
+    let path = path(dir, number);
+    let temporary = path.with_extension(if ahead == Ahead::Written { "ahead.tmp" } else { "urgent.tmp" });
+    remove_if_there(disk, &temporary)?;
+    let made = (|| {
+        let file = disk.create(&temporary)?;
+        match ahead {
+            Ahead::Written => {
+                let zeros = vec![0; ZEROS_BYTES.min(bytes as usize)];
+                let mut at = 0;
+                while at < bytes {
+                    let piece = (bytes - at).min(zeros.len() as u64);
+                    file.write_at(at, &zeros[..piece as usize])?;
+                    at += piece;
+                    // In pieces, so that the disk is never busy with this for long.
+                    if at % (4 << 20) == 0 {
+                        file.sync_data()?;
+                    }
+                }
+            }
+            Ahead::Taken => file.allocate(bytes)?,
+        }
+        file.write_at(0, &header(store, number, bytes))?;
+        file.sync_data()?;
+        match disk.link(&temporary, &path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            other => other,
+        }
+    })();
+    let removed = remove_if_there(disk, &temporary);
+    made.during("make the redo segment", &path)?;
+    removed
+}
+
+/// Checks the header of a segment's `bytes` and returns the size that it is to have.
+pub(crate) fn check(bytes: &[u8], path: &Path, store: StoreId, number: u64) -> Result<u64, StoreError> {
+    let damaged = |what: &str| Err(StoreError::damaged(path, what));
+    let Some(found) = bytes.get(..UNIT) else { return damaged("it is shorter than its header") };
+    let size = u64::from_le_bytes(found[40..48].try_into().expect("eight bytes"));
+    if found[0..8] != MAGIC || found[48..56] != xxh3_64(&found[..48]).to_le_bytes() {
+        return damaged("the header has a wrong checksum");
+    }
+    let layout = u32::from_le_bytes(found[8..12].try_into().expect("four bytes"));
+    if layout != LAYOUT {
+        return Err(StoreError::Layout { path: path.into(), found: layout, known: LAYOUT });
+    }
+    if *found != header(store, number, size) {
+        return damaged("it is a segment of another store or another place");
+    }
+    Ok(size)
+}
+
+/// Writes zeros over `file` from `offset` on, where there are none yet, and makes it `bytes` long.
+pub(crate) fn clear_from(file: &dyn DiskFile, offset: u64, bytes: u64) -> io::Result<()> {
+    let mut piece = vec![0; 4_096];
+    let zeros = vec![0; 4_096];
+    let mut at = offset;
+    let len = file.len()?;
+    while at < len {
+        let end = (at + 4_096).min(len);
+        let piece = &mut piece[..(end - at) as usize];
+        file.read_at(at, piece)?;
+        if piece.iter().any(|byte| *byte != 0) {
+            file.write_at(at, &zeros[..piece.len()])?;
+        }
+        at = end;
+    }
+    if len < bytes {
+        file.set_len(bytes)?;
+    }
+    file.sync_data()
+}
+
+pub(crate) fn remove_if_there(disk: &dyn Disk, path: &Path) -> Result<(), StoreError> {
+    match disk.remove(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other.during("remove", path),
+    }
+}

@@ -1,0 +1,396 @@
+//! A group's store as its thread uses it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use lockstep_core::entry::Entry;
+use lockstep_core::ids::{Number, StoreId};
+use lockstep_core::state::State;
+
+use crate::background::{Background, Hub};
+use crate::copy::Copy;
+use crate::directory;
+use crate::disk::Disk;
+use crate::error::{DuringExt, StoreError};
+use crate::log::Log;
+use crate::record::Kind;
+use crate::recovery::{Found, recover};
+
+/// What a store is opened with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The id of the store that is made if there is none (R2): random, never used before.
+    pub fresh: StoreId,
+    /// The stores that the arbiter's record has in sync, if it could be read. A whole copy beside the store in force
+    /// is put in its place if the record has it and not the other: the crash came between the record and the switch.
+    pub recorded: Option<Vec<StoreId>>,
+    /// The machine's boot id, to tell whether the store was last opened under another (R26).
+    pub boot: String,
+    /// The size of a redo segment, in bytes.
+    pub segment_bytes: u64,
+    /// A checkpoint is due when so many bytes of held redo are not in it.
+    pub checkpoint_bytes: u64,
+    /// About so many bytes of redo go into one transaction of the checkpoint.
+    pub chunk_bytes: u64,
+    /// How many bytes of the latest entries are given back by recovery, and kept on disk for that.
+    pub recent_bytes: usize,
+}
+
+impl Options {
+    /// The defaults, for a store that gets the id `fresh` if it has to be made.
+    #[must_use]
+    pub fn new(fresh: StoreId) -> Self {
+        Options {
+            fresh,
+            recorded: None,
+            boot: String::new(),
+            segment_bytes: 16 << 20,
+            checkpoint_bytes: 64 << 20,
+            chunk_bytes: 64 << 20,
+            recent_bytes: 32 << 20,
+        }
+    }
+}
+
+/// What was found when a store was opened.
+#[derive(Debug)]
+pub struct Recovered {
+    /// The store.
+    pub store: StoreId,
+    /// Whether its content can be relied on. If not, `state` is empty and only a copy helps (R26).
+    pub trusted: bool,
+    /// Everything durable, applied.
+    pub state: State,
+    /// The latest entries without holes, up to `state`'s last.
+    pub recent: Vec<Arc<Entry>>,
+    /// The store was made just now.
+    pub fresh: bool,
+    /// It was last opened under the same boot of this machine, or closed in an orderly manner, or is fresh (R26).
+    pub same_boot: bool,
+    /// What operators should know.
+    pub warning: Option<StoreError>,
+}
+
+/// The store in force.
+#[derive(Debug)]
+pub(crate) enum Side {
+    /// Takes entries.
+    Log(Log),
+    /// Takes nothing until a copy is in its place.
+    Untrusted {
+        /// The store.
+        store: StoreId,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Side {
+    pub fn store(&self) -> StoreId {
+        match self {
+            Side::Log(log) => log.store(),
+            Side::Untrusted { store, .. } => *store,
+        }
+    }
+}
+
+/// The store of one group on one processor.
+#[derive(Debug)]
+pub struct Store {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) dir: PathBuf,
+    pub(crate) options: Options,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) side: Side,
+    pub(crate) copy: Option<Copy>,
+    /// The first write or sync that failed; nothing is taken after it (R26).
+    pub(crate) failure: Option<String>,
+}
+
+impl Store {
+    /// Opens the store in force in `dir` (`<data>/<application>/<partition>`), or makes one. The caller holds the
+    /// lock of the processor's data directory.
+    ///
+    /// A damaged store is no error: it is opened as one that takes nothing but a copy.
+    ///
+    /// # Errors
+    /// When the disk fails, or the files were written by a program with another layout.
+    pub fn open(disk: Arc<dyn Disk>, dir: &Path, options: Options) -> Result<(Store, Recovered), StoreError> {
+        disk.create_dir_all(dir).during("create", dir)?;
+        for parent in dir.ancestors().take(3).filter(|parent| !parent.as_os_str().is_empty()) {
+            disk.sync_dir(parent).during("sync", parent)?;
+        }
+        let (id, mut warning) = choose(disk.as_ref(), dir, &options)?;
+        let fresh = id.is_none();
+        let id = match id {
+            Some(id) => id,
+            None => {
+                begin(&disk, dir, options.fresh, options.segment_bytes)?;
+                directory::declare(disk.as_ref(), dir, options.fresh)?;
+                directory::set_current(disk.as_ref(), dir, options.fresh)?;
+                options.fresh
+            }
+        };
+        let same_boot = directory::same_boot(disk.as_ref(), dir, id, &options.boot)?;
+        for other in directory::stores(disk.as_ref(), dir)?.into_iter().filter(|other| *other != id) {
+            // A whole copy may be recorded in sync: while the record is not known it stays.
+            // And nothing is removed where `current` led nowhere: somebody should look.
+            let known = options.recorded.is_some() || !directory::is_whole(disk.as_ref(), dir, other)?;
+            if known && warning.is_none() {
+                directory::remove(disk.as_ref(), dir, other)?;
+            }
+        }
+        let found = match directory::untrusted(disk.as_ref(), dir, id)? {
+            Some(reason) => Err(StoreError::Untrusted { store: id, reason }),
+            None => recover(disk.as_ref(), &directory::store_dir(dir, id), id, options.recent_bytes),
+        };
+        let hub = Arc::new(Hub::default());
+        let store = |side| {
+            let (dir, disk, options) = (dir.to_owned(), disk.clone(), options.clone());
+            Store { disk, dir, options, hub: hub.clone(), side, copy: None, failure: None }
+        };
+        match found {
+            Ok(Found { state, recent, progress, scan, base }) => {
+                let (covered, held) = (progress.segment, progress.meta.last);
+                let held = if progress.copying { Number(0) } else { held };
+                let store_dir = directory::store_dir(dir, id);
+                let mut log =
+                    Log::resume(disk.clone(), &store_dir, id, options.segment_bytes, &scan, (covered, held))?;
+                (log.last, log.base) = (Some(state.meta.last), base);
+                let shared = log.shared.clone();
+                let store = store(Side::Log(log));
+                store.hub.follow(Some(shared));
+                let same_boot = same_boot || scan.closed || fresh;
+                Ok((store, Recovered { store: id, trusted: true, state, recent, fresh, same_boot, warning }))
+            }
+            Err(error @ (StoreError::Damaged { .. } | StoreError::Untrusted { .. })) => {
+                let reason = error.to_string();
+                if matches!(error, StoreError::Damaged { .. }) {
+                    directory::mark(disk.as_ref(), dir, id, directory::UNTRUSTED, &reason)?;
+                }
+                warning = Some(error);
+                let store = store(Side::Untrusted { store: id, reason });
+                let (state, recent) = (State::default(), Vec::new());
+                Ok((store, Recovered { store: id, trusted: false, state, recent, fresh, same_boot, warning }))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The store that appends go to.
+    #[must_use]
+    pub fn id(&self) -> StoreId {
+        self.copy.as_ref().map_or_else(|| self.side.store(), |copy| copy.log.store())
+    }
+
+    /// The last entry that was appended; `None` when the store can't be relied on, or is a copy without an entry.
+    #[must_use]
+    pub fn last(&self) -> Option<Number> {
+        match (&self.copy, &self.side) {
+            (Some(copy), _) => copy.log.last,
+            (None, Side::Log(log)) => log.last,
+            (None, Side::Untrusted { .. }) => None,
+        }
+    }
+
+    /// The work that goes to a thread of its own.
+    #[must_use]
+    pub fn background(&self) -> Background {
+        Background::new(self.disk.clone(), self.options.clone(), self.hub.clone())
+    }
+
+    /// The log that appends go to, unless something failed.
+    pub(crate) fn log(&mut self) -> Result<&mut Log, StoreError> {
+        let store = self.id();
+        if let Some(reason) = &self.failure {
+            return Err(StoreError::Failed { store, reason: reason.clone() });
+        }
+        match (&mut self.copy, &mut self.side) {
+            (Some(copy), _) => Ok(&mut copy.log),
+            (None, Side::Log(log)) => Ok(log),
+            (None, Side::Untrusted { store, reason }) => {
+                Err(StoreError::Untrusted { store: *store, reason: reason.clone() })
+            }
+        }
+    }
+
+    /// Does `what` with the log. After an error nothing more is taken: what is on the disk is not known (R26).
+    pub(crate) fn with_log<T>(
+        &mut self,
+        what: impl FnOnce(&mut Log) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let log = self.log()?;
+        let failed_beside = log.shared.lock().failure.take();
+        let done = match failed_beside {
+            Some(reason) => Err(StoreError::Failed { store: log.store(), reason }),
+            None => what(log),
+        };
+        if let Err(error) = &done {
+            self.fail(error);
+        }
+        done
+    }
+
+    fn fail(&mut self, error: &StoreError) {
+        let reason = match error {
+            StoreError::Failed { reason, .. } => reason.clone(),
+            error => error.to_string(),
+        };
+        // A full disk lost nothing that was acknowledged; anything else may have.
+        let full = matches!(error, StoreError::Disk { source, .. }
+            if matches!(source.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded));
+        if !full
+            && let Err(worse) =
+                directory::mark(self.disk.as_ref(), &self.dir, self.id(), directory::UNTRUSTED, &reason)
+        {
+            tracing::error!(store = %self.id(), error = %worse, "the store that failed could not even be marked");
+        }
+        self.hub.follow(None);
+        self.failure = Some(reason);
+    }
+
+    /// Appends `entries` as one record. The operating system has them when this returns; they are durable after the
+    /// next [`sync`](Self::sync).
+    ///
+    /// # Errors
+    /// When the disk fails; every later call then fails too.
+    ///
+    /// # Panics
+    /// When `entries` are not the next ones: the stream has no holes (R8).
+    pub fn append(&mut self, entries: &[Arc<Entry>]) -> Result<(), StoreError> {
+        let [first, .., last] = entries else {
+            return match entries {
+                [entry] => self.append_all(entries, entry, entry),
+                _ => Ok(()),
+            };
+        };
+        self.append_all(entries, first, last)
+    }
+
+    fn append_all(&mut self, entries: &[Arc<Entry>], first: &Entry, last: &Entry) -> Result<(), StoreError> {
+        self.with_log(|log| {
+            assert!(
+                log.last.is_none_or(|last| last.next() == first.number)
+                    && last.number.0 - first.number.0 + 1 == entries.len() as u64,
+                "entries {} to {} are appended behind entry {:?} (R8)",
+                first.number,
+                last.number,
+                log.last
+            );
+            log.write(Kind::Entries, (first.number, last.number, last.term), entries)?;
+            log.last = Some(last.number);
+            Ok(())
+        })
+    }
+
+    /// Returns once everything appended is durable, with the last number.
+    ///
+    /// # Errors
+    /// When the disk fails; the store is then not trusted any more, and every later call fails (R26).
+    pub fn sync(&mut self) -> Result<Number, StoreError> {
+        self.with_log(|log| {
+            log.sync()?;
+            Ok(log.last.unwrap_or_default())
+        })
+    }
+
+    /// Cuts back to `to`: later entries never count again (R24). Durable when it returns.
+    ///
+    /// # Errors
+    /// `CannotCut` when what is to go is held or part of a copy; the store goes on as it was. Else when the disk
+    /// fails; every later call then fails too.
+    pub fn cut_back(&mut self, to: Number) -> Result<(), StoreError> {
+        let log = self.log()?;
+        let base = log.base.max(log.shared.lock().held);
+        match log.last {
+            Some(last) if to >= last => Ok(()),
+            Some(_) if to < base => Err(StoreError::CannotCut { store: self.id(), to, base }),
+            _ => self.with_log(|log| log.cut_back(to)),
+        }
+    }
+
+    /// Everything up to `held` is held: checkpoints may go so far (R24).
+    pub fn set_held(&mut self, held: Number) {
+        let checkpoint_bytes = self.options.checkpoint_bytes;
+        let Ok(log) = self.log() else { return };
+        let due = {
+            let mut state = log.shared.lock();
+            // What is not durable here can't be held by all, and a checkpoint must not pass the log.
+            state.held = state.held.max(held.min(log.last.unwrap_or_default()));
+            state.checkpoint_due(checkpoint_bytes)
+        };
+        if due {
+            self.hub.notify();
+        }
+    }
+
+    /// Ends in an orderly manner: a later start knows that nothing was lost.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn close(mut self) -> Result<(), StoreError> {
+        if matches!(self.log(), Err(StoreError::Untrusted { .. })) {
+            return Ok(());
+        }
+        self.with_log(|log| {
+            log.sync()?;
+            log.write(Kind::Closed, (Number(0), Number(0), lockstep_core::ids::Term(0)), &())?;
+            log.sync()
+        })
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.hub.close();
+    }
+}
+
+/// Makes the directory and the log of the store `id`.
+pub(crate) fn begin(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    id: StoreId,
+    segment_bytes: u64,
+) -> Result<Log, StoreError> {
+    let store_dir = directory::store_dir(dir, id);
+    disk.create_dir_all(&store_dir).during("create", &store_dir)?;
+    disk.sync_dir(dir).during("sync", dir)?;
+    Log::begin(disk.clone(), &store_dir, id, segment_bytes)
+}
+
+/// Which store is to be opened, if there is one.
+fn choose(
+    disk: &dyn Disk,
+    dir: &Path,
+    options: &Options,
+) -> Result<(Option<StoreId>, Option<StoreError>), StoreError> {
+    let mut whole = Vec::new();
+    for id in directory::stores(disk, dir)? {
+        if directory::is_whole(disk, dir, id)? && directory::check(disk, dir, id)? {
+            whole.push(id);
+        }
+    }
+    let current = directory::current(disk, dir)?;
+    let in_force = match &current {
+        Some(Ok(id)) => Some(*id).filter(|id| whole.contains(id)),
+        Some(Err(_)) => None,
+        // The crash came before the last step of making the only store.
+        None => Some(whole.as_slice()).filter(|whole| whole.len() == 1).map(|whole| whole[0]),
+    };
+    let recorded = |id: &StoreId| options.recorded.as_ref().is_some_and(|recorded| recorded.contains(id));
+    let chosen = match in_force.filter(recorded) {
+        Some(id) => Some(id),
+        None => whole.iter().copied().find(recorded).or(in_force),
+    };
+    if let Some(id) = chosen
+        && current != Some(Ok(id))
+    {
+        directory::set_current(disk, dir, id)?;
+    }
+    let lost = current.filter(|_| chosen.is_none()).map(|named| StoreError::Lost {
+        path: dir.join("current"),
+        store: named.map_or_else(|name| name, |id| id.to_string()),
+    });
+    Ok((chosen, lost))
+}

@@ -1,0 +1,143 @@
+//! Without any fault: what was put in comes out.
+
+use lockstep_core::ids::{Number, StoreId};
+use lockstep_store::{Work, export, inspect, verify};
+
+use crate::world::{World, entries, entry, same, state_of};
+
+#[test]
+fn a_fresh_store_is_empty_and_keeps_its_id() {
+    let world = World::new();
+    let (store, found) = world.open();
+    assert!(found.fresh && found.trusted && found.same_boot && found.warning.is_none());
+    assert_eq!((found.store, store.id()), (world.options.fresh, world.options.fresh));
+    drop(store);
+    world.disk.kill();
+    let mut later = World::new();
+    later.disk = world.disk.clone();
+    later.options.fresh = StoreId(2);
+    let (_, found) = later.open();
+    assert!(!found.fresh && found.trusted);
+    assert_eq!((found.store, found.state.meta.last), (world.options.fresh, Number(0)));
+}
+
+#[test]
+fn batches_over_many_segments_come_back_with_and_without_checkpoints() {
+    for checkpoints in [false, true] {
+        let world = World::new();
+        let (mut store, _) = world.open();
+        let mut background = store.background();
+        let all = entries(1..=2_000, 1, 1);
+        let mut checkpointed = Number(0);
+        for batch in all.chunks(7) {
+            store.append(batch).unwrap();
+            assert_eq!(store.sync().unwrap(), batch.last().unwrap().number);
+            if checkpoints {
+                store.set_held(Number(batch[0].number.0 - 1));
+                if let Work::Checkpointed { through, .. } = background.run_once().unwrap() {
+                    assert!(through < batch[0].number, "only what is held is checkpointed (R24)");
+                    checkpointed = through;
+                }
+            }
+        }
+        assert_eq!(checkpointed > Number(1_800), checkpoints);
+        world.disk.kill();
+        let (store, found) = world.open();
+        same(&found.state, &state_of(&all));
+        assert_eq!(store.last(), Some(Number(2_000)));
+        assert!(!found.recent.is_empty());
+        let tail = &all[2_000 - found.recent.len()..];
+        assert_eq!(found.recent, tail);
+        if checkpoints {
+            assert!(world.segments(store.id()).len() < 8, "covered segments go, but for the recent ones");
+        }
+        let numbers = inspect(&world.disk, &world.dir, false).unwrap();
+        assert_eq!((numbers.stores[0].last, numbers.stores[0].checkpoint), (Number(2_000), checkpointed));
+        let verified = verify(&world.disk, &world.dir, false).unwrap();
+        assert_eq!(verified.digest, format!("{:016x}", state_of(&all).digest()));
+        same(&export(&world.disk, &world.dir, false).unwrap().state, &state_of(&all));
+        assert_eq!(export(&world.disk, &world.dir, true).unwrap_err().code(), "LS0507");
+    }
+}
+
+#[test]
+fn looking_at_a_store_changes_nothing() {
+    let world = World::new();
+    let (mut store, _) = world.open();
+    let mut background = store.background();
+    for batch in entries(1..=600, 1, 1).chunks(9) {
+        store.append(batch).unwrap();
+        store.sync().unwrap();
+    }
+    store.set_held(Number(500));
+    background.run_all().unwrap();
+    world.disk.kill();
+    let changes = world.disk.changes();
+    inspect(&world.disk, &world.dir, false).unwrap();
+    verify(&world.disk, &world.dir, false).unwrap();
+    export(&world.disk, &world.dir, false).unwrap();
+    assert_eq!(world.disk.changes(), changes);
+}
+
+#[test]
+fn what_was_cut_off_never_counts_again() {
+    for checkpoints in [false, true] {
+        let world = World::new();
+        let (mut store, _) = world.open();
+        let mut background = store.background();
+        let mut kept = entries(1..=300, 1, 1);
+        kept.chunks(10).for_each(|batch| store.append(batch).unwrap());
+        store.set_held(Number(200));
+        for (term, to) in [(5, 283), (9, 250), (12, 251)] {
+            store.cut_back(Number(to)).unwrap();
+            assert_eq!(store.last(), Some(Number(to)));
+            kept.truncate(to as usize);
+            let more = entries(to + 1..=to + 40, term, term);
+            more.chunks(3).for_each(|batch| store.append(batch).unwrap());
+            kept.extend(more);
+        }
+        store.sync().unwrap();
+        if checkpoints {
+            store.set_held(store.last().unwrap());
+            background.run_all().unwrap();
+        }
+        world.disk.kill();
+        let (mut store, found) = world.open();
+        same(&found.state, &state_of(&kept));
+        let error = store.cut_back(Number(if checkpoints { 200 } else { 0 }));
+        assert_eq!(error.is_err(), checkpoints, "what is checkpointed can't be cut off");
+        if let Err(error) = error {
+            assert_eq!(error.code(), "LS0506");
+        }
+        store
+            .append(
+                &[entry(store.last().unwrap().0 + 1, 20, 20)]
+                    .map(|e| if e.number.0 == 1 { entry(1, 20, 1) } else { e }),
+            )
+            .unwrap();
+    }
+}
+
+#[test]
+fn an_orderly_end_and_the_same_boot_are_known_at_the_next_start() {
+    let mut world = World::new();
+    world.options.boot = "first".into();
+    let (store, _) = world.open();
+    drop(store);
+    assert!(world.open().1.same_boot);
+    world.options.boot = "second".into();
+    let (store, found) = world.open();
+    assert!(!found.same_boot);
+    store.close().unwrap();
+    world.options.boot = "third".into();
+    assert!(world.open().1.same_boot, "an orderly end loses nothing");
+}
+
+#[test]
+#[should_panic(expected = "(R8)")]
+fn a_hole_is_never_appended() {
+    let world = World::new();
+    let (mut store, _) = world.open();
+    store.append(&entries(1..=3, 1, 1)).unwrap();
+    let _ = store.append(&entries(5..=6, 1, 1));
+}
