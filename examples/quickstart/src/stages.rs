@@ -45,7 +45,7 @@ pub fn run(seconds: u64, rate: u64, directory: &Path, display: &Display) -> Resu
     display.step("starting the load process: opening accounts");
     let pace = Pace::Open { rate_per_s: rate as f64 };
     let settings = LoadSettings::new(pair.events(), pace, directory.join("load.record"));
-    let mut load = Load::start(&artifacts, settings)?;
+    let mut load = Load::start(artifacts.rig(), settings)?;
     let mut campaigns = Vec::new();
 
     load.phase("steady on 1")?;

@@ -34,7 +34,7 @@ pub fn run(
     let mut settings = LoadSettings::new(pair.events(), pace, directory.join("load.record"));
     settings.clients = clients;
     settings.overdraw_every = None;
-    let mut load = Load::start(artifacts, settings)?;
+    let mut load = Load::start(artifacts.rig(), settings)?;
     say("warming up");
     wait(&mut load, WARM_UP)?;
     load.phase("bench")?;

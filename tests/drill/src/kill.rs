@@ -37,7 +37,7 @@ pub fn run(artifacts: &Artifacts, directory: &Path, count: u64) -> Result<Outcom
         let mut settings = LoadSettings::new(pair.events(), Pace::Closed { in_flight: IN_FLIGHT }, path);
         settings.first_account =
             record.as_ref().map_or(0, |record| record.opened.first + record.opened.accounts);
-        let mut load = Load::start(artifacts, settings)?;
+        let mut load = Load::start(artifacts.rig(), settings)?;
         // Not always at the same place of whatever goes on in cycles.
         std::thread::sleep(Duration::from_millis(300 + kill * 37 % 200));
         let active = pair.active()?;

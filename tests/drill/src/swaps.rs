@@ -22,7 +22,7 @@ pub fn run(artifacts: &Artifacts, directory: &Path, count: u64, rate: u64) -> Re
     let mut pair = Pair::start(artifacts, directory, artifacts.ledger_v1())?;
     let pace = Pace::Open { rate_per_s: rate as f64 };
     let mut load =
-        Load::start(artifacts, LoadSettings::new(pair.events(), pace, directory.join("load.record")))?;
+        Load::start(artifacts.rig(), LoadSettings::new(pair.events(), pace, directory.join("load.record")))?;
     load.phase("swaps")?;
     let pids = [pair.node(0).ready().pid, pair.node(1).ready().pid];
     let versions = [

@@ -1,1 +1,2 @@
-//! Process tests: real binaries, real plugin files.
+//! Process tests: real binaries, real plugin files. They stand in `tests/processors`.
+#![forbid(unsafe_code)]

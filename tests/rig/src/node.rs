@@ -250,6 +250,18 @@ impl Node {
         Ok(Some(status))
     }
 
+    /// Waits for an end that was brought about otherwise, as by a failpoint, and takes it for one on purpose.
+    ///
+    /// # Errors
+    /// When it lives on.
+    pub fn wait_end(&mut self) -> Result<ExitStatus, Failure> {
+        let process = self.process.as_mut().ok_or_else(|| Failure::new("there is no process"))?;
+        let status = process.wait(Duration::from_secs(20))?;
+        self.process = None;
+        self.ends += 1;
+        Ok(status)
+    }
+
     /// Waits until its process is gone, as after [`Self::kill`].
     ///
     /// # Errors
@@ -305,16 +317,16 @@ impl Node {
 }
 
 impl Node {
-    /// The plugin files that are mapped into its process, by the kernel's word.
+    /// The plugins that are mapped into its process, by the kernel's word: the loader runs them from sealed copies in
+    /// memory, which are named after the file's hash.
     ///
     /// # Errors
     /// When there is no process.
     pub fn mapped_plugins(&self) -> Result<Vec<String>, Failure> {
         let maps = self.maps()?;
-        let files = maps.iter().filter_map(|line| line.splitn(6, ' ').nth(5)).map(str::trim);
-        let data = self.directory.display().to_string();
+        let objects = maps.iter().filter_map(|line| line.split_whitespace().nth(5));
         let mut plugins: Vec<_> =
-            files.filter(|file| file.starts_with(&data) && file.contains(".so")).map(str::to_owned).collect();
+            objects.filter(|object| object.contains("lockstep-plugin-")).map(str::to_owned).collect();
         plugins.sort_unstable();
         plugins.dedup();
         Ok(plugins)

@@ -38,7 +38,7 @@ impl Pair {
         let mut arguments =
             vec!["upgrade", "start", "ledger", &plugin, "--time-min-ms", &time, "--events-min", &events];
         if operator_decides {
-            arguments.push("--operator");
+            arguments.extend(["--decide", "operator"]);
         }
         self.lockstep(&arguments).map(drop)
     }

@@ -5,7 +5,7 @@ pub mod process;
 pub mod record;
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::Failure;
-use crate::artifacts::Artifacts;
 use crate::child::{self, Process};
 use figures::{Glance, PhaseFigures};
 use record::LoadRecord;
@@ -154,12 +153,12 @@ pub struct Load {
 }
 
 impl Load {
-    /// Starts it and waits until its accounts are open and transfers go out.
+    /// Starts it, as the program `rig`, and waits until its accounts are open and transfers go out.
     ///
     /// # Errors
     /// When it can't be started or its accounts can't be opened.
-    pub fn start(artifacts: &Artifacts, settings: LoadSettings) -> Result<Self, Failure> {
-        let mut command = child::guarded(artifacts.rig(), artifacts.rig());
+    pub fn start(rig: &Path, settings: LoadSettings) -> Result<Self, Failure> {
+        let mut command = child::guarded(rig, rig);
         command.arg(LOAD).arg(serde_json::to_string(&settings)?);
         let mut process = Process::spawn(
             "the load",
@@ -229,6 +228,15 @@ impl Load {
             self.take(&word);
         }
         &self.glance
+    }
+
+    /// Waits until so many requests of this phase are answered.
+    ///
+    /// # Errors
+    /// When they are not for a minute.
+    pub fn wait_answers(&mut self, events: u64) -> Result<(), Failure> {
+        let fits = |word: &Word| matches!(word, Word::Glance(glance) if glance.events >= events);
+        self.listen_until(Duration::from_secs(60), fits).map(drop)
     }
 
     /// Ends the phase under way, begins one called `name`; the figures of the one that ended.
