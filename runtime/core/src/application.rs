@@ -40,8 +40,9 @@ pub trait Application: Send {
     ) -> Result<Box<dyn Run>, String>;
 }
 
-/// One procedure under way.
-pub trait Run {
+/// One procedure under way. `Send` because a group goes to another thread at a change of its version; no run is under
+/// way then.
+pub trait Run: Send {
     /// The units to run, in order; positions below are indices of this.
     fn plan(&self) -> &[UnitIndex];
 
