@@ -7,8 +7,8 @@ use crate::{artifacts, assert_refused, assert_serves_and_holds, configuration, f
 /// A shared library that is no plugin: the C library that this very process runs.
 fn foreign() -> PathBuf {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-    let objects = maps.lines().filter_map(|line| line.split_whitespace().nth(5));
-    let library = objects.filter(|object| object.contains("libc.so") || object.contains("libc-")).next();
+    let mut objects = maps.lines().filter_map(|line| line.split_whitespace().nth(5));
+    let library = objects.find(|object| object.contains("libc.so") || object.contains("libc-"));
     library.expect("a test is linked with the C library").into()
 }
 
