@@ -102,7 +102,7 @@ impl Store {
                 log.write(Kind::Keyed, NOTHING, keyed)?;
             }
             let term = meta.terms.last().map_or(Term(0), |start| start.term);
-            log.write(Kind::CopyEnd, (Number(0), meta.last, term), meta)?;
+            log.write(Kind::CopyEnd, (meta.last, meta.last, term), meta)?;
             log.sync()
         })?;
         let store = self.id();

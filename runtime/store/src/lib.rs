@@ -34,6 +34,7 @@ pub mod sim_disk;
 mod store;
 
 pub use background::{Background, Work};
+pub use disk::RealDisk;
 pub use error::StoreError;
 pub use inspect::{
     Export, Inspection, SegmentInspection, StoreInspection, Verification, export, inspect, verify,

@@ -219,9 +219,12 @@ impl Log {
         if self.offset + bytes > self.size {
             self.turn_over(bytes)?;
         }
-        let segment = self.shared.lock().active;
+        let (segment, held) = {
+            let state = self.shared.lock();
+            (state.active, state.held)
+        };
         let place = Place { store: self.shared.store, segment, offset: self.offset };
-        let head = Head { kind, sequence: self.next_sequence, synced: self.synced, first, last, term };
+        let head = Head { kind, sequence: self.next_sequence, synced: self.synced, first, last, term, held };
         record::finish(&head, place, &mut buffer);
         let path = || segment::path(&self.shared.dir, segment);
         self.file.write_at(self.offset, &buffer).map_err(|source| StoreError::Disk {

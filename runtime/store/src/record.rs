@@ -62,6 +62,8 @@ pub(crate) struct Header {
     pub last: Number,
     /// The last entry's term.
     pub term: Term,
+    /// Everything up to here was known to be held when it was written.
+    pub held: Number,
     /// The payload's length, in bytes.
     pub payload_bytes: u32,
     checksum: u64,
@@ -97,6 +99,7 @@ pub(crate) struct Head {
     pub first: Number,
     pub last: Number,
     pub term: Term,
+    pub held: Number,
 }
 
 /// Encodes payload and end mark into `buffer`, leaving room for the header.
@@ -130,7 +133,10 @@ pub(crate) fn finish(head: &Head, place: Place, buffer: &mut Vec<u8>) {
     let header = &mut buffer[..UNIT];
     header[0..4].copy_from_slice(&MAGIC);
     header[4..8].copy_from_slice(&payload_bytes.to_le_bytes());
-    let words = [head.sequence, head.synced, head.first.0, head.last.0, head.term.0, checksum];
+    // Two lengths share a word. When the first does not fit, nothing is said to be synced.
+    let length = |from: u64, to: u64| to.saturating_sub(from).min(u64::from(u32::MAX));
+    let lengths = length(head.synced, head.sequence) | length(head.first.0, head.last.0) << 32;
+    let words = [head.sequence, lengths, head.held.0, head.last.0, head.term.0, checksum];
     for (at, word) in words.iter().enumerate() {
         header[8 + at * 8..16 + at * 8].copy_from_slice(&word.to_le_bytes());
     }
@@ -168,8 +174,12 @@ pub(crate) fn header_at(bytes: &[u8], place: Place) -> Option<Header> {
         kind: Kind::of(header[56])?,
         payload_bytes: u32::from_le_bytes(header[4..8].try_into().expect("four bytes")),
         sequence: word(8),
-        synced: word(16),
-        first: Number(word(24)),
+        synced: match word(16) & u64::from(u32::MAX) {
+            unsynced if unsynced == u64::from(u32::MAX) => 0,
+            unsynced => word(8).saturating_sub(unsynced),
+        },
+        first: Number(word(32).saturating_sub(word(16) >> 32)),
+        held: Number(word(24)),
         last: Number(word(32)),
         term: Term(word(40)),
         checksum: word(48),
@@ -223,6 +233,7 @@ mod tests {
             first: Number(5),
             last: Number(6),
             term: Term(4),
+            held: Number(3),
         };
         finish(&head, place(), &mut record);
         let mut bytes = vec![0; 128];
@@ -235,7 +246,8 @@ mod tests {
     fn a_record_is_read_as_it_was_written_and_at_its_place_alone() {
         let bytes = segment(&[1; 1_000]);
         let Found::Record(header, payload) = read(&bytes, place()) else { panic!("no record") };
-        assert_eq!((header.sequence, header.synced, header.last, header.term), (9, 8, Number(6), Term(4)));
+        assert_eq!((header.sequence, header.synced, header.term), (9, 8, Term(4)));
+        assert_eq!((header.first, header.last, header.held), (Number(5), Number(6), Number(3)));
         assert_eq!(postcard::from_bytes::<Vec<u8>>(payload).unwrap(), [1; 1_000]);
         for other in [Place { segment: 3, ..place() }, Place { store: StoreId(1), ..place() }] {
             assert!(matches!(read(&bytes, other), Found::Damaged(_)));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use lockstep_core::entry::{Entry, EntryBody, Row};
 use lockstep_core::event::Outcome;
 use lockstep_core::ids::{Number, StoreId};
-use lockstep_core::state::State;
+use lockstep_core::state::{State, Undo};
 
 use crate::checkpoint::{CheckpointFile, Progress};
 use crate::disk::Disk;
@@ -21,6 +21,10 @@ use crate::scan::{Scan, payload, read_segment, scan};
 pub(crate) struct Found {
     pub state: State,
     pub recent: Vec<Arc<Entry>>,
+    /// What takes back the entries that were not known to be held, oldest first.
+    pub undos: Vec<Undo>,
+    /// Everything up to here was known to be held.
+    pub held: Number,
     pub progress: Progress,
     pub scan: Scan,
     /// Entries up to here are part of a copy.
@@ -32,6 +36,8 @@ struct Recent {
     entries: VecDeque<Arc<Entry>>,
     bytes: usize,
     bytes_max: usize,
+    held: Number,
+    undos: Vec<Undo>,
 }
 
 fn bytes_of(entry: &Entry) -> usize {
@@ -70,7 +76,10 @@ impl Recent {
 
 impl Replayed for Recent {
     fn entry(&mut self, state: &mut State, entry: Entry) {
-        state.apply(&entry);
+        let undo = state.apply(&entry);
+        if entry.number > self.held {
+            self.undos.push(undo);
+        }
         self.push(entry);
     }
     fn entry_of_copy(&mut self, state: &mut State, entry: Entry) {
@@ -95,7 +104,10 @@ pub(crate) fn recover(
     let (progress, state) = CheckpointFile::new(dir, store).load(disk)?;
     let scan = scan(disk, dir, store, (progress.segment + 1, progress.sequence))?;
     let mut replay = Replay { state, copying: progress.copying };
-    let mut recent = Recent { entries: VecDeque::new(), bytes: 0, bytes_max: recent_bytes };
+    let of_checkpoint = if progress.copying { Number(0) } else { progress.meta.last };
+    let held = scan.held().max(of_checkpoint);
+    let (entries, undos) = (VecDeque::new(), Vec::new());
+    let mut recent = Recent { entries, bytes: 0, bytes_max: recent_bytes, held, undos };
     let covered = progress.sequence;
     for segment in &scan.segments {
         if segment.records.is_empty() {
@@ -123,11 +135,12 @@ pub(crate) fn recover(
         return Err(StoreError::damaged(dir, "it is half a copy"));
     }
     let copy_end = scan.copy_end().map_or(Number(0), |end| end.last);
-    let base = copy_end.max(progress.meta.last);
+    let base = copy_end.max(of_checkpoint);
     let state = replay.state;
     // Entries beside a copy's rows stand before its end and need not reach it.
     if recent.entries.back().is_some_and(|last| last.number != state.meta.last) {
         recent.clear();
     }
-    Ok(Found { recent: recent.entries.into(), state, progress, scan, base })
+    let (undos, recent) = (recent.undos, recent.entries.into());
+    Ok(Found { recent, undos, held, state, progress, scan, base })
 }

@@ -78,6 +78,12 @@ impl Scan {
         let mut records = self.segments.iter().flat_map(|segment| &segment.records);
         records.find(|(_, header)| header.kind == Kind::CopyEnd).map(|(_, header)| *header)
     }
+
+    /// Everything up to here was known to be held.
+    pub fn held(&self) -> Number {
+        let records = self.segments.iter().flat_map(|segment| &segment.records);
+        records.map(|(_, header)| header.held).max().unwrap_or_default()
+    }
 }
 
 /// The payload of the record at `place`.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lockstep_core::entry::Entry;
 use lockstep_core::ids::{Number, StoreId};
-use lockstep_core::state::State;
+use lockstep_core::state::{State, Undo};
 
 use crate::background::{Background, Hub};
 use crate::copy::Copy;
@@ -63,6 +63,9 @@ pub struct Recovered {
     pub state: State,
     /// The latest entries without holes, up to `state`'s last.
     pub recent: Vec<Arc<Entry>>,
+    /// What takes back the entries that were not known to be held, oldest first (R24). They reach back to the
+    /// lowest number that the store can be cut back to, unless that is the end of a copy.
+    pub undos: Vec<Undo>,
     /// The store was made just now.
     pub fresh: bool,
     /// It was last opened under the same boot of this machine, or closed in an orderly manner, or is fresh (R26).
@@ -150,9 +153,8 @@ impl Store {
             Store { disk, dir, options, hub: hub.clone(), side, copy: None, failure: None }
         };
         match found {
-            Ok(Found { state, recent, progress, scan, base }) => {
-                let (covered, held) = (progress.segment, progress.meta.last);
-                let held = if progress.copying { Number(0) } else { held };
+            Ok(Found { state, recent, undos, held, progress, scan, base }) => {
+                let covered = progress.segment;
                 let store_dir = directory::store_dir(dir, id);
                 let mut log =
                     Log::resume(disk.clone(), &store_dir, id, options.segment_bytes, &scan, (covered, held))?;
@@ -161,7 +163,10 @@ impl Store {
                 let store = store(Side::Log(log));
                 store.hub.follow(Some(shared));
                 let same_boot = same_boot || scan.closed || fresh;
-                Ok((store, Recovered { store: id, trusted: true, state, recent, fresh, same_boot, warning }))
+                Ok((
+                    store,
+                    Recovered { store: id, trusted: true, state, recent, undos, fresh, same_boot, warning },
+                ))
             }
             Err(error @ (StoreError::Damaged { .. } | StoreError::Untrusted { .. })) => {
                 let reason = error.to_string();
@@ -170,8 +175,11 @@ impl Store {
                 }
                 warning = Some(error);
                 let store = store(Side::Untrusted { store: id, reason });
-                let (state, recent) = (State::default(), Vec::new());
-                Ok((store, Recovered { store: id, trusted: false, state, recent, fresh, same_boot, warning }))
+                let (state, recent, undos) = (State::default(), Vec::new(), Vec::new());
+                Ok((
+                    store,
+                    Recovered { store: id, trusted: false, state, recent, undos, fresh, same_boot, warning },
+                ))
             }
             Err(error) => Err(error),
         }

@@ -3,7 +3,7 @@
 use lockstep_core::ids::{Number, StoreId};
 use lockstep_store::{Work, export, inspect, verify};
 
-use crate::world::{World, entries, entry, same, state_of};
+use crate::world::{World, entries, same, state_of};
 
 #[test]
 fn a_fresh_store_is_empty_and_keeps_its_id() {
@@ -104,17 +104,26 @@ fn what_was_cut_off_never_counts_again() {
         world.disk.kill();
         let (mut store, found) = world.open();
         same(&found.state, &state_of(&kept));
-        let error = store.cut_back(Number(if checkpoints { 200 } else { 0 }));
-        assert_eq!(error.is_err(), checkpoints, "what is checkpointed can't be cut off");
-        if let Err(error) = error {
-            assert_eq!(error.code(), "LS0506");
+        let error = store.cut_back(Number(199)).unwrap_err();
+        assert_eq!(error.code(), "LS0506", "what is held can't be cut off");
+        if !checkpoints {
+            let mut state = found.state;
+            assert_eq!(
+                found.undos.first().unwrap().number,
+                Number(201),
+                "from the first that may not be held"
+            );
+            for undo in found.undos.into_iter().rev().take_while(|undo| undo.number > Number(240)) {
+                state.take_back(undo);
+            }
+            store.cut_back(Number(240)).unwrap();
+            kept.truncate(240);
+            same(&state, &state_of(&kept));
+        } else {
+            assert!(found.undos.is_empty(), "all is in the checkpoint, so all is held");
         }
-        store
-            .append(
-                &[entry(store.last().unwrap().0 + 1, 20, 20)]
-                    .map(|e| if e.number.0 == 1 { entry(1, 20, 1) } else { e }),
-            )
-            .unwrap();
+        let next = store.last().unwrap().next().0;
+        store.append(&entries(next..=next, 20, 20)).unwrap();
     }
 }
 
