@@ -226,6 +226,21 @@ async fn a_higher_term_moves_everything_unanswered() {
 }
 
 #[tokio::test]
+async fn who_was_asked_as_standby_is_asked_again_as_active() {
+    let (a, _b, client, [mut at_a, mut at_b]) = pair(|connect| connect).await;
+    let call = call(&client, 5);
+    let (_, event) = at_a.event().await;
+    drop((at_a, a));
+    // The standby has the event before it is active; what it makes of it then is its own affair.
+    assert_eq!(at_b.event().await.1, event);
+    at_b.serving(true, 2).await;
+    let (ticket, again) = at_b.event().await;
+    assert_eq!(again, event);
+    at_b.echo(ticket, &again).await;
+    assert_eq!(call.await.unwrap(), Ok(5));
+}
+
+#[tokio::test]
 async fn an_old_active_that_steps_down_is_not_asked_while_the_new_one_is_about_to_speak() {
     let (_a, _b, client, [mut at_a, mut at_b]) = pair(|connect| connect).await;
     let call = call(&client, 1);
