@@ -259,7 +259,7 @@ impl Exchange {
                 let newer = term > self.term;
                 self.term = self.term.max(term);
                 self.counts.term = self.term;
-                if false && newer {
+                if newer {
                     // Whoever was served before may no longer be: everything unanswered goes again.
                     self.target = None;
                 }

@@ -234,7 +234,10 @@ async fn who_was_asked_as_standby_is_asked_again_as_active() {
     // The standby has the event before it is active; what it makes of it then is its own affair.
     assert_eq!(at_b.event().await.1, event);
     at_b.serving(true, 2).await;
+    let said = std::time::Instant::now();
     let (ticket, again) = at_b.event().await;
+    // At once: after two seconds of silence it would go again without any word.
+    assert!(said.elapsed() < Duration::from_millis(1_500));
     assert_eq!(again, event);
     at_b.echo(ticket, &again).await;
     assert_eq!(call.await.unwrap(), Ok(5));
