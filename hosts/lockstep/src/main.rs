@@ -1,3 +1,34 @@
-//! The operators' command line of Lockstep.
+//! `lockstep`: the operators' command line.
+//!
+//! Talks to a processor over its admin socket, so no port is opened for operators; reads the database of a stopped
+//! processor directly. Verbs, flags, exit status and JSON are alike for all commands.
+//! Deliberately absent: decisions. What is allowed when is the core's business; this only asks, shows and waits.
+#![forbid(unsafe_code)]
 
-fn main() {}
+mod args;
+mod campaign_file;
+mod commands;
+mod failure;
+mod render;
+mod session;
+mod watch;
+
+use clap::Parser as _;
+
+use args::{Cli, Output};
+
+fn main() {
+    let cli = Cli::parse();
+    let output = cli.global.output;
+    let exit = match commands::run(cli) {
+        Ok(exit) => exit,
+        Err(failure) => {
+            eprint!("{}", lockstep_runtime::config::report::render(&failure));
+            if output == Output::Json {
+                println!("{}", failure.json());
+            }
+            failure.exit()
+        }
+    };
+    std::process::exit(exit as i32);
+}

@@ -37,16 +37,12 @@ impl Diagnostic for ConfigError {
 }
 
 impl ConfigError {
-    /// The error's code, such as `LS0101`.
+    /// The file can't be read.
     #[must_use]
-    pub fn code(&self) -> &'static str {
-        self.code
-    }
-
-    pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> Self {
+    pub fn unreadable(path: &Path, error: &std::io::Error) -> Self {
         ConfigError {
             code: "LS0100",
-            message: format!("cannot read the configuration {}: {error}", path.display()),
+            message: format!("cannot read {}: {error}", path.display()),
             source_text: None,
             span: (0, 0).into(),
             label: String::new(),

@@ -211,13 +211,19 @@ impl NodeConfig {
     /// # Errors
     /// When it is wrong; the error shows where and what to write instead.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let options = ron::Options::default()
-            .with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME)
-            .with_recursion_limit(32);
-        let written: Written =
-            options.from_str(text).map_err(|error| ConfigError::malformed(text, path, &error))?;
-        check::check(written, text, path)
+        check::check(read(text, path)?, text, path)
     }
+}
+
+/// Reads RON `text`, which stands in the file `path`. `peer: "x"` stands for `peer: Some("x")`.
+///
+/// # Errors
+/// When it is wrong; the error shows where and what to write instead.
+pub fn read<T: serde::de::DeserializeOwned>(text: &str, path: &Path) -> Result<T, ConfigError> {
+    let options = ron::Options::default()
+        .with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME)
+        .with_recursion_limit(32);
+    options.from_str(text).map_err(|error| ConfigError::malformed(text, path, &error))
 }
 
 #[cfg(test)]

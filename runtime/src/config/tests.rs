@@ -163,7 +163,7 @@ fn a_file_that_is_not_there() {
     let error = NodeConfig::load(Path::new("/nonexistent/a.ron")).unwrap_err();
     assert_eq!(
         report::render(&error),
-        "error LS0100: cannot read the configuration /nonexistent/a.ron: No such file or directory (os error 2)\n   \
+        "error LS0100: cannot read /nonexistent/a.ron: No such file or directory (os error 2)\n   \
          help: name the file with --config; docs/configuration.md describes its fields\n"
     );
 }

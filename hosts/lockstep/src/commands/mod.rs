@@ -1,0 +1,99 @@
+//! From what was typed to what is asked, shown and waited for.
+
+mod db;
+mod plugin;
+mod upgrade;
+
+use clap::CommandFactory as _;
+use lockstep_runtime::admin::protocol::{AdminReply, AdminVerb, FeaturesVerb};
+use serde_json::json;
+
+use crate::args::{Cli, Command, Features, Global, Which};
+use crate::failure::{Exit, Failure};
+use crate::render;
+use crate::session::{Session, unexpected};
+
+/// Carries out a command.
+pub fn run(cli: Cli) -> Result<Exit, Failure> {
+    let Cli { global, command } = cli;
+    match command {
+        Command::Completion { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "lockstep", &mut script);
+            crate::session::write_out(&script)?;
+            Ok(Exit::Ok)
+        }
+        Command::Db(command) => db::run(&global, &command),
+        Command::Plugin(command) => plugin::run(&Session::open(&global)?, command),
+        Command::Upgrade(command) => upgrade::run(&Session::open(&global)?, command),
+        Command::Features(command) => features(&Session::open(&global)?, command),
+        Command::Status(which) => status(&Session::open(&global)?, &which),
+        Command::Isolate(which) => {
+            let harm = "While the standby is out of service, the failure of the active stops the service.";
+            simple(&global, &which, Some(harm), AdminVerb::Isolate)
+        }
+        Command::Integrate(which) => simple(&global, &which, None, AdminVerb::Integrate),
+        Command::Switchover(which) => simple(&global, &which, None, AdminVerb::SwitchOver),
+        Command::Force(which) => {
+            let harm = "What only the other recorded processor holds is lost, acknowledged events included.";
+            simple(&global, &which, Some(harm), AdminVerb::Force)
+        }
+        Command::Shutdown => {
+            let harm = "This processor stops; a standby takes over, and without one the service ends.";
+            simple(&global, &Which::default(), Some(harm), AdminVerb::Shutdown)
+        }
+    }
+}
+
+/// A verb that is done or accepted, after a yes where it can harm.
+fn simple(global: &Global, which: &Which, harm: Option<&str>, verb: AdminVerb) -> Result<Exit, Failure> {
+    let session = Session::open(global)?;
+    if let Some(harm) = harm {
+        session.confirm(harm)?;
+    }
+    acknowledge(&session, which.application.as_deref(), verb)
+}
+
+/// Asks for something that has no answer but that it is done or under way.
+pub fn acknowledge(session: &Session, application: Option<&str>, verb: AdminVerb) -> Result<Exit, Failure> {
+    match session.ask(application, verb)? {
+        AdminReply::Done => session.print("done\n", &json!({"done": true}))?,
+        AdminReply::Accepted => {
+            session.print("under way; see `lockstep status`\n", &json!({"accepted": true}))?;
+        }
+        other => return Err(unexpected(&other)),
+    }
+    Ok(Exit::Ok)
+}
+
+fn status(session: &Session, which: &Which) -> Result<Exit, Failure> {
+    match session.ask(which.application.as_deref(), AdminVerb::Status)? {
+        AdminReply::Status(status) => session.print(&render::status::processor(&status), &status)?,
+        other => return Err(unexpected(&other)),
+    }
+    Ok(Exit::Ok)
+}
+
+fn features(session: &Session, command: Features) -> Result<Exit, Failure> {
+    match command {
+        Features::List(which) => {
+            match session.ask(which.application.as_deref(), AdminVerb::Features(FeaturesVerb::List))? {
+                AdminReply::Features(features) => {
+                    let object = |(name, description, on): &(String, String, bool)| json!({"name": name, "description": description, "on": on});
+                    let objects: Vec<_> = features.iter().map(object).collect();
+                    session.print(&render::status::features(&features), &json!({"features": objects}))?;
+                }
+                other => return Err(unexpected(&other)),
+            }
+            Ok(Exit::Ok)
+        }
+        Features::Enable { application, features } => {
+            session.confirm("No version below the running one can be used after a feature was enabled.")?;
+            acknowledge(session, Some(&application), AdminVerb::Features(FeaturesVerb::Enable { features }))
+        }
+        Features::Disable { application, feature } => {
+            session.confirm(&format!("The behaviour `{feature}` ends for all clients."))?;
+            acknowledge(session, Some(&application), AdminVerb::Features(FeaturesVerb::Disable { feature }))
+        }
+    }
+}

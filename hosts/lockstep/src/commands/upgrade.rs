@@ -1,0 +1,97 @@
+//! `lockstep upgrade`. The campaign itself is driven by the active processor; this submits, shows and waits.
+
+use lockstep_core::verdict::Verdict;
+use lockstep_runtime::admin::protocol::{AdminReply, AdminVerb, UpgradePlan, UpgradeVerb};
+use serde_json::json;
+
+use super::acknowledge;
+use crate::args::{Campaign, Output, Upgrade};
+use crate::campaign_file::{Wanted, wanted};
+use crate::failure::{Exit, Failure, of_preflight};
+use crate::render;
+use crate::session::{Session, unexpected, write_out};
+use crate::watch;
+
+/// Carries out a command about the rolling upgrade.
+pub fn run(session: &Session, command: Upgrade) -> Result<Exit, Failure> {
+    let simple = |application: Option<String>, verb| {
+        acknowledge(session, application.as_deref(), AdminVerb::Upgrade(verb))
+    };
+    match command {
+        Upgrade::Plan(campaign) => plan(session, &campaign),
+        Upgrade::Start { campaign, watch } => start(session, &campaign, watch),
+        Upgrade::Status { which, watch } => {
+            let application = which.application.as_deref();
+            if watch { watch::until_over(session, application, None) } else { status(session, application) }
+        }
+        Upgrade::Pause(which) => simple(which.application, UpgradeVerb::Pause),
+        Upgrade::Resume(which) => simple(which.application, UpgradeVerb::Resume),
+        Upgrade::Accept(which) => simple(which.application, UpgradeVerb::Accept),
+        Upgrade::Abort(which) => {
+            session.confirm("The upgrade ends; both processors return to the old version.")?;
+            simple(which.application, UpgradeVerb::Abort)
+        }
+        Upgrade::History(which) => {
+            match session.ask(which.application.as_deref(), AdminVerb::Upgrade(UpgradeVerb::History))? {
+                AdminReply::History(campaigns) => {
+                    session
+                        .print(&render::campaign::history(&campaigns), &json!({"campaigns": campaigns}))?;
+                    Ok(Exit::Ok)
+                }
+                other => Err(unexpected(&other)),
+            }
+        }
+    }
+}
+
+/// Asks for a plan, or for a start that answers with one.
+fn ask_for_plan(
+    session: &Session,
+    application: Option<&str>,
+    verb: UpgradeVerb,
+) -> Result<UpgradePlan, Failure> {
+    match session.try_ask(application, AdminVerb::Upgrade(verb))?.map_err(of_preflight)? {
+        AdminReply::Plan(plan) => Ok(*plan),
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn plan(session: &Session, campaign: &Campaign) -> Result<Exit, Failure> {
+    let Wanted { application, target, options } = wanted(campaign)?;
+    let plan = ask_for_plan(session, application.as_deref(), UpgradeVerb::Plan { target, options })?;
+    session.print(&format!("{}nothing was changed\n", render::plan::plan(&plan)), &plan)?;
+    let refused = plan.comparison.verdict == Verdict::Incompatible;
+    Ok(if refused { Exit::Refused } else { Exit::Ok })
+}
+
+fn start(session: &Session, campaign: &Campaign, watch: bool) -> Result<Exit, Failure> {
+    let Wanted { application, target, options } = wanted(campaign)?;
+    let before = watch::last_ended(session, application.as_deref())?;
+    let plan = ask_for_plan(session, application.as_deref(), UpgradeVerb::Start { target, options })?;
+    let name = plan.application.clone();
+    if watch {
+        if session.output == Output::Text {
+            let line = format!(
+                " ok  preflight                      {}.{:02} s\n",
+                plan.preflight_ms / 1_000,
+                plan.preflight_ms % 1_000 / 10
+            );
+            write_out(line.as_bytes())?;
+        }
+        return watch::until_over(session, Some(&name), Some(before));
+    }
+    let text = format!(
+        "{} {} -> {}: started\n  watch it:  lockstep upgrade status {name} --watch\n",
+        name, plan.from, plan.to.version
+    );
+    session.print(&text, &plan)?;
+    Ok(Exit::Ok)
+}
+
+fn status(session: &Session, application: Option<&str>) -> Result<Exit, Failure> {
+    let (current, last) = watch::progress(session, application)?;
+    let name = application.unwrap_or("");
+    let text = render::campaign::status(name, current.as_ref(), last.as_ref());
+    session.print(&text, &json!({"current": current, "last": last}))?;
+    Ok(Exit::Ok)
+}

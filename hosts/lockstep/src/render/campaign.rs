@@ -1,0 +1,258 @@
+//! `lockstep upgrade status`, `--watch` and `history`.
+//!
+//! A step's line is final once the next step was entered; the last line is about what is under way.
+
+use lockstep_core::campaign::{CampaignRecord, Decide, Step};
+use lockstep_core::command::CampaignStatus;
+
+use super::words::{clock, count, counted, latency, seconds};
+
+/// What a step is called.
+fn title(record: &CampaignRecord, step: Step) -> String {
+    let (first, from, to) = (&record.first, record.plan.from, record.plan.to);
+    match step {
+        Step::IsolateFirst => format!("isolate {first}"),
+        Step::LoadFirst => format!("{first} on {to}, in sync"),
+        Step::SwitchOver => format!("switch over to {first}"),
+        Step::Evaluate => format!("evaluate on {first}"),
+        Step::IsolateSecond => "isolate the other".into(),
+        Step::LoadSecond => format!("the other on {to}, in sync"),
+        Step::Enable => "enable features".into(),
+        Step::BackSwitchOver => format!("back: {from} active"),
+        Step::BackLoad => format!("back: both on {from}"),
+        Step::Done => format!("{to} runs everywhere"),
+        Step::FellBack => format!("fell back: {from} runs everywhere"),
+    }
+}
+
+/// Lines of the steps that are over, oldest first: each says how long it took.
+pub fn steps_over(record: &CampaignRecord) -> Vec<String> {
+    let pairs = record.trail.iter().zip(record.trail.iter().skip(1));
+    let mut lines: Vec<String> = pairs
+        .map(|((step, begun), (_, ended))| {
+            let title = title(record, *step);
+            format!(" ok  {}  {title:<26}{}", step.figure(), seconds(ended.since(*begun).0))
+        })
+        .collect();
+    if record.step.is_over() {
+        lines.push(outcome(record));
+    }
+    lines
+}
+
+/// The last line of a campaign that is over.
+pub fn outcome(record: &CampaignRecord) -> String {
+    let word = if record.step == Step::Done { "done" } else { "back" };
+    let reason = if record.reason.is_empty() { String::new() } else { format!(": {}", record.reason) };
+    format!("{word}  {}  {}{reason}", record.step.figure(), title(record, record.step))
+}
+
+/// Whether the evaluation waits for the operator because too little happened.
+pub fn is_inconclusive(status: &CampaignStatus) -> bool {
+    let gates = &status.record.plan.gates;
+    let late = status.in_step.0 / 1_000 >= gates.time_max_ms.max(gates.time_min_ms);
+    status.record.step == Step::Evaluate
+        && !status.record.accepted
+        && late
+        && status.events < gates.events_min
+}
+
+/// Lines about the step that is under way.
+pub fn under_way(application: &str, status: &CampaignStatus) -> Vec<String> {
+    let record = &status.record;
+    let gates = &record.plan.gates;
+    let in_step_ms = status.in_step.0 / 1_000;
+    let mut head = format!(" >>  {}  {:<26}", record.step.figure(), title(record, record.step));
+    if record.step != Step::Evaluate {
+        head.push_str(&seconds(status.in_step.0));
+        return with_notes(head, record);
+    }
+    head.push_str(&format!("{} of {}", clock(in_step_ms), clock(gates.time_min_ms)));
+    let mut lines = with_notes(head, record);
+    let ratio = match (record.yardstick_p99_us, status.p99_us) {
+        (0, 0) => "p99 not measured".to_owned(),
+        (0, new) => format!("p99 {}, old not measured", latency(new)),
+        (old, new) => format!("p99 {}.{:02} x old", new / old, new % old * 100 / old),
+    };
+    lines.push(format!(
+        "     {}   {}   {ratio}   events {} of {}",
+        counted(status.faults, "fault"),
+        counted(status.divergences, "divergence"),
+        count(status.events),
+        count(gates.events_min)
+    ));
+    if record.accepted {
+        lines.push("     accepted".into());
+    } else {
+        let passed = in_step_ms >= gates.time_min_ms && status.events >= gates.events_min;
+        let from_ms = if passed { gates.time_min_ms } else { gates.time_max_ms.max(gates.time_min_ms) };
+        let left_ms = from_ms.saturating_add(record.plan.rollback_after_ms).saturating_sub(in_step_ms);
+        let why = match () {
+            () if is_inconclusive(status) => "inconclusive: too few events; ",
+            () if passed && record.plan.decide == Decide::Operator => "the gates passed; ",
+            () => "",
+        };
+        lines.push(format!(
+            "     {why}falls back by itself in {} unless accepted:  lockstep upgrade accept {application}",
+            clock(left_ms)
+        ));
+    }
+    lines
+}
+
+fn with_notes(head: String, record: &CampaignRecord) -> Vec<String> {
+    let mut lines = vec![head];
+    if record.paused {
+        lines.push("     paused: no new step is begun until `lockstep upgrade resume`".into());
+    }
+    if !record.reason.is_empty() {
+        lines.push(format!("     because: {}", record.reason));
+    }
+    lines
+}
+
+/// A campaign under way, or the last one.
+pub fn status(application: &str, current: Option<&CampaignStatus>, last: Option<&CampaignRecord>) -> String {
+    let lines = match (current, last) {
+        (Some(status), _) => {
+            let mut lines = vec![heading(&status.record)];
+            lines.extend(steps_over(&status.record));
+            lines.extend(under_way(application, status));
+            lines
+        }
+        (None, Some(record)) => {
+            let mut lines = vec![format!("no upgrade is under way; the last one was:\n{}", heading(record))];
+            lines.extend(steps_over(record));
+            lines
+        }
+        (None, None) => vec!["no upgrade is under way, and none was before".into()],
+    };
+    lines.join("\n") + "\n"
+}
+
+/// The first line about a campaign.
+pub fn heading(record: &CampaignRecord) -> String {
+    let plan = &record.plan;
+    let by =
+        if plan.started_by.is_empty() { String::new() } else { format!(", started by {}", plan.started_by) };
+    format!("upgrade {}: {} -> {}{by}", record.id, plan.from, plan.to)
+}
+
+/// Campaigns that are over, one line each.
+pub fn history(campaigns: &[CampaignRecord]) -> String {
+    if campaigns.is_empty() {
+        return "there was no upgrade\n".into();
+    }
+    let line = |record: &CampaignRecord| {
+        let length = match (record.trail.first(), record.trail.last()) {
+            (Some((_, begun)), Some((_, ended))) => seconds(ended.since(*begun).0),
+            _ => "-".into(),
+        };
+        let end = if record.step == Step::Done { "done" } else { "fell back" };
+        let reason = if record.reason.is_empty() { String::new() } else { format!(": {}", record.reason) };
+        format!("{}   {end} after {length}{reason}\n", heading(record))
+    };
+    campaigns.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lockstep_core::campaign::{CampaignPlan, Gates, Redundancy};
+    use lockstep_core::ids::{Micros, NodeId, PluginHash};
+
+    fn evaluating() -> CampaignStatus {
+        let second = |s: u64| Micros(s * 1_000_000);
+        CampaignStatus {
+            record: CampaignRecord {
+                id: 42,
+                plan: CampaignPlan {
+                    from: "1.4.0".parse().unwrap(),
+                    from_hash: PluginHash::default(),
+                    to: "2.0.0".parse().unwrap(),
+                    to_hash: PluginHash::default(),
+                    redundancy: Redundancy::Keep,
+                    gates: Gates::default(),
+                    decide: Decide::Operator,
+                    rollback_after_ms: 600_000,
+                    step_time_max_ms: 60_000,
+                    enable_features: true,
+                    started_by: "root".into(),
+                },
+                step: Step::Evaluate,
+                attempt: 1,
+                since: second(103),
+                first: NodeId("b".into()),
+                yardstick_p99_us: 2_000,
+                paused: false,
+                accepted: false,
+                reason: String::new(),
+                trail: vec![
+                    (Step::IsolateFirst, second(100)),
+                    (Step::LoadFirst, second(100)),
+                    (Step::SwitchOver, second(103)),
+                    (Step::Evaluate, second(103)),
+                ],
+            },
+            in_step: second(41),
+            events: 504_881,
+            faults: 0,
+            divergences: 0,
+            p99_us: 2_040,
+        }
+    }
+
+    #[test]
+    fn an_evaluation() {
+        assert_eq!(
+            status("ledger", Some(&evaluating()), None),
+            "upgrade 42: 1.4.0 -> 2.0.0, started by root\n \
+             ok  201  isolate b                 0.00 s\n \
+             ok  202  b on 2.0.0, in sync       3.00 s\n \
+             ok  203  switch over to b          0.00 s\n \
+             >>  203  evaluate on b             0:41 of 2:00\n     \
+                 0 faults   0 divergences   p99 1.02 x old   events 504,881 of 10,000\n     \
+                 falls back by itself in 19:19 unless accepted:  lockstep upgrade accept ledger\n"
+        );
+    }
+
+    #[test]
+    fn the_timer_runs_from_where_the_gates_passed() {
+        let mut status = evaluating();
+        status.in_step = Micros(125_000_000);
+        let lines = under_way("ledger", &status);
+        assert!(lines[2].contains("the gates passed; falls back by itself in 9:55"), "{lines:?}");
+        assert!(!is_inconclusive(&status));
+        status.events = 12;
+        status.in_step = Micros(601_000_000);
+        assert!(is_inconclusive(&status));
+        let lines = under_way("ledger", &status);
+        assert!(lines[2].contains("inconclusive: too few events; falls back by itself in 9:59"), "{lines:?}");
+    }
+
+    #[test]
+    fn the_ends() {
+        let mut record = evaluating().record;
+        record.trail.push((Step::BackSwitchOver, Micros(150_000_000)));
+        record.trail.push((Step::FellBack, Micros(150_250_000)));
+        record.step = Step::FellBack;
+        record.reason = "3 faults, and at most 0 are allowed".into();
+        assert_eq!(
+            status("ledger", None, Some(&record)).lines().last().unwrap(),
+            "back  200  fell back: 1.4.0 runs everywhere: 3 faults, and at most 0 are allowed"
+        );
+        assert_eq!(
+            history(&[record]),
+            "upgrade 42: 1.4.0 -> 2.0.0, started by root   fell back after 50.25 s: \
+             3 faults, and at most 0 are allowed\n"
+        );
+        assert_eq!(status("ledger", None, None), "no upgrade is under way, and none was before\n");
+    }
+
+    #[test]
+    fn a_pause_is_said() {
+        let mut status = evaluating();
+        status.record.paused = true;
+        assert!(under_way("ledger", &status)[1].starts_with("     paused"));
+    }
+}

@@ -1,0 +1,67 @@
+//! `lockstep plugin list`.
+
+use lockstep_runtime::admin::protocol::{PluginState, PluginStatus};
+
+use super::words::{columns, count};
+
+/// Generations, newest last, with the reasons why some were kept.
+pub fn list(plugins: &[PluginStatus]) -> String {
+    if plugins.is_empty() {
+        return "no plugin was loaded\n".into();
+    }
+    let mut rows = vec![
+        ["application", "generation", "version", "state", "bytes", "sha-256"].map(String::from).to_vec(),
+    ];
+    for plugin in plugins {
+        let state = match plugin.state {
+            PluginState::Mapped => "mapped",
+            PluginState::Kept => "kept",
+            PluginState::Unloaded => "unloaded",
+        };
+        rows.push(vec![
+            plugin.application.clone(),
+            plugin.generation.to_string(),
+            plugin.version.to_string(),
+            state.into(),
+            count(plugin.bytes),
+            plugin.hash.to_string().chars().take(12).collect(),
+        ]);
+    }
+    let mut out = columns("", "  ", &rows);
+    for plugin in plugins.iter().filter(|plugin| !plugin.reasons.is_empty()) {
+        out.push_str(&format!("generation {} was kept: {}\n", plugin.generation, plugin.reasons.join("; ")));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lockstep_core::ids::PluginHash;
+
+    #[test]
+    fn a_generation_that_is_gone_and_one_that_stayed() {
+        let plugin = |generation, version: &str, state, reasons| PluginStatus {
+            application: "ledger".into(),
+            generation,
+            hash: PluginHash([generation as u8; 32]),
+            version: version.parse().unwrap(),
+            state,
+            reasons,
+            bytes: 1_000,
+        };
+        let plugins = [
+            plugin(1, "1.0.0", PluginState::Unloaded, vec![]),
+            plugin(2, "1.0.1", PluginState::Kept, vec!["a thread did not end".into()]),
+            plugin(3, "2.0.0", PluginState::Mapped, vec![]),
+        ];
+        assert_eq!(
+            list(&plugins),
+            "application  generation  version  state     bytes  sha-256\n\
+             ledger       1           1.0.0    unloaded  1,000  010101010101\n\
+             ledger       2           1.0.1    kept      1,000  020202020202\n\
+             ledger       3           2.0.0    mapped    1,000  030303030303\n\
+             generation 2 was kept: a thread did not end\n"
+        );
+    }
+}

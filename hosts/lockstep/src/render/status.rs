@@ -1,0 +1,220 @@
+//! `lockstep status` and `lockstep features list`.
+
+use lockstep_core::command::{GroupStatus, MemberStatus, Role};
+use lockstep_core::ids::Number;
+use lockstep_runtime::admin::protocol::{GroupReport, ProcessorStatus};
+
+use super::words::{age, columns, count, counted, latency};
+
+/// The whole processor.
+pub fn processor(status: &ProcessorStatus) -> String {
+    let groups: Vec<String> = status.groups.iter().map(|report| group(report, status.up_ms)).collect();
+    if groups.is_empty() { format!("{} runs no application\n", status.node) } else { groups.join("\n") }
+}
+
+/// One group: a line for it, a line for each processor, a line for what concerns both.
+fn group(report: &GroupReport, up_ms: u64) -> String {
+    let GroupReport { group, events_per_s, last_change } = report;
+    let mut out = format!("{}   {}   epoch {}\n", group.application, standing(group), group.epoch);
+    let active = group.members.iter().find(|member| member.role == Role::Active).map(|member| member.last);
+    let rows: Vec<Vec<String>> = group
+        .members
+        .iter()
+        .enumerate()
+        .map(|(at, member)| {
+            let version = member.version.map_or_else(|| "-".into(), |version| version.to_string());
+            let place = format!("seq {}", count(member.last.0));
+            let mut row = vec![member.node.to_string(), member.role.to_string(), version, place];
+            let asked = at == 0;
+            row.extend(tail(member, active, asked).into_iter().filter(|_| member.role != Role::Active));
+            if asked && member.role == Role::Active {
+                row.push(format!("{} events/s", count(*events_per_s)));
+                row.push(format!("p99 {}", latency(group.latency_us.1)));
+            }
+            if asked {
+                row.push(format!("up {}", age(up_ms)));
+            }
+            row
+        })
+        .collect();
+    out.push_str(&aligned_head(&rows));
+    let on: Vec<&str> =
+        group.features.iter().filter(|(_, _, on)| *on).map(|(name, _, _)| name.as_str()).collect();
+    let features = if on.is_empty() { "none".into() } else { on.join(", ") };
+    let campaign = match &group.campaign {
+        None => "none".to_owned(),
+        Some(campaign) => {
+            let record = &campaign.record;
+            format!("{} -> {} at {}", record.plan.from, record.plan.to, record.step.figure())
+        }
+    };
+    let change = match last_change {
+        None => "none".to_owned(),
+        Some((what, ago_ms)) => format!("{} ago, {what}", age(*ago_ms)),
+    };
+    out.push_str(&format!("features: {features}   campaign: {campaign}   last change: {change}\n"));
+    out
+}
+
+/// The first four cells of each row in columns, the rest as they come.
+fn aligned_head(rows: &[Vec<String>]) -> String {
+    let heads: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().take(3).cloned().collect::<Vec<_>>()).collect();
+    let heads = columns("  ", "  ", &heads);
+    let width = heads.lines().map(|line| line.chars().count()).max().unwrap_or(0);
+    let lines = heads.lines().zip(rows).map(|(head, row)| {
+        let rest = row.get(3..).unwrap_or(&[]).join("   ");
+        format!("{head:width$}   {rest}\n")
+    });
+    lines.collect()
+}
+
+/// How far a member that is not active is behind, and whether it counts.
+fn tail(member: &MemberStatus, active: Option<Number>, asked: bool) -> Vec<String> {
+    let mut words = Vec::new();
+    if !member.connected && !asked {
+        words.push("not heard".to_owned());
+    } else if let Some(active) = active {
+        words.push(format!("{} behind", count(active.0.saturating_sub(member.last.0))));
+    }
+    if !member.in_sync {
+        words.push("not in sync".to_owned());
+    }
+    words
+}
+
+/// The state of the group in a few words.
+fn standing(group: &GroupStatus) -> String {
+    let has = |role: Role, in_sync: bool| {
+        group.members.iter().any(|member| member.role == role && (!in_sync || member.in_sync))
+    };
+    if !has(Role::Active, false) {
+        "not in service".into()
+    } else if !has(Role::Standby, true) {
+        "in service alone".into()
+    } else if group.shipped.is_empty() {
+        "in lock step".into()
+    } else {
+        format!("in lock step, {} shipped", counted(group.shipped.len() as u64, "procedure"))
+    }
+}
+
+/// Features with their state.
+pub fn features(features: &[(String, String, bool)]) -> String {
+    if features.is_empty() {
+        return "the running version has no features\n".into();
+    }
+    let rows: Vec<Vec<String>> = features
+        .iter()
+        .map(|(name, description, on)| {
+            vec![name.clone(), if *on { "on" } else { "off" }.into(), description.clone()]
+        })
+        .collect();
+    columns("", "  ", &rows)
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use lockstep_core::command::Counts;
+    use lockstep_core::ids::{Epoch, NodeId, Term};
+
+    fn member(node: &str, role: Role, last: u64) -> MemberStatus {
+        MemberStatus {
+            node: NodeId(node.into()),
+            role,
+            version: Some("1.4.0".parse().unwrap()),
+            hash: None,
+            last: Number(last),
+            in_sync: true,
+            connected: true,
+        }
+    }
+
+    /// A pair in lock step.
+    pub fn pair() -> GroupStatus {
+        GroupStatus {
+            application: "ledger".into(),
+            epoch: Epoch(7),
+            term: Term(5),
+            members: vec![member("a", Role::Active, 18_442_107), member("b", Role::Standby, 18_442_105)],
+            held: Number(18_442_105),
+            features: vec![("transfer-fee".into(), "one cent a transfer".into(), false)],
+            floor: "1.4.0".parse().unwrap(),
+            shipped: Default::default(),
+            campaign: None,
+            campaigns: vec![],
+            counts: Counts::default(),
+            half_way: vec![],
+            latency_us: (400, 1_940),
+            table_bytes: 0,
+        }
+    }
+
+    fn shown(group: GroupStatus) -> String {
+        let last_change = Some(("switchover (planned)".to_owned(), 2 * 86_400_000));
+        let report = GroupReport { group, events_per_s: 12_408, last_change };
+        processor(&ProcessorStatus {
+            node: NodeId("a".into()),
+            pid: 1,
+            up_ms: 41 * 86_400_000,
+            groups: vec![report],
+        })
+    }
+
+    #[test]
+    fn a_pair_in_lock_step() {
+        assert_eq!(
+            shown(pair()),
+            "ledger   in lock step   epoch 7\n  \
+               a  active   1.4.0   seq 18,442,107   12,408 events/s   p99 1.9 ms   up 41 d\n  \
+               b  standby  1.4.0   seq 18,442,105   2 behind\n\
+             features: none   campaign: none   last change: 2 d ago, switchover (planned)\n"
+        );
+    }
+
+    #[test]
+    fn an_active_whose_standby_is_gone() {
+        let mut group = pair();
+        group.members[1].connected = false;
+        group.members[1].in_sync = false;
+        group.members[1].role = Role::Isolated;
+        assert_eq!(
+            shown(group),
+            "ledger   in service alone   epoch 7\n  \
+               a  active    1.4.0   seq 18,442,107   12,408 events/s   p99 1.9 ms   up 41 d\n  \
+               b  isolated  1.4.0   seq 18,442,105   not heard   not in sync\n\
+             features: none   campaign: none   last change: 2 d ago, switchover (planned)\n"
+        );
+    }
+
+    #[test]
+    fn mixed_versions_seen_from_the_standby() {
+        let mut group = pair();
+        group.members.reverse();
+        group.members[0].version = Some("2.0.0".parse().unwrap());
+        group.shipped.insert("transfer".into());
+        group.features[0].2 = true;
+        assert_eq!(
+            shown(group),
+            "ledger   in lock step, 1 procedure shipped   epoch 7\n  \
+               b  standby  2.0.0   seq 18,442,105   2 behind   up 41 d\n  \
+               a  active   1.4.0   seq 18,442,107\n\
+             features: transfer-fee   campaign: none   last change: 2 d ago, switchover (planned)\n"
+        );
+    }
+
+    #[test]
+    fn nobody_serves() {
+        let mut group = pair();
+        group.members.truncate(1);
+        group.members[0].role = Role::Starting;
+        assert!(shown(group).starts_with("ledger   not in service   epoch 7\n"));
+    }
+
+    #[test]
+    fn features_in_columns() {
+        assert_eq!(features(&pair().features), "transfer-fee  off  one cent a transfer\n");
+        assert_eq!(features(&[]), "the running version has no features\n");
+    }
+}

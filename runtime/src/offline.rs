@@ -1,0 +1,87 @@
+//! The databases of a processor that is stopped, for `lockstep db`.
+//!
+//! Invariants: nothing is changed; a directory whose processor runs is refused, and no processor can start in it
+//! while it is read.
+
+use std::path::{Path, PathBuf};
+
+use lockstep_core::state::State;
+use lockstep_os::DirectoryLock;
+use lockstep_store::disk::RealDisk;
+use lockstep_store::{Export, Inspection, StoreError, Verification};
+
+use crate::config::NodeConfig;
+
+/// The group's directory in the data directory: APPLICATION/PARTITION.
+#[must_use]
+pub fn group_dir(config: &NodeConfig, application: &str) -> PathBuf {
+    config.data.join(application).join("0")
+}
+
+/// A group's directory, locked while this lives.
+pub struct Offline {
+    directory: PathBuf,
+    _lock: Option<DirectoryLock>,
+}
+
+impl Offline {
+    /// Takes the group's directory `directory`, which is DATA/APPLICATION/PARTITION.
+    ///
+    /// # Errors
+    /// When a processor uses it.
+    pub fn open(directory: PathBuf) -> Result<Self, StoreError> {
+        let data = directory.ancestors().nth(2).unwrap_or(&directory).to_owned();
+        // Without a lock file no processor ever ran there; none is made, because nothing is to be changed.
+        let lock = match data.join("lock").exists() {
+            true => Some(DirectoryLock::take(&data).map_err(|_| StoreError::InUse { path: data })?),
+            false => None,
+        };
+        Ok(Offline { directory, _lock: lock })
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// All stores, for people.
+    ///
+    /// # Errors
+    /// When the directory can't be read.
+    pub fn inspect(&self) -> Result<Inspection, StoreError> {
+        lockstep_store::inspect(&RealDisk, &self.directory, false)
+    }
+
+    /// Reads everything, every checksum included.
+    ///
+    /// # Errors
+    /// The damage that was found.
+    pub fn verify(&self) -> Result<Verification, StoreError> {
+        lockstep_store::verify(&RealDisk, &self.directory, false)
+    }
+
+    /// The database, as its processor would find it at its next start.
+    ///
+    /// # Errors
+    /// When there is no store that can be relied on.
+    pub fn export(&self) -> Result<Export, StoreError> {
+        lockstep_store::export(&RealDisk, &self.directory, false)
+    }
+}
+
+/// Calls `row` with every row: table, key, value; tables by id, rows in the order of their keys. Stops at an error.
+///
+/// # Errors
+/// What `row` returned.
+pub fn rows<E>(state: &State, row: &mut dyn FnMut(&str, &[u8], &[u8]) -> Result<(), E>) -> Result<(), E> {
+    for table in state.meta.tables.values() {
+        let mut outcome = Ok(());
+        state.tables.scan(table.id, &[], None, &mut |key, value| {
+            outcome = row(&table.name, key, value);
+            outcome.is_ok()
+        });
+        outcome?;
+    }
+    Ok(())
+}
