@@ -40,7 +40,8 @@ pub enum Input {
         /// What.
         frame: Frame,
     },
-    /// All appended entries up to `through` are durable in `store`.
+    /// All appended entries up to `through` are durable in `store`. The shell never says so of appends that a later
+    /// `Effect::CutBack` has cut off.
     Durable {
         /// The store: a word about a store that has been replaced meanwhile is ignored.
         store: StoreId,

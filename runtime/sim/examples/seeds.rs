@@ -18,7 +18,9 @@ fn main() {
             for seed in from..to {
                 match std::panic::catch_unwind(AssertUnwindSafe(|| chaos::seen(&chaos::run(seed, false)))) {
                     Ok(more) => {
-                        more.counts.into_iter().for_each(|(what, n)| *seen.counts.entry(what).or_default() += n);
+                        more.counts
+                            .into_iter()
+                            .for_each(|(what, n)| *seen.counts.entry(what).or_default() += n);
                     }
                     Err(_) => {
                         eprintln!("  seed {seed}");

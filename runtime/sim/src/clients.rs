@@ -108,7 +108,11 @@ impl SimClient {
                 asked.to ^= 1;
                 asked.event.awaited_from = awaited_from;
                 self.retries += 1;
-                out.push((asked.to, Origin(self.index << 40 | *number), Request::Submit(asked.event.clone())));
+                out.push((
+                    asked.to,
+                    Origin(self.index << 40 | *number),
+                    Request::Submit(asked.event.clone()),
+                ));
             }
         }
         while self.to_send > 0 && self.awaited.len() < UNDER_WAY_MAX {
@@ -123,7 +127,8 @@ impl SimClient {
             };
             let (from, to) = (random.within(0, 20) as u8, random.within(0, 20) as u8);
             let parameters = Parameters { id: self.index << 32 | number, from, to, amount };
-            let body = if procedure == "upload" { vec![7; random.within(1, 64) as usize] } else { Vec::new() };
+            let body =
+                if procedure == "upload" { vec![7; random.within(1, 64) as usize] } else { Vec::new() };
             let event = Event {
                 id: EventId::Numbered { session, number },
                 awaited_from: self.awaited.keys().next().copied().unwrap_or(number),
@@ -132,7 +137,8 @@ impl SimClient {
                 parameters: parameters.to_bytes(),
                 body,
             };
-            self.awaited.insert(number, Asked { event: event.clone(), parameters, sent: now, to: self.prefers });
+            self.awaited
+                .insert(number, Asked { event: event.clone(), parameters, sent: now, to: self.prefers });
             out.push((self.prefers, self.origin(number), Request::Submit(event)));
         }
         out

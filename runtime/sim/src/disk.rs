@@ -39,13 +39,27 @@ pub struct SimDisk {
     current: SimStore,
     /// Half or whole, until it takes the old one's place.
     copy: Option<SimStore>,
+    /// How often it was cut back: a sync that began before a cut says nothing about what was appended after it.
+    cuts: u64,
+}
+
+/// A sync that has begun.
+#[derive(Clone, Copy, Debug)]
+pub struct Sync {
+    store: StoreId,
+    length: usize,
+    cuts: u64,
 }
 
 impl SimDisk {
     /// A disk with an empty store.
     #[must_use]
     pub fn new(id: StoreId) -> Self {
-        SimDisk { current: SimStore { id, base: State::default(), entries: Vec::new(), synced: 0 }, copy: None }
+        SimDisk {
+            current: SimStore { id, base: State::default(), entries: Vec::new(), synced: 0 },
+            copy: None,
+            cuts: 0,
+        }
     }
 
     fn target(&mut self) -> &mut SimStore {
@@ -57,24 +71,32 @@ impl SimDisk {
         self.target().entries.push(entry);
     }
 
-    /// A sync begins: what it will have made durable when it ends.
-    pub fn sync_begin(&mut self) -> (StoreId, usize) {
-        let store = self.target();
-        (store.id, store.entries.len())
+    /// The store that appends go to.
+    pub fn target_id(&mut self) -> StoreId {
+        self.target().id
     }
 
-    /// The sync ended. Returns the last durable number, unless the store has been replaced or cut meanwhile.
-    pub fn sync_end(&mut self, id: StoreId, length: usize) -> Option<Number> {
+    /// A sync begins: what it will have made durable when it ends.
+    pub fn sync_begin(&mut self) -> Sync {
+        let cuts = self.cuts;
         let store = self.target();
-        if store.id != id {
+        Sync { store: store.id, length: store.entries.len(), cuts }
+    }
+
+    /// The sync ended. Returns the store and its last durable number, unless it was replaced or cut meanwhile.
+    pub fn sync_end(&mut self, sync: Sync) -> Option<(StoreId, Number)> {
+        let cuts = self.cuts;
+        let store = self.target();
+        if store.id != sync.store || cuts != sync.cuts {
             return None;
         }
-        store.synced = store.synced.max(length.min(store.entries.len()));
-        store.synced.checked_sub(1).map(|last| store.entries[last].number)
+        store.synced = store.synced.max(sync.length.min(store.entries.len()));
+        store.synced.checked_sub(1).map(|last| (store.id, store.entries[last].number))
     }
 
     /// Cuts back, durably.
     pub fn cut_back(&mut self, to: Number) {
+        self.cuts += 1;
         let store = self.target();
         store.entries.retain(|entry| entry.number <= to);
         assert!(store.base.meta.last <= to, "what a checkpoint has is held and never cut (R24)");
@@ -100,7 +122,12 @@ impl SimDisk {
     }
 
     /// The copy is whole.
-    pub fn copy_end(&mut self, sessions: Vec<(SessionId, Session)>, keyed: Vec<(String, KeyedReply)>, meta: Meta) {
+    pub fn copy_end(
+        &mut self,
+        sessions: Vec<(SessionId, Session)>,
+        keyed: Vec<(String, KeyedReply)>,
+        meta: Meta,
+    ) {
         self.copy_rows(&[]);
         let copy = self.copy.as_mut().expect("only a begun copy ends");
         copy.base.sessions = Default::default();

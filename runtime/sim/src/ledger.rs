@@ -5,8 +5,8 @@
 use lockstep_core::application::{Application, Run, UnitEnd};
 use lockstep_core::context::UnitContext;
 use lockstep_core::descriptor::{
-    ApplicationDescriptor, BodyUse, FeatureDescriptor, ProcedureDescriptor, ProcedureIndex, Recovery, TableDescriptor,
-    TableKind, UnitDescriptor, UnitIndex, Version,
+    ApplicationDescriptor, BodyUse, FeatureDescriptor, ProcedureDescriptor, ProcedureIndex, Recovery,
+    TableDescriptor, TableKind, UnitDescriptor, UnitIndex, Version,
 };
 use lockstep_core::event::{Encoding, FaultKind, Refusal};
 use lockstep_core::ids::PluginHash;
@@ -36,7 +36,8 @@ pub enum Edition {
 
 impl Edition {
     /// All editions.
-    pub const ALL: [Edition; 5] = [Edition::One, Edition::Twin, Edition::Two, Edition::Broken, Edition::Wrong];
+    pub const ALL: [Edition; 5] =
+        [Edition::One, Edition::Twin, Edition::Two, Edition::Broken, Edition::Wrong];
 
     /// The hash of its "file".
     #[must_use]
@@ -116,7 +117,10 @@ impl Ledger {
         let table = |name: &str, kind| TableDescriptor { name: name.into(), kind, format: 1, reads_from: 1 };
         let two = edition.version().major == 2;
         let units = |names: &[&str]| {
-            names.iter().map(|name| UnitDescriptor { name: (*name).into(), reads_body: *name == "store" }).collect()
+            names
+                .iter()
+                .map(|name| UnitDescriptor { name: (*name).into(), reads_body: *name == "store" })
+                .collect()
         };
         let procedure = |name: &str, version, recovery, names: &[&str]| ProcedureDescriptor {
             name: name.into(),
@@ -128,15 +132,21 @@ impl Ledger {
             units: units(names),
             parameters: String::new(),
         };
-        let transfer: &[&str] =
-            if two { &["check", "move", "fee", "record"] } else { &["check", "debit", "credit", "note", "record"] };
+        let transfer: &[&str] = if two {
+            &["check", "move", "fee", "record"]
+        } else {
+            &["check", "debit", "credit", "note", "record"]
+        };
         let descriptor = ApplicationDescriptor {
             name: "ledger".into(),
             version: edition.version(),
             hash: edition.hash(),
             tables: vec![table(RAN, TableKind::Hash), table(ACCOUNTS, TableKind::Ordered)],
             features: if two {
-                vec![FeatureDescriptor { name: "fee".into(), description: "one unit of money a transfer".into() }]
+                vec![FeatureDescriptor {
+                    name: "fee".into(),
+                    description: "one unit of money a transfer".into(),
+                }]
             } else {
                 vec![]
             },
@@ -166,8 +176,9 @@ impl Application for Ledger {
         let parameters = Parameters::from_bytes(parameters)?;
         let declared = &self.descriptor.procedures[procedure];
         // The fee's unit is planned only while its feature is on.
-        let plan =
-            (0..declared.units.len()).filter(|unit| declared.units[*unit].name != "fee" || features & 1 == 1).collect();
+        let plan = (0..declared.units.len())
+            .filter(|unit| declared.units[*unit].name != "fee" || features & 1 == 1)
+            .collect();
         let names = declared.units.iter().map(|unit| unit.name.clone()).collect();
         Ok(Box::new(LedgerRun { edition: self.edition, parameters, plan, names }))
     }

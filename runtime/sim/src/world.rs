@@ -12,7 +12,7 @@ use lockstep_core::message::{Frame, PeerMessage};
 use lockstep_core::record::{Record, SwapOutcome};
 
 use crate::clients::SimClient;
-use crate::disk::SimDisk;
+use crate::disk::{SimDisk, Sync};
 use crate::ledger::{self, Edition, Ledger};
 use crate::random::Random;
 
@@ -57,7 +57,7 @@ struct Node {
 
 enum Happening {
     Input { node: usize, incarnation: u64, input: Input },
-    Synced { node: usize, incarnation: u64, store: StoreId, length: usize },
+    Synced { node: usize, incarnation: u64, sync: Sync },
     Read { node: usize, incarnation: u64 },
     Swap { node: usize, incarnation: u64, expected: Epoch, next: Record },
     LinkUp,
@@ -372,7 +372,13 @@ impl World {
             None => format!("{} is dead", name(node)),
         };
         let under_way: usize = self.clients.iter().map(SimClient::under_way).sum();
-        format!("{}; {}; record {:?}; link {:?}; {under_way} under way", side(0), side(1), self.record, self.link)
+        format!(
+            "{}; {}; record {:?}; link {:?}; {under_way} under way",
+            side(0),
+            side(1),
+            self.record,
+            self.link
+        )
     }
 
     fn run_one(&mut self) {
@@ -391,11 +397,14 @@ impl World {
                     }
                 }
             }
-            Happening::Synced { node, incarnation, store, length } => {
+            Happening::Synced { node, incarnation, sync } => {
+                if let Some(until) = self.paused(node, incarnation) {
+                    return self.after(until, Happening::Synced { node, incarnation, sync });
+                }
                 if self.runs(node, incarnation)
-                    && let Some(through) = self.nodes[node].disk.sync_end(store, length)
+                    && let Some((store, through)) = self.nodes[node].disk.sync_end(sync)
                 {
-                    self.input_after(node, Micros(1), Input::Durable { store, through });
+                    self.input(node, Input::Durable { store, through });
                 }
             }
             Happening::Read { node, incarnation } => {
@@ -404,7 +413,9 @@ impl World {
                     self.input_after(node, Micros(1), Input::RecordRead(Ok(record)));
                 }
             }
-            Happening::Swap { node, incarnation, expected, next } => self.swap(node, incarnation, expected, next),
+            Happening::Swap { node, incarnation, expected, next } => {
+                self.swap(node, incarnation, expected, next)
+            }
             Happening::LinkUp => self.link_up(),
             Happening::Clients => {
                 self.after(Micros::from_ms(2), Happening::Clients);
@@ -424,7 +435,8 @@ impl World {
     }
 
     fn paused(&self, node: usize, incarnation: u64) -> Option<Micros> {
-        let process = self.nodes[node].process.as_ref().filter(|process| process.incarnation == incarnation)?;
+        let process =
+            self.nodes[node].process.as_ref().filter(|process| process.incarnation == incarnation)?;
         (process.paused_until > self.now).then(|| process.paused_until.since(self.now))
     }
 
@@ -446,7 +458,8 @@ impl World {
     }
 
     fn link_up(&mut self) {
-        let paused = |node: &Node| node.process.as_ref().is_none_or(|process| process.paused_until > self.now);
+        let paused =
+            |node: &Node| node.process.as_ref().is_none_or(|process| process.paused_until > self.now);
         if self.link.is_some() || self.nodes.iter().any(paused) {
             return;
         }
@@ -499,7 +512,10 @@ impl World {
     }
 
     fn living(&self, store: StoreId) -> bool {
-        self.nodes.iter().filter_map(|node| node.process.as_ref()).any(|process| process.group.store() == store)
+        self.nodes
+            .iter()
+            .filter_map(|node| node.process.as_ref())
+            .any(|process| process.group.store() == store)
     }
 
     fn carry_out(&mut self, node: usize, effects: Vec<Effect>) {
@@ -532,7 +548,7 @@ impl World {
                 Effect::CopyEnd { sessions, keyed, meta } => {
                     let disk = &mut self.nodes[node].disk;
                     disk.copy_end(sessions, keyed, *meta);
-                    let (store, _) = disk.sync_begin();
+                    let store = disk.target_id();
                     let delay = Micros(self.random.within(500, 3_000));
                     self.input_after(node, delay, Input::CopyDurable { store });
                 }
@@ -565,9 +581,9 @@ impl World {
             }
         }
         if sync {
-            let (store, length) = self.nodes[node].disk.sync_begin();
+            let sync = self.nodes[node].disk.sync_begin();
             let delay = Micros(self.random.within(50, 600));
-            self.after(delay, Happening::Synced { node, incarnation, store, length });
+            self.after(delay, Happening::Synced { node, incarnation, sync });
         }
     }
 
@@ -577,12 +593,19 @@ impl World {
             Alarm::Diverged { .. } => "diverged".to_string(),
             Alarm::PartnerLost { .. } => "partner lost".into(),
             Alarm::PartnerInSync => "partner in sync".into(),
-            Alarm::TookOver { half_way } => format!("half-way: {}", half_way.split(", number").next().unwrap_or("")),
+            Alarm::TookOver { half_way } => {
+                format!("half-way: {}", half_way.split(", number").next().unwrap_or(""))
+            }
             Alarm::ArbiterUnreachable { .. } => "arbiter unreachable".into(),
             Alarm::Campaign { what } => {
-                format!("campaign {}", what.split([':', ' ']).find(|word| word.starts_with(char::is_uppercase)).unwrap_or(""))
+                format!(
+                    "campaign {}",
+                    what.split([':', ' ']).find(|word| word.starts_with(char::is_uppercase)).unwrap_or("")
+                )
             }
-            Alarm::ProtocolBroken { what } => format!("link closed: {}", what.split(char::is_numeric).next().unwrap_or("")),
+            Alarm::ProtocolBroken { what } => {
+                format!("link closed: {}", what.split(char::is_numeric).next().unwrap_or(""))
+            }
         });
     }
 
@@ -647,13 +670,16 @@ impl World {
         // What an operator isolated, an operator brings back; a campaign brings back its own.
         let active = self.active().expect("there is an active");
         self.command(active, Command::Integrate);
-        self.run_until(|world| world.clients.iter().all(SimClient::is_idle) && world.in_sync() && world.at_rest());
+        self.run_until(|world| {
+            world.clients.iter().all(SimClient::is_idle) && world.in_sync() && world.at_rest()
+        });
         self.check();
     }
 
     fn at_rest(&self) -> bool {
         let (a, b) = (self.group(0), self.group(1));
-        let over = |group: &Group| group.held() == group.state().meta.last && group.state().meta.campaign.is_none();
+        let over =
+            |group: &Group| group.held() == group.state().meta.last && group.state().meta.campaign.is_none();
         a.state().meta.last == b.state().meta.last && over(a) && over(b)
     }
 
@@ -682,16 +708,25 @@ impl World {
                 continue;
             }
             let committed = matches!(acknowledged.outcome, Outcome::Committed { .. });
-            assert_eq!(committed, ran.contains_key(id), "event {id}: {acknowledged:?}, and ran: {:?}", ran.get(id));
+            assert_eq!(
+                committed,
+                ran.contains_key(id),
+                "event {id}: {acknowledged:?}, and ran: {:?}",
+                ran.get(id)
+            );
             assert!(numbers.insert(acknowledged.number, id).is_none(), "a number has two outcomes (R8)");
-            assert!(acknowledged.number <= a.meta.last && acknowledged.number > Number(0), "{acknowledged:?}");
+            assert!(
+                acknowledged.number <= a.meta.last && acknowledged.number > Number(0),
+                "{acknowledged:?}"
+            );
         }
         let mut money = 0;
         a.tables.scan(TableId::of(ledger::ACCOUNTS), &[], Some(&[254]), &mut |_, row| {
             money += ledger::number_in(row);
             true
         });
-        let fees = a.tables.get(TableId::of(ledger::ACCOUNTS), &[255]).map_or(0, |row| ledger::number_in(row));
+        let fees =
+            a.tables.get(TableId::of(ledger::ACCOUNTS), &[255]).map_or(0, |row| ledger::number_in(row));
         assert_eq!(money + fees, 0, "money is made or lost");
     }
 

@@ -33,7 +33,7 @@ pub(super) struct Running {
 impl Group {
     pub(super) fn on_request(&mut self, asker: Asker, request: Request) {
         match (self.role, asker) {
-            (Role::Active, _) if self.hand_over.is_none() => self.serve(asker, request),
+            (Role::Active, _) if self.hand_over.is_none() && !self.is_deposed() => self.serve(asker, request),
             (Role::Active, _) => self.park(asker, request),
             (_, Asker::Local(origin)) => self.forward(origin, request),
             _ => self.answer(asker, Answer::Retry { reason: "this processor is not the active one".into() }),
@@ -161,7 +161,7 @@ impl Group {
             PlainBody::Aborted => EntryBody::Aborted,
             PlainBody::Control(control) => EntryBody::Control(control),
         };
-        self.commit(Entry { number, term: self.term, time, body });
+        self.commit(Entry { number, term: self.own_term(), time, body });
         number
     }
 
@@ -321,7 +321,7 @@ impl Group {
         self.overlay.clear();
         let Event { id, awaited_from, procedure, encoding, .. } = event;
         let body = EntryBody::Procedure { event: id, awaited_from, encoding, procedure, outcome, ops };
-        self.commit(Entry { number, term: self.term, time, body });
+        self.commit(Entry { number, term: self.own_term(), time, body });
     }
 
     /// The declaration of the unit at `position` of a plan; none when the plan names one that is not declared.

@@ -310,7 +310,11 @@ impl Group {
             match ours.get(index) {
                 Some(ours) if ours == theirs => {}
                 Some(ours) => {
-                    return format!("{at}, first difference: active {}, standby {}", name(ours), name(theirs));
+                    return format!(
+                        "{at}, first difference: active {}, standby {}",
+                        name(ours),
+                        name(theirs)
+                    );
                 }
                 None => return format!("{at}, first difference: active (none), standby {}", name(theirs)),
             }

@@ -146,7 +146,7 @@ impl Group {
                     PlainBody::Aborted => EntryBody::Aborted,
                     PlainBody::Control(control) => EntryBody::Control(control),
                 };
-                self.commit(Entry { number, term: self.term, time, body });
+                self.commit(Entry { number, term: self.own_term(), time, body });
             }
             PeerMessage::VersionsFrom { number } => self.on_versions_from(number),
             _ => self.close_link("a message that only a standby sends came from the active"),
@@ -315,7 +315,6 @@ impl Group {
             return self.close_link("`InStep` came to one that does not catch up");
         }
         self.follow = Follow::InStep;
-        self.arbiter.running = true;
         self.forward_all();
     }
 

@@ -385,9 +385,23 @@ impl Group {
 
     fn send(&mut self, message: PeerMessage) {
         if let Some(partner) = &self.partner {
-            let frame = Frame { term: self.term, message };
+            let frame = Frame { term: self.own_term(), message };
             self.effects.push(Effect::Send { link: partner.link, frame });
         }
+    }
+
+    /// The term that this side speaks in: an active's is that of its own record, whatever others it has heard of; a
+    /// store that was active later must be able to refuse it (R3).
+    fn own_term(&self) -> Term {
+        match &self.arbiter.record {
+            Some(record) if self.role == Role::Active => record.term,
+            _ => self.term,
+        }
+    }
+
+    /// Whether this active has heard of a higher term: another was made active, and its record is being read.
+    fn is_deposed(&self) -> bool {
+        self.role == Role::Active && self.own_term() < self.term
     }
 
     /// Ends the link: what follows on it would not make sense.

@@ -101,6 +101,7 @@ impl Group {
             return;
         }
         self.partner = None;
+        self.arbiter.yielded = false;
         self.order_sent = None;
         match std::mem::replace(&mut self.follow, Follow::Nothing) {
             Follow::Nothing => {}

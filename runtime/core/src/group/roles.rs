@@ -54,8 +54,11 @@ pub(super) struct ArbiterSeat {
     again_at: Option<Micros>,
     /// `--force` was given.
     force: bool,
-    /// This side has served or followed since it started: a record that names it active was made for it, not left over.
-    pub running: bool,
+    /// The epoch that the first read of this process found. A later record that names this side active was made
+    /// for this process; one that is not later was left over by the process before it, whose term is used (R7).
+    first_epoch: Option<Epoch>,
+    /// The other recorded member has handed over to this restarted side.
+    pub yielded: bool,
 }
 
 impl ArbiterSeat {
@@ -123,6 +126,8 @@ impl Group {
             }
         };
         self.arbiter.known = true;
+        let epoch = record.as_ref().map_or(Epoch(0), |record| record.epoch);
+        self.arbiter.first_epoch.get_or_insert(epoch);
         let mut purpose = None;
         if self.arbiter.unknown {
             self.arbiter.unknown = false;
@@ -168,7 +173,10 @@ impl Group {
                 self.send(PeerMessage::RecordChanged(record));
             }
             Some(Purpose::HandOver) => self.become_standby(record),
-            None if mine && self.role != Role::Active && self.arbiter.running => {
+            None if mine
+                && self.role != Role::Active
+                && self.arbiter.first_epoch.is_some_and(|e| record.epoch > e) =>
+            {
                 // Handed over, and the word of it was lost.
                 self.become_active(true);
             }
@@ -225,6 +233,7 @@ impl Group {
             return;
         };
         match self.role {
+            Role::Active if self.is_deposed() => self.read_record(),
             Role::Active => self.reconcile_active(&record),
             Role::Starting | Role::Standby | Role::Isolated => self.reconcile_other(&record),
         }
@@ -342,7 +351,11 @@ impl Group {
     fn reconcile_restarted(&mut self, record: &Record) {
         let other = record.in_sync.iter().find(|member| member.store != self.store);
         match other.map(|member| member.store) {
-            Some(other) if self.partner_died != Some(other) && !self.arbiter.force => self.ask_living(other),
+            Some(other)
+                if !self.arbiter.yielded && self.partner_died != Some(other) && !self.arbiter.force =>
+            {
+                self.ask_living(other);
+            }
             _ => {
                 let alone = BTreeSet::from([self.member()]);
                 self.ask_swap(record.with_active(self.member(), alone), Purpose::Restart);
@@ -385,8 +398,8 @@ impl Group {
         self.drop_copy();
         let followed = std::mem::replace(&mut self.follow, Follow::Nothing);
         self.role = Role::Active;
-        self.arbiter.running = true;
         self.arbiter.force = false;
+        self.arbiter.yielded = false;
         self.waiting = None;
         self.hand_over = None;
         self.partner_out = false;
@@ -433,7 +446,6 @@ impl Group {
         self.send(PeerMessage::HandOver { record });
         self.waiting = None;
         self.role = Role::Standby;
-        self.arbiter.running = true;
         self.heard_active = self.now;
         self.follow = if self.partner.is_some() { Follow::InStep } else { Follow::Nothing };
         if let Some(partner) = &mut self.partner {
@@ -451,6 +463,9 @@ impl Group {
             return self.close_link("a switchover came in the middle of a procedure");
         }
         self.adopt(record, None);
+        // This process is younger than the record that names it: it must raise the term (R7), and may, because the
+        // other recorded member has just said that it is not the active.
+        self.arbiter.yielded = self.role != Role::Active;
     }
 
     /// Another was made active: nothing that is not held may be answered any more, and the stream is the other's.

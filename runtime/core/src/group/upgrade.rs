@@ -324,8 +324,8 @@ impl Group {
         }
         let what = format!("campaign {}: {step:?} ({}) {}", record.id, step.figure(), record.reason);
         self.alarm(Alarm::Campaign { what: what.trim_end().into() });
-        if step == Step::FellBack || step == Step::Done {
-            self.partner_out = false;
+        if step.is_over() {
+            self.integrate_partner();
         }
         self.evaluation.begin();
         self.evaluation.order_failed = None;
