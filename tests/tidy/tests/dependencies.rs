@@ -1,0 +1,135 @@
+//! Dependencies point one way.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tidy::{Package, packages};
+
+/// Which packages of ours each folder may depend on. A folder that is not listed here is a mistake.
+fn allowed(folder: &str) -> Option<&'static [&'static str]> {
+    const RUNTIME: &[&str] = &[
+        "lockstep-binding",
+        "lockstep-client",
+        "lockstep-core",
+        "lockstep-loader",
+        "lockstep-os",
+        "lockstep-plugin-api",
+        "lockstep-store",
+        "lockstep-wire",
+    ];
+    Some(match folder {
+        // These know nothing of ours.
+        "runtime/core" | "runtime/wire" | "runtime/os" | "plugin-api/macros" | "tests/tidy" => &[],
+        "plugin-api" => &["lockstep-plugin-macros"],
+        "plugin-api/test-kit" => {
+            &["lockstep-binding", "lockstep-core", "lockstep-plugin-api", "lockstep-sim"]
+        }
+        "runtime/binding" => &["lockstep-core", "lockstep-plugin-api"],
+        "runtime/store" => &["lockstep-core"],
+        "runtime/loader" => &["lockstep-os", "lockstep-plugin-api"],
+        "runtime/sim" => &["lockstep-core", "lockstep-store"],
+        "runtime/client" => &["lockstep-wire"],
+        "runtime" => RUNTIME,
+        "hosts/lockstepd" | "hosts/lockstep" => {
+            &["lockstep-core", "lockstep-loader", "lockstep-runtime", "lockstep-store"]
+        }
+        // A version may be built on the one before it; the thin `so` packages around a version on that version.
+        "plugins/ledger-v1" | "plugins/ledger-v1-twin" => &["lockstep-plugin-api"],
+        "plugins/ledger-v2" => &["lockstep-plugin-api", "ledger-v1"],
+        "plugins/ledger-v2-broken" => &["lockstep-plugin-api", "ledger-v1", "ledger-v2"],
+        "plugins/ledger-v1/so" => &["lockstep-plugin-api", "ledger-v1"],
+        "plugins/ledger-v1-twin/so" => &["lockstep-plugin-api", "ledger-v1-twin"],
+        "plugins/ledger-v2/so" => &["lockstep-plugin-api", "ledger-v2"],
+        "plugins/ledger-v2-broken/so" => &["lockstep-plugin-api", "ledger-v2-broken"],
+        // Exercises run the hosts as programs, so they need no more than what clients and operators have.
+        "tests/rig" | "tests/drill" | "tests/process" | "examples/quickstart" => &[
+            "ledger-v1",
+            "ledger-v2",
+            "lockstep-client",
+            "lockstep-core",
+            "lockstep-runtime",
+            "lockstep-wire",
+            "rig",
+        ],
+        "tests/scenarios" => &["lockstep-core", "lockstep-sim", "lockstep-store"],
+        _ => return None,
+    })
+}
+
+/// Everything that is wrong with the directions.
+fn wrong(packages: &[Package]) -> Vec<String> {
+    let ours: BTreeSet<&str> = packages.iter().map(|package| package.name.as_str()).collect();
+    let mut problems = Vec::new();
+    for package in packages {
+        let folder = package.folder();
+        let Some(allowed) = allowed(&folder) else {
+            problems.push(format!("{folder}: no rule says what it may depend on; add one to tests/tidy"));
+            continue;
+        };
+        for dependency in
+            package.dependencies().iter().filter(|dependency| ours.contains(dependency.name.as_str()))
+        {
+            // Tests of a plugin may run it in the test kit, and tests of a shell part a real plugin.
+            let for_tests = dependency.kind.as_deref() == Some("dev");
+            let test_only = [
+                "ledger-v1",
+                "ledger-v1-twin",
+                "ledger-v2",
+                "lockstep-test-kit",
+                "lockstep-binding",
+                "tempfile",
+            ];
+            if for_tests && test_only.contains(&dependency.name.as_str()) {
+                continue;
+            }
+            if !allowed.contains(&dependency.name.as_str()) {
+                problems.push(format!("{folder} must not depend on {}", dependency.name));
+            }
+        }
+    }
+    problems
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    let problems = wrong(&packages());
+    assert!(problems.is_empty(), "{problems:#?}");
+}
+
+/// The core is pure: these would bring in a clock, threads, files, a network or a layout of memory.
+#[test]
+fn the_core_depends_on_nothing_impure() {
+    let allowed = ["serde", "thiserror", "xxhash-rust", "postcard", "serde_json"];
+    let packages = packages();
+    let core = packages.iter().find(|package| package.name == "lockstep-core").expect("there is a core");
+    for dependency in core.dependencies().iter().filter(|dependency| dependency.kind.is_none()) {
+        assert!(
+            allowed.contains(&dependency.name.as_str()),
+            "the core must not depend on {}",
+            dependency.name
+        );
+    }
+}
+
+/// A library that only a few packages may know.
+#[test]
+fn some_libraries_are_known_in_one_place() {
+    let places: BTreeMap<&str, &[&str]> = BTreeMap::from([
+        ("abi_stable", &["plugin-api", "runtime/loader"][..]),
+        ("libloading", &["runtime/loader"][..]),
+        ("actix", &["runtime"][..]),
+        ("actix-web", &["runtime"][..]),
+        ("redb", &["runtime/store"][..]),
+    ]);
+    for package in packages() {
+        for dependency in package.dependencies() {
+            if let Some(places) = places.get(dependency.name.as_str()) {
+                assert!(
+                    places.contains(&package.folder().as_str()),
+                    "{} must not depend on {}; only {places:?} may",
+                    package.folder(),
+                    dependency.name
+                );
+            }
+        }
+    }
+}
