@@ -460,10 +460,10 @@ impl World {
     fn link_up(&mut self) {
         let paused =
             |node: &Node| node.process.as_ref().is_none_or(|process| process.paused_until > self.now);
-        if self.link.is_some() || self.nodes.iter().any(paused) {
+        if self.link.is_some() || self.nodes.iter().any(|node| node.process.is_none()) {
             return;
         }
-        if self.partitioned {
+        if self.partitioned || self.nodes.iter().any(paused) {
             return self.after(Micros::from_ms(5), Happening::LinkUp);
         }
         self.links += 1;
@@ -659,9 +659,7 @@ impl World {
         self.partitioned = false;
         self.settings.unknown_swaps_percent = 0;
         for node in 0..2 {
-            if let Some(process) = &mut self.nodes[node].process {
-                process.paused_until = Micros(0);
-            } else {
+            if self.nodes[node].process.is_none() {
                 self.start(node);
             }
         }

@@ -10,7 +10,7 @@ use crate::command::{
 };
 use crate::entry::Control;
 use crate::ids::{Epoch, Micros, Number, Term};
-use crate::message::{Order, PeerMessage, PlainBody};
+use crate::message::{PeerMessage, PlainBody};
 
 impl Group {
     pub(super) fn on_command(&mut self, asker: Asker, command: Command) {
@@ -82,8 +82,7 @@ impl Group {
             }
             Command::Load { hash } => match &self.partner {
                 Some(_) => {
-                    let attempt = self.next_attempt();
-                    self.send(PeerMessage::Order { attempt, order: Order::Load { hash } });
+                    self.send_order(hash);
                     Ok(CommandReply::Accepted)
                 }
                 None => Err(CommandError::NotInSync("there is no link to it".into())),

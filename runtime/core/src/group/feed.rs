@@ -11,7 +11,7 @@ use crate::descriptor::ApplicationDescriptor;
 use crate::effect::Alarm;
 use crate::entry::{Control, EntryBody, Op, TableMeta};
 use crate::ids::{Number, StoreId, TableId};
-use crate::message::{Divergence, Hello, Order, PeerMessage, PlainBody};
+use crate::message::{Divergence, Hello, PeerMessage, PlainBody};
 use crate::tables::WalkCursor;
 use crate::verdict::{Pairing, Verdict, compare};
 
@@ -66,8 +66,8 @@ impl Group {
         if let Err(reason) = self.may_integrate(&hello.application) {
             self.alarm(Alarm::PartnerLost { why: format!("it may not integrate: {reason}") });
             // A starting processor is told what to load (R29).
-            let (attempt, hash) = (self.next_attempt(), self.own_hash());
-            return self.send(PeerMessage::Order { attempt, order: Order::Load { hash } });
+            let hash = self.own_hash();
+            return self.send_order(hash);
         }
         let meta = &self.state.meta;
         let common = (!hello.needs_copy).then(|| meta.last_common(&hello.terms, hello.last)).flatten();

@@ -38,20 +38,15 @@ impl Group {
             announced: None,
             diverged: false,
         });
-        self.take_waiting_version();
+        self.forget_order();
         self.say_hello();
     }
 
-    /// A version that was loaded for a stream that has ended meanwhile takes over at once: nothing is under way that
-    /// counts. What was half-way of the old one is dropped; it was never acknowledged.
-    fn take_waiting_version(&mut self) {
-        if self.role != Role::Active
-            && !self.follow.is_following()
-            && let Some(next) = self.next_application.take()
-        {
-            self.pending = None;
-            self.overlay.clear();
-            self.change_version(next);
+    /// Forgets an order to load: whoever gave it is gone, or has taken it back. A campaign gives its orders again.
+    fn forget_order(&mut self) {
+        self.loading = None;
+        if let Some(application) = self.next_application.take() {
+            self.effects.push(Effect::Discard { application });
         }
     }
 
@@ -256,6 +251,7 @@ impl Group {
     pub(super) fn on_order(&mut self, attempt: u32, order: Order) {
         let Order::Load { hash } = order;
         if hash == self.own_hash() {
+            self.forget_order();
             return self.send(PeerMessage::Versions(Box::new(self.application.descriptor().clone())));
         }
         if self.next_application.as_ref().is_some_and(|next| next.descriptor().hash == hash) {

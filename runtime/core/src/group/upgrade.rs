@@ -59,6 +59,8 @@ pub struct CampaignView<'a> {
     pub partner: Option<PluginHash>,
     /// The partner is recorded in sync.
     pub in_sync: bool,
+    /// The partner was told to load another file than it runs, and has not said what became of it.
+    pub order_open: bool,
     /// The partner was taken out of service.
     pub isolated: bool,
     /// How long the step has been going on.
@@ -162,6 +164,8 @@ pub fn plan_campaign(view: &CampaignView<'_>) -> Decision {
         Step::BackSwitchOver if partner_on(from) => Decision::SwitchOver,
         Step::BackSwitchOver => lead_partner_to(from),
         Step::BackLoad if on_target => enter(Step::BackSwitchOver),
+        // An order for the target may still be under way there: it is taken back first.
+        Step::BackLoad if partner_on(from) && view.order_open => Decision::Load(from),
         Step::BackLoad if partner_on(from) => enter(Step::FellBack),
         Step::BackLoad => lead_partner_to(from),
         Step::Done | Step::FellBack => Decision::Wait,
@@ -224,11 +228,6 @@ impl Group {
         self.order_sent = None;
     }
 
-    pub(super) fn next_attempt(&mut self) -> u32 {
-        self.order_attempt += 1;
-        self.order_attempt
-    }
-
     /// The partner that the record has in sync.
     pub(super) fn recorded_partner(&self) -> Option<Member> {
         let record = self.arbiter.record.as_ref()?;
@@ -265,6 +264,7 @@ impl Group {
             own,
             partner,
             in_sync,
+            order_open: self.order_is_open(),
             isolated: self.partner_out,
             in_step: self.now.since(record.since),
             mixed_for: self.evaluation.mixed_since.map(|since| self.now.since(since)),
@@ -303,10 +303,22 @@ impl Group {
                 .as_ref()
                 .is_some_and(|partner| matches!(partner.feed, Feed::InStep | Feed::Nothing))
         {
-            let attempt = self.next_attempt();
-            self.order_sent = Some((hash, self.now));
-            self.send(PeerMessage::Order { attempt, order: Order::Load { hash } });
+            self.send_order(hash);
         }
+    }
+
+    /// Tells the partner to load a file. Only what was ordered last is taken when the partner announces it.
+    pub(super) fn send_order(&mut self, hash: PluginHash) {
+        self.order_attempt += 1;
+        let attempt = self.order_attempt;
+        self.order_sent = Some((hash, self.now));
+        self.send(PeerMessage::Order { attempt, order: Order::Load { hash } });
+    }
+
+    /// Whether the partner was told to load another file than it runs, as far as is known here.
+    fn order_is_open(&self) -> bool {
+        let runs = self.partner_application().map(|application| application.hash);
+        self.order_sent.is_some_and(|(ordered, _)| runs != Some(ordered))
     }
 
     fn enter_step(&mut self, mut record: CampaignRecord, step: Step, reason: String) {
@@ -375,7 +387,8 @@ impl Group {
             return not_in_sync("an upgrade needs both processors");
         };
         let own = self.own_hash();
-        if self.partner_application().map(|application| application.hash) != Some(own) {
+        if self.partner_application().map(|application| application.hash) != Some(own) || self.order_is_open()
+        {
             return not_in_sync("the two processors run different plugin files; load one on both first");
         }
         if plan.from_hash != own {
@@ -414,6 +427,10 @@ impl Group {
     pub(super) fn on_versions(&mut self, theirs: Box<ApplicationDescriptor>) {
         let Some(partner) = &mut self.partner else { return };
         let Some(node) = partner.hello.as_ref().map(|hello| hello.node.clone()) else { return };
+        if self.order_sent.is_none_or(|(ordered, _)| ordered != theirs.hash) {
+            // An order that was taken back meanwhile: the partner stays as it is.
+            return;
+        }
         if let Err(reason) = theirs.check() {
             return self.close_link(reason);
         }
