@@ -11,6 +11,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::LoadError;
@@ -18,8 +19,9 @@ use crate::LoadError;
 /// The largest plugin file that is read.
 pub const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
-/// The SHA-256 of a plugin's file.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// The SHA-256 of a plugin's file. In text, and in JSON, 64 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct PluginHash(pub [u8; 32]);
 
 impl PluginHash {
@@ -33,6 +35,37 @@ impl PluginHash {
     #[must_use]
     pub fn short(&self) -> String {
         self.to_string()[..12].to_owned()
+    }
+}
+
+impl From<PluginHash> for String {
+    fn from(hash: PluginHash) -> Self {
+        hash.to_string()
+    }
+}
+
+impl TryFrom<String> for PluginHash {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl std::str::FromStr for PluginHash {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const EXPECTED: &str = "a plugin's hash has 64 hexadecimal digits";
+        let mut hash = [0; 32];
+        if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(EXPECTED);
+        }
+        for (byte, digits) in hash.iter_mut().zip(text.as_bytes().chunks(2)) {
+            let digits = std::str::from_utf8(digits).map_err(|_| EXPECTED)?;
+            *byte = u8::from_str_radix(digits, 16).map_err(|_| EXPECTED)?;
+        }
+        Ok(Self(hash))
     }
 }
 
@@ -164,5 +197,7 @@ mod tests {
         let known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(file.hash().to_string(), known);
         assert_eq!(file.hash().short(), "ba7816bf8f01");
+        assert_eq!(known.parse(), Ok(file.hash()));
+        assert!("ba78".parse::<PluginHash>().is_err() && "+1".repeat(32).parse::<PluginHash>().is_err());
     }
 }

@@ -14,7 +14,9 @@ use object::read::elf::{Dyn as _, FileHeader as _, ProgramHeader as _, SectionHe
 use object::{Endianness, read};
 use serde::{Deserialize, Serialize};
 
-use crate::LoadError;
+use lockstep_plugin_api::abi::{API_VERSION_SYMBOL, ApiVersion};
+
+use crate::{LoadError, layout};
 
 #[cfg(target_arch = "x86_64")]
 const HOST_MACHINE: (u16, &str) = (elf::EM_X86_64, "x86-64");
@@ -58,6 +60,10 @@ impl fmt::Display for Obstacle {
 /// What the file tells of a plugin that passed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ElfReport {
+    /// The major version of the plugin API that it was built with.
+    pub api_major: u32,
+    /// The minor version of it.
+    pub api_minor: u32,
     /// What will keep the library mapped. Empty for one that can be unloaded.
     pub obstacles: Vec<Obstacle>,
     /// It wants thread-local storage from a reserve that every process has little of; loading it may fail.
@@ -83,6 +89,8 @@ pub fn check(bytes: &[u8]) -> Result<ElfReport, LoadError> {
     if !symbols.has_header {
         return Err(LoadError::NotAPlugin { symbol: ROOT_MODULE_LOADER_NAME });
     }
+    let api = file.api_version(segments, symbols.api)?;
+    layout::check_api(api)?;
     if !symbols.unwinds {
         return Err(LoadError::PanicAborts);
     }
@@ -93,7 +101,14 @@ pub fn check(bytes: &[u8]) -> Result<ElfReport, LoadError> {
     if !symbols.unique.is_empty() {
         obstacles.push(Obstacle::UniqueSymbols { names: symbols.unique });
     }
-    Ok(ElfReport { obstacles, static_tls: dynamic.static_tls, needed: dynamic.needed, mapped_bytes })
+    Ok(ElfReport {
+        api_major: api.major,
+        api_minor: api.minor,
+        obstacles,
+        static_tls: dynamic.static_tls,
+        needed: dynamic.needed,
+        mapped_bytes,
+    })
 }
 
 struct Elf<'a> {
@@ -114,6 +129,8 @@ struct Symbols {
     has_header: bool,
     unwinds: bool,
     unique: Vec<String>,
+    /// Address and size of the plugin API's version.
+    api: Option<(u64, u64)>,
 }
 
 fn damaged(detail: impl fmt::Display) -> LoadError {
@@ -284,11 +301,48 @@ impl<'a> Elf<'a> {
             let name = symbol.name(self.endian, table.strings()).map_err(damaged)?;
             let is_defined = !symbol.is_undefined(self.endian);
             symbols.has_header |= is_defined && name == ROOT_MODULE_LOADER_NAME.as_bytes();
+            if is_defined && name == API_VERSION_SYMBOL.as_bytes() {
+                symbols.api = Some((symbol.st_value(self.endian), symbol.st_size(self.endian)));
+            }
             symbols.unwinds |= !is_defined && name == UNWINDER;
             if is_defined && symbol.st_bind() == elf::STB_GNU_UNIQUE && symbols.unique.len() < NAMES_MAX {
                 symbols.unique.push(String::from_utf8_lossy(name).into_owned());
             }
         }
         Ok(symbols)
+    }
+
+    /// Reads the version of the plugin API out of the file, before anything of the plugin runs.
+    fn api_version(
+        &self,
+        segments: &[ProgramHeader64<Endianness>],
+        symbol: Option<(u64, u64)>,
+    ) -> Result<ApiVersion, LoadError> {
+        let other = |detail: String| LoadError::OtherInterface { detail };
+        let Some((address, size)) = symbol else {
+            return Err(other(format!("it does not export `{API_VERSION_SYMBOL}`")));
+        };
+        if size < size_of::<ApiVersion>() as u64 {
+            return Err(other(format!("its `{API_VERSION_SYMBOL}` has {size} bytes")));
+        }
+        let bytes = segments.iter().find_map(|segment| {
+            let offset = address.checked_sub(segment.p_vaddr(self.endian))?;
+            let is_loaded = segment.p_type(self.endian) == elf::PT_LOAD;
+            let end = offset.checked_add(size_of::<ApiVersion>() as u64)?;
+            if !is_loaded || end > segment.p_filesz(self.endian) {
+                return None;
+            }
+            let start = segment.p_offset(self.endian).checked_add(offset)?;
+            self.bytes.get(start as usize..)?.first_chunk::<16>()
+        });
+        let Some(bytes) = bytes else {
+            return Err(damaged(format_args!("its `{API_VERSION_SYMBOL}` lies outside of it")));
+        };
+        let [a, b, c, d, e, f, g, h, major @ .., i, j, k, l] = bytes;
+        Ok(ApiVersion {
+            magic: u64::from_ne_bytes([*a, *b, *c, *d, *e, *f, *g, *h]),
+            major: u32::from_ne_bytes(*major),
+            minor: u32::from_ne_bytes([*i, *j, *k, *l]),
+        })
     }
 }
