@@ -65,6 +65,7 @@ fn prepare(seed: u64, story: bool) -> (World, Random) {
         standby: if random.percent(25) { StandbyStart::Beside } else { StandbyStart::Behind },
         unknown_swaps_percent: if random.percent(30) { 20 } else { 0 },
         recent_bytes_max: if random.percent(30) { 4_000 } else { 1 << 20 },
+        divergence_expected: false,
         story,
     };
     let mut world = World::pair(seed, Edition::One, settings);

@@ -25,6 +25,8 @@ pub struct Settings {
     pub unknown_swaps_percent: u64,
     /// The recent stream's bound in bytes: small ones lead to whole copies.
     pub recent_bytes_max: usize,
+    /// A version that computes something else takes part.
+    pub divergence_expected: bool,
     /// Keep a story of what happened.
     pub story: bool,
 }
@@ -35,6 +37,7 @@ impl Default for Settings {
             standby: StandbyStart::Behind,
             unknown_swaps_percent: 0,
             recent_bytes_max: 1 << 20,
+            divergence_expected: false,
             story: false,
         }
     }
@@ -588,6 +591,9 @@ impl World {
     }
 
     fn on_alarm(&mut self, node: usize, alarm: &Alarm) {
+        if let Alarm::Diverged { report } = alarm {
+            assert!(self.settings.divergence_expected, "sound versions diverged: {report}");
+        }
         self.tell(|| format!("{}: {alarm:?}", ["a", "b"][node]));
         self.seen.add(match alarm {
             Alarm::Diverged { .. } => "diverged".to_string(),

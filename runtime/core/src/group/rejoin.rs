@@ -311,6 +311,10 @@ impl Group {
         let application = std::mem::replace(&mut self.application, next);
         self.effects.push(Effect::Retire { application });
         self.application_changed();
+        // What is shipped follows from both versions, and this side may be the active next.
+        if let Some(theirs) = self.partner.as_mut().and_then(|partner| partner.application.take()) {
+            self.set_partner_application(*theirs);
+        }
         self.role_effect();
     }
 }

@@ -199,16 +199,20 @@ impl Group {
             if let Some(partner) = &mut self.partner {
                 partner.feed = Feed::Nothing;
             }
-        } else if let Some(partner) = &mut self.partner {
-            if partner.diverged {
-                // It is no longer recorded; a fresh copy may replace what it has (R15).
-                partner.diverged = false;
-                if let Some(mut hello) = partner.hello.clone() {
-                    hello.needs_copy = true;
-                    self.begin_feed(&hello);
-                }
-            } else if let Some(record) = self.arbiter.record.clone() {
-                self.send(PeerMessage::RecordChanged(record));
+        } else if let Some(record) = self.arbiter.record.clone() {
+            self.send(PeerMessage::RecordChanged(record));
+        }
+    }
+
+    /// A standby that diverged and is not recorded any more gets a fresh copy in place of what it has (R15).
+    fn copy_diverged(&mut self) {
+        if let Some(partner) = &mut self.partner
+            && partner.diverged
+        {
+            partner.diverged = false;
+            if let Some(mut hello) = partner.hello.clone() {
+                hello.needs_copy = true;
+                self.begin_feed(&hello);
             }
         }
     }
@@ -255,6 +259,7 @@ impl Group {
         if let Some(hand_over) = self.hand_over.take() {
             self.end_hand_over(hand_over.asker, Err(CommandError::NotInSync("it left the record".into())));
         }
+        self.copy_diverged();
         if let Some(waiting) = &self.waiting
             && !self.partner_is_well(waiting.store)
         {
