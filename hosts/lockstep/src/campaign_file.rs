@@ -189,7 +189,7 @@ mod tests {
         assert_eq!(
             lockstep_runtime::config::report::render(&error).lines().take(2).collect::<Vec<_>>(),
             [
-                "error LS0102: `time_min` is not a field of this file",
+                "error LS0112: `time_min` is not a field of this file",
                 "   c.ron:1:24  (target: \"x\", gates: (time_min: 5))"
             ]
         );

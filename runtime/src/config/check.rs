@@ -194,7 +194,6 @@ pub(super) fn check(written: Written, text: &str, path: &Path) -> Result<NodeCon
         insecure,
         standby: written.standby,
         timeouts: timeouts(&place, written.timeouts)?,
-        memory_max_mb: place.at_least_one("memory_max_mb", written.memory_max_mb, 1 << 20)?,
         recent_mb: place.at_least_one("recent_mb", written.recent_mb, 1 << 20)?,
         log: written.log,
         admin,

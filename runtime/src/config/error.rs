@@ -122,7 +122,7 @@ impl ConfigError {
             }
         };
         ConfigError {
-            code: "LS0102",
+            code: "LS0112",
             message,
             source_text: Some(named(path, text)),
             span: span.into(),

@@ -33,7 +33,7 @@ pub struct NodeConfig {
     pub data: PathBuf,
     /// Where it listens.
     pub listen: Listen,
-    /// The partner's `listen.link`; none: this processor serves alone.
+    /// The partner's `listen.link`; none: it is found through the arbiter's directory, if there is one.
     pub peer: Option<SocketAddr>,
     /// The third party that records who is active.
     pub arbiter: ArbiterConfig,
@@ -47,8 +47,6 @@ pub struct NodeConfig {
     pub standby: StandbyMode,
     /// The times of failure detection (R27).
     pub timeouts: Timeouts,
-    /// The rows of one group may take this much memory; further events that write are refused.
-    pub memory_max_mb: u64,
     /// How much of the recent stream is kept for a returning standby, a group.
     pub recent_mb: u64,
     /// A `tracing` filter such as `info` or `lockstep_runtime=debug,warn`.
@@ -146,8 +144,6 @@ pub(crate) struct Written {
     standby: StandbyMode,
     #[serde(default)]
     timeouts: Timeouts,
-    #[serde(default = "default_memory_max_mb")]
-    memory_max_mb: u64,
     #[serde(default = "default_recent_mb")]
     recent_mb: u64,
     #[serde(default = "default_log")]
@@ -185,9 +181,6 @@ struct WrittenApplication {
 
 fn default_data() -> PathBuf {
     "data".into()
-}
-fn default_memory_max_mb() -> u64 {
-    4_096
 }
 fn default_recent_mb() -> u64 {
     256

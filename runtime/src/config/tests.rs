@@ -69,9 +69,9 @@ fn a_value_that_is_no_address() {
 fn an_unknown_field() {
     assert_eq!(
         shown("durability: replicated", "durabilty: replicated"),
-        r#"error LS0102: `durabilty` is not a field of this file
+        r#"error LS0112: `durabilty` is not a field of this file
    a.ron:7:5  durabilty: replicated,
-              ^^^^^^^^^ expected one of node, data, listen, peer, arbiter, durability, applications, insecure, standby, timeouts, memory_max_mb, recent_mb, log, admin
+              ^^^^^^^^^ expected one of node, data, listen, peer, arbiter, durability, applications, insecure, standby, timeouts, recent_mb, log, admin
    help: did you mean `durability`?
 "#
     );
@@ -81,7 +81,7 @@ fn an_unknown_field() {
 fn a_word_that_is_not_possible() {
     assert_eq!(
         shown("durability: replicated", "durability: always"),
-        r#"error LS0102: `always` is not possible here
+        r#"error LS0112: `always` is not possible here
    a.ron:7:17  durability: always,
                            ^^^^^^ expected fsync, replicated
    help: docs/configuration.md lists the fields and their values
@@ -93,7 +93,7 @@ fn a_word_that_is_not_possible() {
 fn a_missing_field() {
     assert_eq!(
         shown("    node: \"a\",\n", ""),
-        r#"error LS0102: `node` is missing
+        r#"error LS0112: `node` is missing
    a.ron:9:1  )
               ^ expected `node: ...` before this
    help: write `node`; it has no default
@@ -105,7 +105,7 @@ fn a_missing_field() {
 fn a_field_given_twice() {
     assert_eq!(
         shown("durability: replicated", "node: \"b\""),
-        r#"error LS0102: `node` stands here twice
+        r#"error LS0112: `node` stands here twice
    a.ron:7:5  node: "b",
               ^^^^ already given above
    help: remove one of the two
@@ -117,7 +117,7 @@ fn a_field_given_twice() {
 fn text_that_is_no_ron() {
     assert_eq!(
         shown("node: \"a\",", "node: a,"),
-        r#"error LS0102: the file cannot be read as RON, the notation of Rust values
+        r#"error LS0112: the file cannot be read as RON, the notation of Rust values
    a.ron:2:11  node: a,
                      ^ expected string
    help: docs/configuration.md shows a whole file

@@ -44,11 +44,11 @@ fn application(config: &NodeConfig, store: &Store) -> Result<String, Failure> {
         (None, [only]) => Ok((*only).to_owned()),
         (Some(name), _) => {
             let message = format!("application `{name}` is not in {}", config.file.display());
-            Err(Failure::new(Exit::Usage, "LS0810", message, format!("it has {}", names.join(", "))))
+            Err(Failure::new(Exit::Usage, "LS0817", message, format!("it has {}", names.join(", "))))
         }
         (None, _) => {
             let message = format!("several applications are in {}", config.file.display());
-            Err(Failure::new(Exit::Usage, "LS0811", message, format!("name one of {}", names.join(", "))))
+            Err(Failure::new(Exit::Usage, "LS0818", message, format!("name one of {}", names.join(", "))))
         }
     }
 }
