@@ -12,7 +12,7 @@ impl Random {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -26,7 +26,7 @@ impl Random {
     /// When the range is empty.
     pub fn within(&mut self, from: u64, to: u64) -> u64 {
         assert!(from < to, "an empty range has no number");
-        from + self.next() % (to - from)
+        from + self.draw() % (to - from)
     }
 
     /// True `percent` times of a hundred.

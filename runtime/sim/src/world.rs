@@ -203,7 +203,7 @@ impl World {
             heartbeat_ms: 20,
             silence_shrink_ms: 200,
             silence_promote_ms: 600,
-            seed: self.random.next(),
+            seed: self.random.draw(),
             recent_bytes_max: self.settings.recent_bytes_max,
         };
         let group = Group::new(
@@ -738,7 +738,6 @@ impl World {
     ///
     /// # Panics
     /// When no command has ended.
-    #[must_use]
     pub fn last_result(&self) -> &Result<lockstep_core::command::CommandReply, CommandError> {
         self.results.last().expect("a command has ended")
     }
