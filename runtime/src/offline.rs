@@ -70,11 +70,14 @@ impl Offline {
     }
 }
 
-/// Calls `row` with every row: table, key, value; tables by id, rows in the order of their keys. Stops at an error.
+/// Is shown rows: table, key, value. An error of its own ends the visit.
+pub type VisitRow<'a, E> = &'a mut dyn FnMut(&str, &[u8], &[u8]) -> Result<(), E>;
+
+/// Calls `row` with every row; tables by id, rows in the order of their keys. Stops at an error.
 ///
 /// # Errors
 /// What `row` returned.
-pub fn rows<E>(state: &State, row: &mut dyn FnMut(&str, &[u8], &[u8]) -> Result<(), E>) -> Result<(), E> {
+pub fn rows<E>(state: &State, row: VisitRow<'_, E>) -> Result<(), E> {
     for table in state.meta.tables.values() {
         let mut outcome = Ok(());
         state.tables.scan(table.id, &[], None, &mut |key, value| {

@@ -190,7 +190,7 @@ mod tests {
             lockstep_runtime::config::report::render(&error).lines().take(2).collect::<Vec<_>>(),
             [
                 "error LS0112: `time_min` is not a field of this file",
-                "   c.ron:1:24  (target: \"x\", gates: (time_min: 5))"
+                "   c.ron:1:23  (target: \"x\", gates: (time_min: 5))"
             ]
         );
     }

@@ -81,8 +81,9 @@ pub fn print(output: Output, text: &str, json: &impl serde::Serialize) -> Result
     match output {
         Output::Text => write_out(text.as_bytes()),
         Output::Json => {
-            let mut line = serde_json::to_vec(json)
-                .map_err(|error| Failure::new(Exit::Failed, "LS0808", error.to_string(), "this is a defect"))?;
+            let mut line = serde_json::to_vec(json).map_err(|error| {
+                Failure::new(Exit::Failed, "LS0808", error.to_string(), "this is a defect")
+            })?;
             line.push(b'\n');
             write_out(&line)
         }

@@ -9,8 +9,11 @@ use super::locate::{self, Key};
 /// An error in a configuration file: a diagnostic with a code, a label in the source and a help line. Shown to people
 /// by [`report::render`](super::report::render).
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{message}")]
-pub struct ConfigError {
+#[error("{}", .0.message)]
+pub struct ConfigError(Box<Parts>);
+
+#[derive(Clone, Debug)]
+struct Parts {
     code: &'static str,
     message: String,
     source_text: Option<NamedSource<String>>,
@@ -21,17 +24,17 @@ pub struct ConfigError {
 
 impl Diagnostic for ConfigError {
     fn code<'a>(&'a self) -> Option<Box<dyn std::fmt::Display + 'a>> {
-        Some(Box::new(self.code))
+        Some(Box::new(self.0.code))
     }
     fn help<'a>(&'a self) -> Option<Box<dyn std::fmt::Display + 'a>> {
-        Some(Box::new(&self.help))
+        Some(Box::new(&self.0.help))
     }
     fn source_code(&self) -> Option<&dyn SourceCode> {
-        self.source_text.as_ref().map(|source| source as &dyn SourceCode)
+        self.0.source_text.as_ref().map(|source| source as &dyn SourceCode)
     }
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        self.source_text.as_ref()?;
-        let label = LabeledSpan::new_with_span(Some(self.label.clone()), self.span);
+        self.0.source_text.as_ref()?;
+        let label = LabeledSpan::new_with_span(Some(self.0.label.clone()), self.0.span);
         Some(Box::new(std::iter::once(label)))
     }
 }
@@ -40,14 +43,14 @@ impl ConfigError {
     /// The file can't be read.
     #[must_use]
     pub fn unreadable(path: &Path, error: &std::io::Error) -> Self {
-        ConfigError {
+        ConfigError(Box::new(Parts {
             code: "LS0100",
             message: format!("cannot read {}: {error}", path.display()),
             source_text: None,
             span: (0, 0).into(),
             label: String::new(),
             help: "name the file with --config; docs/configuration.md describes its fields".into(),
-        }
+        }))
     }
 
     /// An error in the value that `at` leads to.
@@ -61,14 +64,14 @@ impl ConfigError {
         help: &str,
     ) -> Self {
         let span = locate::value(text, at).unwrap_or(0..0);
-        ConfigError {
+        ConfigError(Box::new(Parts {
             code,
             message,
             source_text: Some(named(path, text)),
             span: span.into(),
             label: label.into(),
             help: help.into(),
-        }
+        }))
     }
 
     /// The reader's own error.
@@ -121,14 +124,14 @@ impl ConfigError {
                 (message, label, "docs/configuration.md shows a whole file".into())
             }
         };
-        ConfigError {
+        ConfigError(Box::new(Parts {
             code: "LS0112",
             message,
             source_text: Some(named(path, text)),
             span: span.into(),
             label,
             help,
-        }
+        }))
     }
 }
 

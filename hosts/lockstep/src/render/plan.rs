@@ -172,15 +172,12 @@ mod tests {
                open_account  v1     v1     lock step\n  \
                transfer      v1     v2     shipped: 4 work units became 5\n  \
                close         -      v1     refused until both run it\n  \
-               step                                                     the way back\n  \
-               201-202  b: load 2.0.0 beside 1.4.0, change over         unload, load 1.4.0\n  \
-               203      b active, evaluate 2 min and 10,000 events      switch over to a\n  \
-               204-206  a: load 2.0.0 beside 1.4.0, change over         unload, load 1.4.0\n  \
-               207      enable transfer-fee                             none: no version below 2.0.0 after this\n\
+               step                                                 the way back\n  \
+               201-202  b: load 2.0.0 beside 1.4.0, change over     unload, load 1.4.0\n  \
+               203      b active, evaluate 2 min and 10,000 events  switch over to a\n  \
+               204-206  a: load 2.0.0 beside 1.4.0, change over     unload, load 1.4.0\n  \
+               207      enable transfer-fee                         none: no version below 2.0.0 after this\n\
              warning: it keeps a thread\n"
-                .replace("      the way back", "  the way back")
-                .replace("    unload", "unload")
-                .replace("  switch over to a", "switch over to a")
         );
     }
 
@@ -194,13 +191,13 @@ mod tests {
         example.raises_floor = false;
         assert_eq!(
             steps(&example),
-            "  step                                         the way back\n  \
-               201      isolate b                           integrate b\n  \
-               202      b: load 2.0.0, integrate            unload, load 1.4.0\n  \
+            "  step                                           the way back\n  \
+               201      isolate b                             integrate b\n  \
+               202      b: load 2.0.0, integrate              unload, load 1.4.0\n  \
                203      b active, evaluate 2 min, you decide  switch over to a\n  \
-               204      isolate a                           integrate a\n  \
-               205-206  a: load 2.0.0, integrate            unload, load 1.4.0\n  \
-               207      nothing to enable                   an upgrade back\n"
+               204      isolate a                             integrate a\n  \
+               205-206  a: load 2.0.0, integrate              unload, load 1.4.0\n  \
+               207      nothing to enable                     an upgrade back\n"
         );
     }
 

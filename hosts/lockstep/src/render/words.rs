@@ -42,8 +42,8 @@ pub fn age(ms: u64) -> String {
 /// `2 min`, `90 s`, `250 ms`: exact.
 pub fn length(ms: u64) -> String {
     match ms {
-        _ if ms > 0 && ms % 60_000 == 0 => format!("{} min", ms / 60_000),
-        _ if ms > 0 && ms % 1_000 == 0 => format!("{} s", ms / 1_000),
+        _ if ms > 0 && ms.is_multiple_of(60_000) => format!("{} min", ms / 60_000),
+        _ if ms > 0 && ms.is_multiple_of(1_000) => format!("{} s", ms / 1_000),
         _ => format!("{ms} ms"),
     }
 }
