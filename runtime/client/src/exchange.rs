@@ -11,15 +11,13 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use lockstep_wire::events::{BODY_BYTES_MAX, Encoding, PARAMETERS_BYTES_MAX, PROTOCOL};
+use lockstep_wire::events::{BODY_BYTES_MAX, Encoding, PARAMETERS_BYTES_MAX, PROTOCOL, UNKNOWN_SESSION};
 use lockstep_wire::frame::{self, EVENT_FRAME_BYTES_MAX};
 
 use crate::error::CallError;
 use crate::frames::{Bytes, ClientFrame, EventFrame, IdFrame, ReplyFrame, ServerFrame, decode};
 use crate::{Counts, Reply};
 
-/// How a rejection says that the session is not known.
-pub const UNKNOWN_SESSION: &str = "LS0204";
 /// Without a processor that says it serves, how long to wait before asking one that does not: it passes events on.
 const LEADERLESS_GRACE: Duration = Duration::from_millis(10);
 /// The first wait after a `Retry`; doubles up to [`RETRY_WAIT_MAX`].

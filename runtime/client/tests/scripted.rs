@@ -322,7 +322,7 @@ async fn past_its_deadline_a_call_ends_and_its_number_is_no_longer_awaited() {
 async fn an_expired_session_is_reported_and_followed_by_another() {
     let (_a, _b, client, [mut at_a, mut at_b]) = pair(|connect| connect).await;
     let unknown = || Reply::Rejected {
-        code: lockstep_client::exchange::UNKNOWN_SESSION.into(),
+        code: lockstep_wire::events::UNKNOWN_SESSION.into(),
         message: "no such session".into(),
     };
     let call_1 = call(&client, 1);

@@ -14,6 +14,9 @@ pub const PARAMETERS_BYTES_MAX: usize = 64 << 10;
 /// The largest body, in bytes.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
 
+/// The code of [`Reply::Rejected`] that says that the session does not exist, or was dropped to make room.
+pub const UNKNOWN_SESSION: &str = "LS0204";
+
 /// From a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ClientMessage {

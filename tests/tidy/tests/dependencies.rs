@@ -46,6 +46,7 @@ fn allowed(folder: &str) -> Option<&'static [&'static str]> {
             "ledger-v2",
             "lockstep-client",
             "lockstep-core",
+            "lockstep-plugin-api",
             "lockstep-runtime",
             "lockstep-wire",
             "rig",
