@@ -117,7 +117,7 @@ impl Batches {
         let mut batches =
             Batches { thread, client, transfers: Vec::new(), accounts: 0, problems: Vec::new() };
         for account in 0..ACCOUNTS_FIRST {
-            let opening = batches.thread.call(&batches.client, ledger::open_account(account, CENTS_EACH));
+            let opening = batches.thread.call(&batches.client, ledger::open_accounts(account, 1, CENTS_EACH));
             batches.collect(vec![(None, opening)])?;
         }
         Ok(batches)
@@ -128,7 +128,7 @@ impl Batches {
         let mut under_way: UnderWay = Vec::new();
         for number in 0..2 * TRANSFERS {
             if number == TRANSFERS {
-                let opening = ledger::open_account(self.accounts, CENTS_EACH);
+                let opening = ledger::open_accounts(self.accounts, 1, CENTS_EACH);
                 under_way.push((None, self.thread.call(&self.client, opening)));
             }
             let (from, to) = (number % ACCOUNTS_FIRST, (number + 1) % ACCOUNTS_FIRST);

@@ -274,20 +274,29 @@ impl Node {
         Ok(())
     }
 
-    /// Runs `lockstep --config … ARGUMENTS --output json` and returns what it prints.
+    /// Runs `lockstep --config … ARGUMENTS --output json --yes` and returns what it prints.
     ///
     /// # Errors
     /// When it exits with anything but 0: with what it says.
-    pub fn lockstep(&self, artifacts: &Artifacts, arguments: &[&str]) -> Result<Value, Failure> {
+    pub fn lockstep_lines(&self, artifacts: &Artifacts, arguments: &[&str]) -> Result<String, Failure> {
         let mut command = child::guarded(artifacts.rig(), artifacts.lockstep());
-        command.arg("--config").arg(self.config()).args(arguments).args(["--output", "json"]);
+        command.arg("--config").arg(self.config()).args(arguments).args(["--output", "json", "--yes"]);
         let output = child::output(&mut command)?;
-        let said = String::from_utf8_lossy(&output.stdout);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
         if !output.status.success() {
             let error = String::from_utf8_lossy(&output.stderr);
             let (said, error) = (said.trim(), error.trim());
             return Err(Failure::new(format!("`lockstep {}`: {error} {said}", arguments.join(" "))));
         }
+        Ok(said)
+    }
+
+    /// As [`Self::lockstep_lines`], where one JSON object is printed.
+    ///
+    /// # Errors
+    /// As there, or when it prints anything else.
+    pub fn lockstep(&self, artifacts: &Artifacts, arguments: &[&str]) -> Result<Value, Failure> {
+        let said = self.lockstep_lines(artifacts, arguments)?;
         if said.trim().is_empty() {
             return Ok(Value::Null);
         }

@@ -27,6 +27,8 @@ use crate::ledger;
 /// A request that goes out later than this after it was due is measured from when it was due. (The timer has a grain
 /// of a millisecond: what lies below that is not the service's doing.)
 const LATE: Duration = Duration::from_millis(3);
+/// So many accounts are opened in one event.
+const BATCH: u32 = 250;
 /// How often the load says how it goes.
 const GLANCE_EVERY: Duration = Duration::from_millis(250);
 
@@ -60,7 +62,7 @@ impl Board {
 
 #[derive(Clone, Copy)]
 enum Under {
-    Opening { account: u32 },
+    Opening { first: u32, count: u32 },
     Transfer { from: u32, to: u32, cents: u64 },
 }
 
@@ -69,8 +71,8 @@ struct Requests {
     client: usize,
     settings: Rc<LoadSettings>,
     board: Rc<RefCell<Board>>,
-    /// Accounts that this client opens.
-    openings: VecDeque<u32>,
+    /// Accounts that this client opens: the first one's number, and how many.
+    openings: VecDeque<(u32, u32)>,
     under_way: Vec<Option<(Under, Instant)>>,
     free: Vec<usize>,
     open: usize,
@@ -97,7 +99,7 @@ impl Requests {
         self.under_way[place] = Some((what, since));
         self.open += 1;
         let call = match what {
-            Under::Opening { account } => ledger::open_account(account, self.settings.cents_each),
+            Under::Opening { first, count } => ledger::open_accounts(first, count, self.settings.cents_each),
             Under::Transfer { from, to, cents } => ledger::transfer(from, to, cents),
         };
         Request {
@@ -140,8 +142,8 @@ impl Requests {
 
 impl Source for Requests {
     fn poll_next(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<Option<Request>> {
-        if let Some(account) = self.openings.pop_front() {
-            return Poll::Ready(Some(self.request(Under::Opening { account }, now)));
+        if let Some((first, count)) = self.openings.pop_front() {
+            return Poll::Ready(Some(self.request(Under::Opening { first, count }, now)));
         }
         {
             let mut board = self.board.borrow_mut();
@@ -184,9 +186,9 @@ impl Source for Requests {
         self.open -= 1;
         let mut board = self.board.borrow_mut();
         match what {
-            Under::Opening { account } => match result {
+            Under::Opening { first, count } => match result {
                 Ok(_) => {
-                    board.to_open -= 1;
+                    board.to_open -= count;
                     if board.to_open == 0 {
                         board.collector.begin_asking(now);
                         board.wake();
@@ -194,7 +196,7 @@ impl Source for Requests {
                     }
                 }
                 Err(error) => {
-                    board.failures.push(format!("account {account} can't be opened: {error}"));
+                    board.failures.push(format!("accounts from {first} on can't be opened: {error}"));
                     board.stopping = true;
                     board.wake();
                 }
@@ -254,6 +256,14 @@ pub fn run(settings: &str) -> Result<(), Failure> {
     local.block_on(&runtime, load(Rc::new(settings)))
 }
 
+/// The accounts to open, in batches.
+fn batches(settings: &LoadSettings) -> impl Iterator<Item = (u32, u32)> {
+    let accounts = settings.accounts;
+    let batches = (0..accounts).step_by(BATCH as usize);
+    let first = settings.first_account;
+    batches.map(move |at| (first + at, BATCH.min(accounts - at)))
+}
+
 async fn load(settings: Rc<LoadSettings>) -> Result<(), Failure> {
     let opened = Opened {
         first: settings.first_account,
@@ -276,10 +286,7 @@ async fn load(settings: Rc<LoadSettings>) -> Result<(), Failure> {
             client,
             settings: Rc::clone(&settings),
             board: Rc::clone(&board),
-            openings: (client as u32..settings.accounts)
-                .step_by(settings.clients)
-                .map(|account| settings.first_account + account)
-                .collect(),
+            openings: batches(&settings).skip(client).step_by(settings.clients).collect(),
             under_way: Vec::new(),
             free: Vec::new(),
             open: 0,
