@@ -237,8 +237,8 @@ pub struct PluginModule {
     /// To be called once before unloading, on the same thread, when no run is left: the author's shutdown, threads
     /// joined, hooks removed. After it nothing but `purge` and `live_bytes` may be called.
     pub shutdown: unsafe extern "C" fn(errors: *const Sink) -> Status,
-    /// Frees what the plugin's statics still hold, so that unloading leaks nothing; returns how many bytes that was.
-    /// No thread of the plugin may live, and nothing of it may be called after.
+    /// Frees what the plugin's statics still hold, as far as the SDK that it was built with can; returns how many bytes
+    /// that was. No thread of the plugin may live, and nothing of it but `live_bytes` may be called after.
     pub purge: unsafe extern "C" fn() -> usize,
     /// How many bytes the plugin holds on the heap; 0 when it was built without the allocator of the SDK.
     pub live_bytes: unsafe extern "C" fn() -> usize,

@@ -2,4 +2,6 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+pub mod arbiter;
 pub mod config;
+pub mod offline;

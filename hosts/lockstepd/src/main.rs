@@ -1,3 +1,133 @@
 //! A Lockstep processor.
+//!
+//! Reads its configuration, starts the processor inside an actix system, prints one JSON line with its addresses when
+//! it serves, and stops in order on SIGTERM, SIGINT or an operator's word. Several `--config` start several processors
+//! in one process, each with an actix system of its own.
+#![forbid(unsafe_code)]
 
-fn main() {}
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+use lockstep_runtime::config::NodeConfig;
+use lockstep_runtime::config::report::render;
+use lockstep_runtime::processor::{Processor, StartError};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// A Lockstep processor: runs applications in lock step with its partner.
+#[derive(Debug, Parser)]
+#[command(name = "lockstepd", version)]
+struct Arguments {
+    /// The processor's configuration; several times for several processors in one process.
+    #[arg(long, required = true, value_name = "FILE")]
+    config: Vec<PathBuf>,
+    /// How the log on standard error is written.
+    #[arg(long, value_enum, default_value = "text")]
+    log: LogForm,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogForm {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+fn main() -> ExitCode {
+    lockstep_runtime::plugins::probe_if_asked();
+    let arguments = Arguments::parse();
+    let mut configs = Vec::new();
+    for file in &arguments.config {
+        match NodeConfig::load(file) {
+            Ok(config) => configs.push(config),
+            Err(error) => {
+                eprint!("{}", render(&error));
+                return ExitCode::from(2);
+            }
+        }
+    }
+    let filter = configs.first().map_or("info", |config| config.log.as_str());
+    begin_log(arguments.log, filter);
+    abort_on_panic();
+    if let Err(error) = lockstep_runtime::processor::prepare_process() {
+        tracing::warn!(%error, "the process could not be set up as wanted");
+    }
+    let mut threads = Vec::new();
+    let last = configs.pop();
+    for config in configs {
+        let name = format!("processor-{}", config.node);
+        match std::thread::Builder::new().name(name).spawn(move || run(config)) {
+            Ok(thread) => threads.push(thread),
+            Err(error) => {
+                eprintln!("error LS0110: a processor gets no thread: {error}\n   help: see the limits on threads");
+                return ExitCode::from(1);
+            }
+        }
+    }
+    let mut good = last.is_none_or(run);
+    for thread in threads {
+        good &= thread.join().unwrap_or(false);
+    }
+    if good { ExitCode::SUCCESS } else { ExitCode::from(1) }
+}
+
+/// Runs one processor to its end; whether all went well.
+fn run(config: NodeConfig) -> bool {
+    let system = actix_rt::System::new();
+    let result = system.block_on(serve(config));
+    if let Err(error) = &result {
+        let StartError { code, message, help } = error;
+        let diagnostic = miette::MietteDiagnostic::new(message.clone()).with_code(code.clone());
+        let diagnostic = if help.is_empty() { diagnostic } else { diagnostic.with_help(help.clone()) };
+        eprint!("{}", render(&diagnostic));
+    }
+    result.is_ok()
+}
+
+async fn serve(config: NodeConfig) -> Result<(), StartError> {
+    let cannot = |error: std::io::Error| StartError {
+        code: "LS0110".into(),
+        message: format!("signals can't be received: {error}"),
+        help: "start it again".into(),
+    };
+    let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
+    let mut processor = Processor::start(config).await?;
+    println!("{}", processor.ready_line());
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("SIGTERM"),
+        _ = interrupt.recv() => tracing::info!("SIGINT"),
+        () = processor.asked_to_stop() => tracing::info!("asked to stop"),
+    }
+    processor.stop().await;
+    actix_rt::System::current().stop();
+    Ok(())
+}
+
+fn begin_log(form: LogForm, filter: &str) {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|error| {
+        eprintln!("warning: the log filter `{filter}` is not one ({error}); `info` is used");
+        EnvFilter::new("info")
+    });
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match form {
+        LogForm::Text => {
+            use std::io::IsTerminal;
+            builder.with_ansi(std::io::stderr().is_terminal()).init();
+        }
+        LogForm::Json => builder.json().init(),
+    }
+}
+
+/// A panic outside of plugin code means that this side is wrong: the process ends, and the partner takes over.
+/// Plugins catch their own panics, in a runtime of their own.
+fn abort_on_panic() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        before(panic);
+        tracing::error!(code = "LS0699", %panic, "an assertion failed; this processor stops, its partner takes over");
+        std::process::abort();
+    }));
+}

@@ -40,6 +40,7 @@ pub struct SimClient {
     index: u64,
     session: Option<SessionId>,
     opening: Option<Micros>,
+    opens: bool,
     next: u64,
     /// How many further events it will send.
     pub to_send: u64,
@@ -59,6 +60,7 @@ impl SimClient {
             index,
             session: None,
             opening: None,
+            opens: false,
             next: 1,
             to_send: 0,
             awaited: BTreeMap::new(),
@@ -72,6 +74,30 @@ impl SimClient {
     #[must_use]
     pub fn of(origin: Origin) -> usize {
         (origin.0 >> 40) as usize
+    }
+
+    /// Opens a session although nothing is to be sent yet.
+    pub fn open(&mut self) {
+        self.opens = true;
+    }
+
+    /// Its session.
+    #[must_use]
+    pub fn session(&self) -> Option<SessionId> {
+        self.session
+    }
+
+    /// Takes an event as its own: its answer is awaited, and it is sent again like any other.
+    ///
+    /// # Panics
+    /// When the request is no numbered event.
+    pub fn adopt(&mut self, now: Micros, node: usize, request: &Request) -> Origin {
+        let Request::Submit(event) = request else { panic!("only events are adopted") };
+        let EventId::Numbered { number, .. } = event.id else { panic!("only numbered events are adopted") };
+        let parameters = Parameters::from_bytes(&event.parameters).expect("a scripted event is well formed");
+        self.next = self.next.max(number + 1);
+        self.awaited.insert(number, Asked { event: event.clone(), parameters, sent: now, to: node });
+        self.origin(number)
     }
 
     fn origin(&self, number: u64) -> Origin {
@@ -94,7 +120,7 @@ impl SimClient {
     pub fn send(&mut self, now: Micros, random: &mut Random) -> Vec<(usize, Origin, Request)> {
         let mut out = Vec::new();
         let Some(session) = self.session else {
-            if (self.to_send > 0) && self.opening.is_none_or(|at| now.since(at) > AGAIN_AFTER) {
+            if (self.to_send > 0 || self.opens) && self.opening.is_none_or(|at| now.since(at) > AGAIN_AFTER) {
                 self.opening = Some(now);
                 self.prefers ^= 1;
                 out.push((self.prefers, self.origin(0), Request::OpenSession));

@@ -169,6 +169,21 @@ impl World {
         self.clients.push(client);
     }
 
+    /// Adds a client that opens a session and sends only what [`submit_as`](Self::submit_as) gives it.
+    pub fn add_scripted_client(&mut self) {
+        let mut client = SimClient::new(self.clients.len() as u64);
+        client.open();
+        self.clients.push(client);
+    }
+
+    /// Lets client `client` submit `request`, an event of its session, to processor `node` at this very moment; it
+    /// retries it like any of its own.
+    pub fn submit_as(&mut self, client: usize, node: usize, request: Request) {
+        let now = self.now;
+        let origin = self.clients[client].adopt(now, node, &request);
+        self.input(node, Input::Request { origin, request });
+    }
+
     fn after(&mut self, delay: Micros, happening: Happening) {
         self.happenings += 1;
         self.queue.insert((self.now.plus(delay), self.happenings), happening);
@@ -239,6 +254,12 @@ impl World {
             self.input_after(other, delay, Input::PartnerDied { store });
         }
         self.drop_link();
+    }
+
+    /// Kills a processor's process so that what it has sent arrives: only the process is gone.
+    pub fn kill_quietly(&mut self, node: usize) {
+        self.cut_here();
+        self.kill(node, false);
     }
 
     /// Stops a process for a while, as `SIGSTOP` does.

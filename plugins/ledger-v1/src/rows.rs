@@ -1,0 +1,114 @@
+//! The rows of the tables, in format 1. They are public so that an audit can read an exported database.
+//!
+//! Invariants: numbers of accounts are given once, from 0; an account's counts only grow; of each ring (journal,
+//! receipts) only the row under the count's slot is written, so a ring's rows are the last ones.
+
+use lockstep_plugin_api::prelude::*;
+
+use crate::name::AccountName;
+
+/// Accounts by name.
+pub const ACCOUNTS: Table<AccountName, Account> = Table::new("accounts");
+/// The last entries of each account: a ring of [`JOURNAL_MAX`] by the account's number and the slot.
+pub const JOURNAL: Table<(u32, u8), JournalRow> = Table::new("journal").ordered();
+/// Receipts of transfers: a ring of [`RECEIPTS_MAX`] by the sender's number and the slot.
+pub const RECEIPTS: Table<(u32, u16), Receipt> = Table::new("receipts");
+/// One row, under key 0.
+pub const TOTALS: Table<u8, Totals> = Table::new("totals");
+
+/// How many entries an account's journal keeps.
+pub const JOURNAL_MAX: u64 = 32;
+
+/// How many receipts of a sender are kept. A transfer's receipt is replaced by that of the same sender's
+/// 16,384th transfer after it: with some thousand accounts, tens of millions of transfers later.
+pub const RECEIPTS_MAX: u32 = 1 << 14;
+
+/// An account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// Its number: a short key for what belongs to it.
+    pub number: u32,
+    /// What it holds.
+    pub cents: u64,
+    /// How many entries its journal has seen.
+    pub entries: u64,
+    /// How many transfers it has sent.
+    pub sent: u32,
+}
+
+impl Account {
+    /// A new account.
+    #[must_use]
+    pub fn new(number: u32, cents: u64) -> Self {
+        Account { number, cents, entries: 0, sent: 0 }
+    }
+
+    /// Pays `cents`, which it must hold, in a transfer.
+    ///
+    /// # Panics
+    /// When it does not hold as much.
+    pub fn pay(&mut self, cents: u64) {
+        self.cents = self.cents.checked_sub(cents).expect("the sender's means were checked");
+        self.entries += 1;
+        self.sent += 1;
+    }
+
+    /// Is paid `cents` in a transfer.
+    pub fn receive(&mut self, cents: u64) {
+        self.cents += cents;
+        self.entries += 1;
+    }
+
+    /// The number of the last transfer that it sent, unlike that of any other transfer.
+    #[must_use]
+    pub fn last_sent(&self) -> u64 {
+        u64::from(self.number) << 32 | u64::from(self.sent)
+    }
+
+    /// Where its last entry stands in the journal.
+    #[must_use]
+    pub fn last_entry_key(&self) -> (u32, u8) {
+        (self.number, (self.entries.wrapping_sub(1) % JOURNAL_MAX) as u8)
+    }
+
+    /// Where the receipt of its last transfer stands.
+    #[must_use]
+    pub fn last_receipt_key(&self) -> (u32, u16) {
+        (self.number, (self.sent.wrapping_sub(1) % RECEIPTS_MAX) as u16)
+    }
+}
+
+/// An entry of an account's journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalRow {
+    /// The transfer's number.
+    pub entry: u64,
+    /// The account at its other end.
+    pub other: AccountName,
+    /// How much.
+    pub cents: u64,
+    /// Whether it was paid to this account, not by it.
+    pub incoming: bool,
+}
+
+/// What proves that a transfer was carried out once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// The transfer's number.
+    pub entry: u64,
+    /// Who paid.
+    pub from: AccountName,
+    /// Who was paid.
+    pub to: AccountName,
+    /// How much the payee got.
+    pub cents: u64,
+    /// How much the payer paid: as much, and whatever a version charges for it.
+    pub debited_cents: u64,
+}
+
+/// What is counted over all accounts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// How many accounts there are; the next one's number.
+    pub accounts: u32,
+}

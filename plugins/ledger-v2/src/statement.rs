@@ -1,0 +1,15 @@
+//! The statement, version 1 as ever, over a journal with rows of either format.
+
+use ledger_v1::accounts::{account_statement, existing};
+use ledger_v1::parameters::{Of, Statement};
+use lockstep_plugin_api::prelude::*;
+
+use crate::rows::JOURNAL;
+
+/// What an account holds, and its last entries.
+#[procedure(version = 1, reads_only)]
+pub fn statement(cx: &Context, of: &Of) -> Reply<Statement> {
+    let account = existing(cx, &of.account)?;
+    let ring = JOURNAL.range(cx, (account.number, 0)..(account.number + 1, 0))?;
+    Ok(account_statement(&account, ring.iter().map(|(_, row)| row.into())))
+}

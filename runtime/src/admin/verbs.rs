@@ -1,0 +1,324 @@
+//! Carries out what operators ask: groups' commands go to the core, files are looked at here.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use lockstep_core::campaign::CampaignPlan;
+use lockstep_core::command::{Command, CommandError, CommandReply, GroupStatus, Role};
+use lockstep_core::descriptor::ApplicationDescriptor;
+use lockstep_core::verdict::{Pairing, Verdict, compare};
+
+use super::View;
+use super::protocol::{
+    AdminError, AdminReply, AdminRequest, AdminResponse, AdminVerb, FeaturesVerb, GroupReport, PluginReport,
+    PluginVerb, ProcessorStatus, UpgradeOptions, UpgradePlan, UpgradeVerb,
+};
+use crate::engine::failpoints::Failpoint;
+use crate::engine::inbound::{EngineHandle, Inbound};
+use crate::plugins::{CheckedPlugin, check_file};
+
+type Reply = Result<AdminReply, AdminError>;
+
+fn error(code: &str, message: impl Into<String>, help: &str) -> AdminError {
+    AdminError { code: code.into(), message: message.into(), help: help.into() }
+}
+
+/// Carries out one request.
+pub(super) async fn carry_out(view: &View, request: AdminRequest) -> AdminResponse {
+    let by = if request.by.is_empty() { "(unknown)".to_owned() } else { request.by.clone() };
+    if !matches!(request.verb, AdminVerb::Status) {
+        tracing::info!(by, verb = ?request.verb, "an operator asks");
+    }
+    match verb(view, request, by).await {
+        Ok(reply) => AdminResponse::Ok(Box::new(reply)),
+        Err(error) => AdminResponse::Error(error),
+    }
+}
+
+async fn verb(view: &View, request: AdminRequest, by: String) -> Reply {
+    let application = request.application.as_deref();
+    match request.verb {
+        AdminVerb::Status => status(view, application).await,
+        AdminVerb::Shutdown => {
+            // The processor's own loop stops it; a second word changes nothing.
+            let _ = view.stop.try_send(());
+            Ok(AdminReply::Accepted)
+        }
+        AdminVerb::Plugin(PluginVerb::List) => {
+            let all = view.generations.list();
+            Ok(AdminReply::Plugins(
+                all.into_iter().filter(|each| application.is_none_or(|name| each.application == name)).collect(),
+            ))
+        }
+        AdminVerb::Plugin(PluginVerb::Check { path }) => {
+            let checked = look_at(path).await?;
+            Ok(AdminReply::Check(report(view, &checked)))
+        }
+        AdminVerb::Plugin(PluginVerb::Load { path }) => {
+            let engine = engine(view, application)?;
+            load(view, engine, path).await
+        }
+        AdminVerb::Failpoint(failpoint) => {
+            let armed = Failpoint::try_from(&failpoint)
+                .map_err(|why| error("LS0820", why, "see docs/operations.md, failpoints"))?;
+            tell(engine(view, application)?, Inbound::Arm(armed))?;
+            Ok(AdminReply::Done)
+        }
+        AdminVerb::Isolate => group(view, application, Command::Isolate).await,
+        AdminVerb::Integrate => group(view, application, Command::Integrate).await,
+        AdminVerb::SwitchOver => group(view, application, Command::SwitchOver).await,
+        AdminVerb::Force => group(view, application, Command::Force).await,
+        AdminVerb::Features(FeaturesVerb::List) => {
+            Ok(AdminReply::Features(group_status(engine(view, application)?).await?.features))
+        }
+        AdminVerb::Features(FeaturesVerb::Enable { features }) => {
+            group(view, application, Command::EnableFeatures { features }).await
+        }
+        AdminVerb::Features(FeaturesVerb::Disable { feature }) => {
+            group(view, application, Command::DisableFeature { feature }).await
+        }
+        AdminVerb::Upgrade(verb) => upgrade(view, application, verb, by).await,
+    }
+}
+
+/// The engine that a request is for.
+fn engine<'a>(view: &'a View, application: Option<&str>) -> Result<&'a EngineHandle, AdminError> {
+    match application {
+        Some(name) => view.engines.get(name).ok_or_else(|| {
+            error("LS0813", format!("application `{name}` does not run here"), "see `lockstep status`")
+        }),
+        None if view.engines.len() == 1 => Ok(view.engines.values().next().expect("there is one")),
+        None => {
+            let names = view.engines.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            Err(error("LS0814", format!("several applications run here: {names}"), "name one of them"))
+        }
+    }
+}
+
+fn tell(engine: &EngineHandle, inbound: Inbound) -> Result<(), AdminError> {
+    engine.tell(inbound).map_err(|busy| error("LS0815", busy.to_string(), "ask again"))
+}
+
+async fn ask(engine: &EngineHandle, command: Command) -> Result<CommandReply, AdminError> {
+    let result = engine.command(command).await.map_err(|busy| error("LS0815", busy.to_string(), "ask again"))?;
+    result.map_err(|refused| {
+        let (code, help) = match &refused {
+            CommandError::NoActive => ("LS0630", "wait for a takeover, or see `lockstep status`"),
+            CommandError::NotInSync(_) => ("LS0631", "wait until `lockstep status` shows the pair in lock step"),
+            CommandError::CampaignUnderWay(_) => ("LS0702", "see `lockstep upgrade status`; pause or abort it first"),
+            CommandError::NoCampaign => ("LS0703", "`lockstep upgrade history` lists those that are over"),
+            CommandError::NotNow(_) => ("LS0632", "see `lockstep status`"),
+            CommandError::NotBuilt(_) => ("LS0633", "see the changelog"),
+        };
+        error(code, refused.to_string(), help)
+    })
+}
+
+async fn group(view: &View, application: Option<&str>, command: Command) -> Reply {
+    Ok(match ask(engine(view, application)?, command).await? {
+        CommandReply::Done | CommandReply::Status(_) => AdminReply::Done,
+        CommandReply::Accepted => AdminReply::Accepted,
+    })
+}
+
+async fn group_status(engine: &EngineHandle) -> Result<GroupStatus, AdminError> {
+    match ask(engine, Command::Status).await? {
+        CommandReply::Status(status) => Ok(*status),
+        _ => Err(error("LS0816", "the core did not answer with its status", "ask again")),
+    }
+}
+
+async fn status(view: &View, application: Option<&str>) -> Reply {
+    if let Some(name) = application {
+        engine(view, Some(name))?;
+    }
+    let mut groups = Vec::new();
+    for (name, engine) in &view.engines {
+        if application.is_some_and(|application| application != name) {
+            continue;
+        }
+        groups.push(GroupReport {
+            group: group_status(engine).await?,
+            events_per_s: view.rate(name),
+            last_change: engine.face().last_change(),
+        });
+    }
+    let up_ms = u64::try_from(view.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    Ok(AdminReply::Status(ProcessorStatus { node: view.node.clone(), pid: std::process::id(), up_ms, groups }))
+}
+
+/// Reads, checks and probes a file on a thread that may wait.
+async fn look_at(path: PathBuf) -> Result<Arc<CheckedPlugin>, AdminError> {
+    if !path.is_absolute() {
+        let help = "give the whole path of the file";
+        return Err(error("LS0451", format!("{} is not an absolute path", path.display()), help));
+    }
+    let checked = tokio::task::spawn_blocking(move || check_file(&path)).await;
+    match checked {
+        Ok(Ok(checked)) => Ok(Arc::new(checked)),
+        Ok(Err(failure)) => Err(error(&failure.code, failure.message, &failure.help)),
+        Err(joined) => Err(error("LS0452", format!("the check did not end: {joined}"), "see the processor's log")),
+    }
+}
+
+fn report(view: &View, checked: &CheckedPlugin) -> PluginReport {
+    let running = view.engines.get(&checked.descriptor.name).map(|engine| engine.face().descriptor());
+    PluginReport {
+        path: checked.path.clone(),
+        hash: checked.hash,
+        bytes: checked.bytes,
+        application: checked.descriptor.name.clone(),
+        version: checked.descriptor.version,
+        warnings: checked.warnings.clone(),
+        comparison: running.as_ref().map(|running| compare(running, &checked.descriptor)),
+        running: running.map(|running| running.version),
+    }
+}
+
+fn refuse_foreign(engine: &EngineHandle, checked: &CheckedPlugin) -> Result<(), AdminError> {
+    let (here, there) = (&*engine.application, &checked.descriptor.name);
+    if here == there {
+        return Ok(());
+    }
+    let message = format!("{} is application `{there}`, not `{here}`", checked.path.display());
+    Err(error("LS0710", message, "name a file of that application"))
+}
+
+/// Outside of a campaign, the other way round counts as well: a way back may be a lower version.
+async fn load(view: &View, engine: &EngineHandle, path: PathBuf) -> Reply {
+    let checked = look_at(path).await?;
+    refuse_foreign(engine, &checked)?;
+    let running = engine.face().descriptor();
+    let lower = checked.descriptor.version < running.version;
+    let comparison =
+        if lower { compare(&checked.descriptor, &running) } else { compare(&running, &checked.descriptor) };
+    if comparison.verdict == Verdict::Incompatible {
+        return Err(error("LS0711", comparison.reasons.join("; "), "the two versions can't run as a pair"));
+    }
+    keep(view, &checked)?;
+    group_reply(ask(engine, Command::Load { hash: checked.hash }).await?)
+}
+
+fn group_reply(reply: CommandReply) -> Reply {
+    Ok(if matches!(reply, CommandReply::Accepted) { AdminReply::Accepted } else { AdminReply::Done })
+}
+
+fn keep(view: &View, checked: &CheckedPlugin) -> Result<(), AdminError> {
+    view.generations.keep().put(&checked.content).map(|_| ()).map_err(|why| {
+        let message = format!("the plugin file can't be kept: {why}");
+        error("LS0453", message, "see that the data directory can be written and has room")
+    })
+}
+
+async fn upgrade(view: &View, application: Option<&str>, verb: UpgradeVerb, by: String) -> Reply {
+    match verb {
+        UpgradeVerb::Plan { target, options } => {
+            let (plan, _) = plan(view, application, &target, options).await?;
+            Ok(AdminReply::Plan(Box::new(plan)))
+        }
+        UpgradeVerb::Start { target, options } => start(view, application, &target, options, by).await,
+        UpgradeVerb::Status => {
+            let status = group_status(engine(view, application)?).await?;
+            let last = status.campaigns.last().cloned().map(Box::new);
+            Ok(AdminReply::Upgrade { current: status.campaign.map(Box::new), last })
+        }
+        UpgradeVerb::History => {
+            Ok(AdminReply::History(group_status(engine(view, application)?).await?.campaigns))
+        }
+        UpgradeVerb::Pause => group(view, application, Command::PauseCampaign).await,
+        UpgradeVerb::Resume => group(view, application, Command::ResumeCampaign).await,
+        UpgradeVerb::Accept => group(view, application, Command::AcceptCampaign).await,
+        UpgradeVerb::Abort => group(view, application, Command::AbortCampaign).await,
+    }
+}
+
+async fn start(
+    view: &View,
+    application: Option<&str>,
+    target: &Path,
+    options: UpgradeOptions,
+    by: String,
+) -> Reply {
+    let (plan, checked) = plan(view, application, target, options.clone()).await?;
+    if plan.comparison.verdict == Verdict::Incompatible {
+        return Err(error("LS0711", plan.comparison.reasons.join("; "), "`lockstep upgrade plan` shows the pair"));
+    }
+    let engine = engine(view, application)?;
+    let running = engine.face().descriptor();
+    keep(view, &checked)?;
+    let campaign = CampaignPlan {
+        from: running.version,
+        from_hash: running.hash,
+        to: checked.descriptor.version,
+        to_hash: checked.hash,
+        redundancy: options.redundancy,
+        gates: options.gates,
+        decide: options.decide,
+        rollback_after_ms: options.rollback_after_ms,
+        step_time_max_ms: options.step_time_max_ms,
+        enable_features: options.enable_features,
+        started_by: by,
+    };
+    ask(engine, Command::StartCampaign(Box::new(campaign))).await?;
+    Ok(AdminReply::Plan(Box::new(plan)))
+}
+
+async fn plan(
+    view: &View,
+    application: Option<&str>,
+    target: &Path,
+    options: UpgradeOptions,
+) -> Result<(UpgradePlan, Arc<CheckedPlugin>), AdminError> {
+    let begun = Instant::now();
+    let engine = engine(view, application)?;
+    let checked = look_at(target.to_owned()).await?;
+    refuse_foreign(engine, &checked)?;
+    let status = group_status(engine).await?;
+    let running = engine.face().descriptor();
+    if checked.hash == running.hash {
+        let message = format!("{} is the file that runs, version {}", target.display(), running.version);
+        return Err(error("LS0712", message, "name the file of another version"));
+    }
+    let standby = status.members.iter().find(|member| member.role == Role::Standby);
+    let active = status.members.iter().find(|member| member.role == Role::Active);
+    let (Some(standby), Some(active)) = (standby, active) else {
+        return Err(error("LS0631", "the pair is not in lock step", "wait until `lockstep status` shows it so"));
+    };
+    let comparison = compare(&running, &checked.descriptor);
+    let features = if options.enable_features { new_features(&status, &checked.descriptor) } else { Vec::new() };
+    let formats = checked.descriptor.tables.iter().any(|table| {
+        running.tables.iter().any(|before| before.name == table.name && before.format < table.format)
+    });
+    let plan = UpgradePlan {
+        application: engine.application.to_string(),
+        from: running.version,
+        to: report(view, &checked),
+        units: shipped_units(&running, &checked.descriptor, &comparison),
+        comparison,
+        first: standby.node.clone(),
+        second: active.node.clone(),
+        raises_floor: options.enable_features && (!features.is_empty() || formats),
+        features,
+        options,
+        preflight_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+    };
+    Ok((plan, checked))
+}
+
+fn new_features(status: &GroupStatus, target: &ApplicationDescriptor) -> Vec<String> {
+    let on = |name: &str| status.features.iter().any(|(feature, _, on)| feature == name && *on);
+    target.features.iter().map(|feature| feature.name.clone()).filter(|name| !on(name)).collect()
+}
+
+fn shipped_units(
+    old: &ApplicationDescriptor,
+    new: &ApplicationDescriptor,
+    comparison: &lockstep_core::verdict::Comparison,
+) -> Vec<(String, u32, u32)> {
+    let count = |descriptor: &ApplicationDescriptor, name: &str| {
+        descriptor.procedure(name).map_or(0, |(_, procedure)| procedure.units.len() as u32)
+    };
+    let shipped = comparison.procedures.iter().filter(|pairing| pairing.pairing == Pairing::Shipped);
+    shipped.map(|pairing| (pairing.name.clone(), count(old, &pairing.name), count(new, &pairing.name))).collect()
+}

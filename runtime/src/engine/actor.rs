@@ -1,0 +1,134 @@
+//! Puts an [`EngineLoop`] on an actix arbiter.
+//!
+//! The arbiter (a thread) belongs to one plugin generation. It waits for the engine's poll through one `AsyncFd` and
+//! runs turns; between two turns the actor's mailbox is served. When a generation ends, the engine is taken out,
+//! a new arbiter is made, and the old thread drops the old version and stops (R28).
+//! Deliberately absent: events; they never pass through a mailbox.
+
+use std::cell::RefCell;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::oneshot;
+
+use super::{EngineLoop, TurnEnd, now};
+use crate::plugins::{Failure, Generations};
+
+/// The actor that runs an engine on the thread of one plugin generation.
+pub struct EngineActor {
+    engine: Rc<RefCell<Option<EngineLoop>>>,
+    generations: Generations,
+    started: Option<oneshot::Sender<Result<(), Failure>>>,
+}
+
+impl EngineActor {
+    /// Starts `engine` on a new arbiter, which `generations` keeps until it is to be joined. Tells whether its plugin
+    /// started there.
+    pub fn launch(engine: EngineLoop, generations: &Generations) -> oneshot::Receiver<Result<(), Failure>> {
+        let (sender, started) = oneshot::channel();
+        let arbiter = Arbiter::new();
+        let keeper = generations.clone();
+        let thread = arbiter.handle();
+        let application = engine.handle().application.clone();
+        EngineActor::start_in_arbiter(&thread, move |_| EngineActor {
+            engine: Rc::new(RefCell::new(Some(engine))),
+            generations: keeper,
+            started: Some(sender),
+        });
+        generations.set_thread(&application, arbiter);
+        started
+    }
+}
+
+impl Actor for EngineActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        let begun = self.engine.borrow().as_ref().map_or(Ok(()), |engine| engine.start_plugin(&self.generations));
+        let failed = begun.is_err();
+        let told = self.started.take().is_some_and(|sender| sender.send(begun.clone()).is_ok());
+        if let (true, Err(failure)) = (failed, begun) {
+            if told {
+                return context.stop();
+            }
+            // Past the boundary there is no way back on this side: the partner takes over.
+            tracing::error!(code = failure.code, %failure, "the new version does not start; this processor stops");
+            std::process::abort();
+        }
+        let engine = self.engine.clone();
+        let end = async move { drive(&engine).await };
+        context.spawn(end.into_actor(self).map(|end, actor, context| {
+            match end {
+                End::Retire(old) => actor.move_on(old),
+                End::Stopped => actor.engine.borrow_mut().take().map_or((), EngineLoop::close),
+            }
+            context.stop();
+            Arbiter::current().stop();
+        }));
+    }
+}
+
+enum End {
+    Retire(Box<dyn lockstep_core::application::Application>),
+    Stopped,
+}
+
+#[expect(deprecated, reason = "unsound only for types that do not own their descriptor; this one does")]
+fn watch(fd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(fd, Interest::READABLE)
+}
+
+/// Runs turns until the engine has to leave this thread.
+async fn drive(cell: &RefCell<Option<EngineLoop>>) -> End {
+    let fd = cell.borrow().as_ref().map(EngineLoop::poll_fd).expect("an engine was put in");
+    let fd = fd.and_then(watch).expect("the engine's poll can be watched");
+    let timer = tokio::time::sleep(Duration::ZERO);
+    tokio::pin!(timer);
+    loop {
+        let (end, deadline) = {
+            let mut cell = cell.borrow_mut();
+            let engine = cell.as_mut().expect("an engine was put in");
+            (engine.turn(), engine.deadline())
+        };
+        match end {
+            TurnEnd::Again => {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            TurnEnd::Retire(old) => return End::Retire(old),
+            TurnEnd::Stopped => return End::Stopped,
+            TurnEnd::Wait => {}
+        }
+        let wait = deadline.map_or(Duration::from_millis(100), |deadline| {
+            Duration::from_micros(deadline.since(now()).0)
+        });
+        // Only an earlier deadline moves the timer; a later one is looked at when it fires.
+        let at = tokio::time::Instant::now() + wait;
+        if timer.is_elapsed() || at < timer.deadline() {
+            timer.as_mut().reset(at);
+        }
+        tokio::select! {
+            ready = fd.readable() => {
+                if let Ok(mut guard) = ready {
+                    guard.clear_ready();
+                }
+            }
+            () = &mut timer => {}
+        }
+    }
+}
+
+impl EngineActor {
+    /// The engine goes on on a new thread; then this one drops what is left of its generation.
+    fn move_on(&mut self, old: Box<dyn lockstep_core::application::Application>) {
+        let Some(engine) = self.engine.borrow_mut().take() else { return };
+        let application = engine.handle().application.clone();
+        let thread = self.generations.take_thread(&application);
+        drop(EngineActor::launch(engine, &self.generations));
+        self.generations.retire(old, thread);
+    }
+}

@@ -1,0 +1,119 @@
+//! Between the words of the event protocol and the core's.
+//!
+//! Moves, never copies: parameters and replies pass through as they are. Each rejection gets its code here.
+
+use lockstep_core::event::{Answer, Encoding, Event, EventId, FaultKind, Outcome, Rejection, Request};
+use lockstep_core::ids::SessionId;
+use lockstep_wire::events;
+
+/// The core's request for a client's event.
+#[must_use]
+pub fn request_of(event: events::Event) -> Request {
+    let id = match event.id {
+        events::EventId::Numbered { session, number } => {
+            EventId::Numbered { session: SessionId(session), number }
+        }
+        events::EventId::Keyed { key } => EventId::Keyed { key },
+    };
+    let encoding = match event.encoding {
+        events::Encoding::Postcard => Encoding::Postcard,
+        events::Encoding::Json => Encoding::Json,
+    };
+    Request::Submit(Event {
+        id,
+        awaited_from: event.awaited_from,
+        procedure: event.procedure,
+        encoding,
+        parameters: event.parameters,
+        body: event.body,
+    })
+}
+
+/// The word for a kind of fault.
+#[must_use]
+pub fn fault_word(kind: FaultKind) -> &'static str {
+    match kind {
+        FaultKind::Panic => "panic",
+        FaultKind::Error => "error",
+        FaultKind::Deadline => "deadline",
+        FaultKind::Contract => "contract",
+    }
+}
+
+/// The code of a rejection and a sentence with what to do next.
+#[must_use]
+pub fn rejection_words(rejection: Rejection) -> (&'static str, String) {
+    match rejection {
+        Rejection::UnknownProcedure => {
+            ("LS0201", "the application has no such procedure; `GET /` lists those it has".into())
+        }
+        Rejection::MalformedParameters(what) => {
+            ("LS0202", format!("the control parameters can't be decoded: {what}; correct them and send a new event"))
+        }
+        Rejection::TooLarge { bytes_max } => {
+            ("LS0203", format!("parameters or body are over the bound of {bytes_max} bytes; send less"))
+        }
+        Rejection::UnknownSession => {
+            (events::UNKNOWN_SESSION, "the session does not exist, or was dropped to make room; open a new one".into())
+        }
+        Rejection::AlreadyAnswered => {
+            ("LS0205", "the client had said that it has this answer already; it is no longer kept".into())
+        }
+        Rejection::WindowFull { window } => {
+            ("LS0206", format!("{window} events of the session are unanswered; wait for answers before sending more"))
+        }
+        Rejection::EncodingConflict => {
+            ("LS0207", "the recorded reply is in another encoding; repeat the event in the encoding it had".into())
+        }
+        Rejection::NotBuilt(what) => ("LS0208", format!("not built yet: {what}; see the changelog")),
+    }
+}
+
+/// A client's reply for the core's answer.
+#[must_use]
+pub fn reply_of(answer: Answer) -> events::Reply {
+    match answer {
+        Answer::SessionOpened { session } => events::Reply::SessionOpened { session: session.0 },
+        Answer::Ended { number, outcome } => {
+            let sequence = number.0;
+            match outcome {
+                Outcome::Committed { reply } => events::Reply::Committed { sequence, reply },
+                Outcome::Refused(refusal) => {
+                    events::Reply::Refused { sequence, code: refusal.code, message: refusal.message }
+                }
+                Outcome::Faulted(fault) => events::Reply::Faulted {
+                    sequence,
+                    kind: fault_word(fault.kind).into(),
+                    unit: fault.unit,
+                    message: fault.message,
+                },
+            }
+        }
+        Answer::Retry { reason } => events::Reply::Retry { reason },
+        Answer::Rejected(rejection) => {
+            let (code, message) = rejection_words(rejection);
+            events::Reply::Rejected { code: code.into(), message }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rejection_has_a_code_of_its_own() {
+        let all = [
+            Rejection::UnknownProcedure,
+            Rejection::MalformedParameters("x".into()),
+            Rejection::TooLarge { bytes_max: 1 },
+            Rejection::UnknownSession,
+            Rejection::AlreadyAnswered,
+            Rejection::WindowFull { window: 1 },
+            Rejection::EncodingConflict,
+            Rejection::NotBuilt("x".into()),
+        ];
+        let codes: std::collections::BTreeSet<_> = all.into_iter().map(|each| rejection_words(each).0).collect();
+        assert_eq!(codes.len(), 8);
+    }
+}

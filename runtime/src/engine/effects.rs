@@ -1,0 +1,171 @@
+//! Carries out what the core asks: the one place where a processor acts, and where tests make it fail.
+//!
+//! Order within a turn: frames to the partner are written first, once; then the redo goes to its thread; then each
+//! client is written once. So frames leave before the local sync, and both disks work at the same time (R9).
+
+use lockstep_core::effect::{Alarm, Effect};
+
+use super::clients::ORIGIN_OTHERS;
+use super::failpoints::die;
+use super::store_thread::StoreOp;
+use super::EngineLoop;
+
+impl EngineLoop {
+    /// Looks whether the last step ended a generation, and takes its old version out of the effects.
+    pub(super) fn note_generation_change(&mut self) {
+        let found = self.effects[self.effects_seen..]
+            .iter()
+            .position(|effect| matches!(effect, Effect::Retire { .. }));
+        let at = self.effects_seen + found.unwrap_or(0);
+        self.effects_seen = self.effects.len();
+        if found.is_none() {
+            return;
+        }
+        if let Effect::Retire { application } = self.effects.remove(at) {
+            self.effects_seen -= 1;
+            self.retired = Some(application);
+            // What the new version runs, it runs on its own thread: the batch is ended there.
+            self.owes_batch_end = true;
+        }
+    }
+
+    /// Carries out everything that the batch asked for.
+    pub(super) fn carry_out(&mut self) {
+        let mut effects = std::mem::take(&mut self.effects);
+        let (mut close, mut answers) = (None, 0);
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Send { link, frame } => {
+                    if let Some(open) = self.link.as_mut().filter(|open| open.id == link) {
+                        open.send(frame, &mut self.failpoints);
+                    }
+                }
+                Effect::CloseLink { link } => close = Some(link),
+                effect => {
+                    answers += u64::from(matches!(effect, Effect::Answer { .. }));
+                    self.carry_out_one(effect);
+                }
+            }
+        }
+        self.effects = effects;
+        self.effects_seen = 0;
+        if let Some(link) = &mut self.link {
+            link.flush(&mut self.failpoints);
+        }
+        if let Some(link) = close
+            && self.link.as_ref().is_some_and(|open| open.id == link)
+        {
+            self.link_down("the core closed it");
+        }
+        self.busy |= !self.effects.is_empty();
+        self.feed_store();
+        self.clients.flush();
+        let face = self.handle.face();
+        if answers > 0 {
+            face.count_answers(answers);
+        }
+        let dropped = std::mem::take(&mut self.clients.dropped);
+        if dropped > 0 {
+            face.clients_dropped.fetch_add(dropped, std::sync::atomic::Ordering::Relaxed);
+        }
+        face.clients.store(self.clients.len() as u64, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    fn carry_out_one(&mut self, effect: Effect) {
+        match effect {
+            Effect::Answer { origin, answer } => {
+                if self.failpoints.at_answer() {
+                    die();
+                }
+                if origin.0 & ORIGIN_OTHERS == 0 {
+                    self.clients.answer(origin, answer);
+                } else if let Some(reply) = self.http.remove(&origin.0) {
+                    // The client may have gone meanwhile.
+                    let _ = reply.send(answer);
+                }
+            }
+            Effect::CommandDone { origin, result } => {
+                if let Some(reply) = self.commands.remove(&origin.0) {
+                    let _ = reply.send(result);
+                }
+            }
+            Effect::Append(entry) => match self.store_ops.last_mut() {
+                Some(StoreOp::Append(entries)) => entries.push(entry),
+                _ => self.store_ops.push(StoreOp::Append(vec![entry])),
+            },
+            Effect::CutBack { to } => {
+                self.cuts += 1;
+                self.store_ops.push(StoreOp::CutBack { to });
+            }
+            Effect::Held { number } => self.store_ops.push(StoreOp::Held { number }),
+            Effect::CopyBegin { store, meta } => self.store_ops.push(StoreOp::CopyBegin { store, meta }),
+            Effect::CopyRows(rows) => self.store_ops.push(StoreOp::CopyRows(rows)),
+            Effect::CopyEnd { sessions, keyed, meta } => {
+                self.store_ops.push(StoreOp::CopyEnd { sessions, keyed, meta });
+            }
+            Effect::CopyKept => self.store_ops.push(StoreOp::CopyKept),
+            Effect::CopyDropped => self.store_ops.push(StoreOp::CopyDropped),
+            Effect::ReadRecord => self.services.read_record(&self.handle),
+            Effect::Swap { expected, next } => self.services.swap(&self.handle, expected, next),
+            Effect::Watch { store } => self.services.watch(store),
+            Effect::AskLiving { store } => self.services.ask_living(store),
+            Effect::LoadPlugin { hash } => self.services.load_plugin(hash, &self.handle),
+            Effect::Discard { application } => self.services.discard(application),
+            Effect::RoleChanged { role, term, in_sync } => {
+                tracing::info!(%role, term = term.0, in_sync, "the role, term or record changed");
+                self.store_ops.push(StoreOp::InSync { members: in_sync });
+                let face = self.handle.face();
+                face.set_role(role, term, in_sync);
+                face.set_descriptor(self.group.descriptor());
+                self.tell_serving();
+            }
+            Effect::Alarm(alarm) => self.alarm(&alarm),
+            Effect::Stop { reason } => {
+                tracing::error!(code = "LS0699", reason, "this side found itself wrong and stops; the partner takes over");
+                std::process::abort();
+            }
+            Effect::Send { .. } | Effect::CloseLink { .. } | Effect::Retire { .. } => {
+                unreachable!("taken out before")
+            }
+        }
+    }
+
+    /// Hands the batch's operations to the store's thread; never waits for it.
+    fn feed_store(&mut self) {
+        if self.failpoints.take_append_failure() {
+            self.store_ops.push(StoreOp::FailNext);
+        }
+        if !self.store_ops.is_empty() {
+            self.store_backlog.push_back(std::mem::take(&mut self.store_ops));
+        }
+        while let Some(batch) = self.store_backlog.pop_front() {
+            if let Err(batch) = self.store.hand_over(batch) {
+                self.store_backlog.push_front(batch);
+                break;
+            }
+        }
+    }
+
+    fn alarm(&self, alarm: &Alarm) {
+        let application = &*self.handle.application;
+        match alarm {
+            Alarm::PartnerInSync => tracing::info!(application, "the partner is in sync"),
+            Alarm::Diverged { report } => {
+                tracing::warn!(application, code = "LS0601", report, "the two sides differ (R15)");
+            }
+            Alarm::PartnerLost { why } => {
+                tracing::warn!(application, code = "LS0602", why, "the partner is lost");
+            }
+            Alarm::TookOver { half_way } => {
+                tracing::warn!(application, code = "LS0603", half_way, "this side took over");
+            }
+            Alarm::ArbiterUnreachable { why } => {
+                tracing::warn!(application, code = "LS0604", why, "the arbiter can't be reached");
+            }
+            Alarm::Campaign { what } => tracing::warn!(application, code = "LS0701", what, "campaign"),
+            Alarm::ProtocolBroken { what } => {
+                tracing::warn!(application, code = "LS0611", what, "a message broke the protocol");
+            }
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Places where a test may make a processor fail. Always compiled in, in one place: the effect executor.
+//!
+//! Armed through the admin socket. A failpoint fires once; it ends the process the way a crash would, without any
+//! farewell, so that what the partner finds is what a crash leaves.
+
+use lockstep_core::message::{Frame, PeerMessage};
+use crate::admin::protocol;
+
+/// A way to fail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failpoint {
+    /// Killed before the `count`-th step-up frame from now on (counted from 1) is handed to the socket; everything
+    /// before it has left.
+    KillBeforeStepUp {
+        /// Which.
+        count: u64,
+    },
+    /// Killed after the `count`-th step-up frame from now on has left, and nothing after it.
+    KillAfterStepUp {
+        /// Which.
+        count: u64,
+    },
+    /// Killed after exactly this many more bytes were written to the link: a frame may be cut in the middle.
+    KillAfterLinkBytes {
+        /// How many.
+        bytes: u64,
+    },
+    /// Killed after the `count`-th frame of any kind to the partner has left.
+    KillAfterFrame {
+        /// Which.
+        count: u64,
+    },
+    /// Killed before the `count`-th answer to a client is written; the event is held by then.
+    KillBeforeAnswer {
+        /// Which.
+        count: u64,
+    },
+    /// An assertion of the runtime fails in the engine's actor.
+    PanicInEngine,
+    /// Killed at the beginning of a turn.
+    KillAtTurn,
+    /// The engine's thread stands still for so long, once.
+    Stall {
+        /// Milliseconds.
+        ms: u64,
+    },
+    /// The store's next append fails.
+    FailAppend,
+    /// Nothing fails any more.
+    Disarm,
+}
+
+impl TryFrom<&protocol::Failpoint> for Failpoint {
+    type Error = String;
+
+    fn try_from(asked: &protocol::Failpoint) -> Result<Self, String> {
+        use protocol::FailpointAction::{Fail, Kill, Off, Panic};
+        // "After the place was passed so often": the next time is the one.
+        let count = asked.after.saturating_add(1);
+        Ok(match (asked.point.as_str(), asked.action) {
+            (_, Off) => Failpoint::Disarm,
+            ("before-step-up", Kill) => Failpoint::KillBeforeStepUp { count },
+            ("after-step-up", Kill) => Failpoint::KillAfterStepUp { count },
+            ("after-frame", Kill) => Failpoint::KillAfterFrame { count },
+            ("link-bytes", Kill) => Failpoint::KillAfterLinkBytes { bytes: asked.after.max(1) },
+            ("before-answer", Kill) => Failpoint::KillBeforeAnswer { count },
+            ("turn", Kill) => Failpoint::KillAtTurn,
+            ("turn", Panic) => Failpoint::PanicInEngine,
+            ("stall-ms", Fail) => Failpoint::Stall { ms: asked.after },
+            ("append", Fail) => Failpoint::FailAppend,
+            (point, action) => {
+                return Err(format!(
+                    "there is no failpoint `{point}` with action {action:?}; there are before-step-up, \
+                     after-step-up, after-frame, link-bytes, before-answer, turn (kill), turn (panic), \
+                     stall-ms (fail), append (fail)"
+                ));
+            }
+        })
+    }
+}
+
+/// What a frame means for the link, as far as failpoints go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Send it.
+    Send,
+    /// Write what is before it, then die.
+    DieBefore,
+    /// Write it and what is before it, then die.
+    DieAfter,
+}
+
+/// What is armed.
+#[derive(Debug, Default)]
+pub struct Failpoints {
+    armed: Option<Failpoint>,
+}
+
+impl Failpoints {
+    /// Arms `failpoint` in place of what was armed.
+    pub fn arm(&mut self, failpoint: Failpoint) {
+        self.armed = (failpoint != Failpoint::Disarm).then_some(failpoint);
+    }
+
+    /// Fails at once if what is armed asks for that.
+    ///
+    /// # Panics
+    /// When `PanicInEngine` is armed: that is the purpose.
+    pub fn at_turn(&mut self) {
+        match &self.armed {
+            Some(Failpoint::PanicInEngine) => panic!("a failpoint: an assertion of the runtime fails"),
+            Some(Failpoint::KillAtTurn) => die(),
+            Some(Failpoint::Stall { ms }) => {
+                let length = std::time::Duration::from_millis(*ms);
+                self.armed = None;
+                std::thread::sleep(length);
+            }
+            _ => {}
+        }
+    }
+
+    /// What to do with `frame`.
+    pub fn at_frame(&mut self, frame: &Frame) -> Verdict {
+        let Some(armed) = &mut self.armed else { return Verdict::Send };
+        let step_up = matches!(frame.message, PeerMessage::StepUp { .. });
+        let (count, verdict) = match armed {
+            Failpoint::KillBeforeStepUp { count } if step_up => (count, Verdict::DieBefore),
+            Failpoint::KillAfterStepUp { count } if step_up => (count, Verdict::DieAfter),
+            Failpoint::KillAfterFrame { count } => (count, Verdict::DieAfter),
+            _ => return Verdict::Send,
+        };
+        *count = count.saturating_sub(1);
+        if *count == 0 { verdict } else { Verdict::Send }
+    }
+
+    /// Whether the store's next append is to fail; asked once.
+    pub fn take_append_failure(&mut self) -> bool {
+        let fail = self.armed == Some(Failpoint::FailAppend);
+        if fail {
+            self.armed = None;
+        }
+        fail
+    }
+
+    /// Whether to die before this answer is written.
+    pub fn at_answer(&mut self) -> bool {
+        let Some(Failpoint::KillBeforeAnswer { count }) = &mut self.armed else { return false };
+        *count = count.saturating_sub(1);
+        *count == 0
+    }
+
+    /// How many bytes may still be written to the link, if that is bounded.
+    #[must_use]
+    pub fn link_bytes_left(&self) -> Option<u64> {
+        match self.armed {
+            Some(Failpoint::KillAfterLinkBytes { bytes }) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    /// So many bytes were written to the link.
+    pub fn wrote_link_bytes(&mut self, written: usize) {
+        if let Some(Failpoint::KillAfterLinkBytes { bytes }) = &mut self.armed {
+            *bytes = bytes.saturating_sub(written as u64);
+            if *bytes == 0 {
+                die();
+            }
+        }
+    }
+}
+
+/// Ends the process at once, as a crash would.
+pub fn die() -> ! {
+    let own = rustix::process::getpid();
+    let _ = rustix::process::kill_process(own, rustix::process::Signal::KILL);
+    std::process::abort()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lockstep_core::ids::{Number, Term};
+
+    fn step_up(position: u32) -> Frame {
+        Frame { term: Term(1), message: PeerMessage::StepUp { number: Number(1), position, digest: 0, unit: None } }
+    }
+
+    #[test]
+    fn step_ups_are_counted_and_other_frames_are_not() {
+        let mut points = Failpoints::default();
+        points.arm(Failpoint::KillBeforeStepUp { count: 2 });
+        let heartbeat =
+            Frame { term: Term(1), message: PeerMessage::Heartbeat { last: Number(0), held: Number(0) } };
+        assert_eq!(points.at_frame(&step_up(0)), Verdict::Send);
+        assert_eq!(points.at_frame(&heartbeat), Verdict::Send);
+        assert_eq!(points.at_frame(&step_up(1)), Verdict::DieBefore);
+    }
+
+    #[test]
+    fn nothing_fails_when_nothing_is_armed() {
+        let mut points = Failpoints::default();
+        points.arm(Failpoint::KillAfterStepUp { count: 1 });
+        points.arm(Failpoint::Disarm);
+        assert_eq!(points.at_frame(&step_up(0)), Verdict::Send);
+        assert!(!points.at_answer());
+    }
+}

@@ -1,0 +1,250 @@
+//! The engine's end of the link to its partner: one socket, read and written on the engine's thread.
+//!
+//! Frames are encoded straight into one buffer, which is written once a turn. Pieces of plugin files go out between
+//! them, a little a turn, so that the stream does not wait behind a file (R35).
+//! Deliberately absent: who dials, and what frames mean.
+
+use std::io::{ErrorKind, Read, Write};
+use std::sync::Arc;
+
+use lockstep_core::ids::{LinkId, NodeId, PluginHash};
+use lockstep_core::message::Frame;
+use lockstep_wire::frame::{self, LINK_FRAME_BYTES_MAX};
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+
+use super::failpoints::{Failpoints, Verdict, die};
+use crate::link_message::{LinkMessage, PLUGIN_PIECE_BYTES, PluginAssembly};
+
+/// Clients are not read while more than this waits to be written to the partner, in bytes.
+pub const OUT_BYTES_SOFT: usize = 8 << 20;
+/// How much is read at once.
+const READ_BYTES: usize = 256 << 10;
+/// How often a socket is read in one turn while it has more.
+const READS_A_TURN: usize = 4;
+
+/// The socket and its buffers.
+pub struct Link {
+    /// Its id, as the core knows it.
+    pub id: LinkId,
+    /// Who is there.
+    pub partner: NodeId,
+    stream: TcpStream,
+    input: Vec<u8>,
+    taken: usize,
+    output: Vec<u8>,
+    written: usize,
+    readable: bool,
+    read_closed: bool,
+    /// Why nothing more can come; what came before is taken first (R22).
+    ended: Option<String>,
+    /// The socket takes nothing any more; what can still be read is.
+    mute: bool,
+    /// The partner waits for this file; so much of it has been sent.
+    file_out: Option<(PluginHash, Arc<Vec<u8>>, usize)>,
+    /// A file that the partner sends.
+    pub file_in: Option<PluginAssembly>,
+    scratch: Box<[u8]>,
+}
+
+impl Link {
+    /// A link over `stream`, watched under `token`.
+    ///
+    /// # Errors
+    /// When the socket can't be watched.
+    pub fn new(
+        id: LinkId,
+        partner: NodeId,
+        stream: std::net::TcpStream,
+        token: Token,
+        registry: &Registry,
+    ) -> std::io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        stream.set_nodelay(true)?;
+        let mut stream = TcpStream::from_std(stream);
+        registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+        Ok(Link {
+            id,
+            partner,
+            stream,
+            input: Vec::new(),
+            taken: 0,
+            output: Vec::new(),
+            written: 0,
+            readable: true,
+            read_closed: false,
+            ended: None,
+            mute: false,
+            file_out: None,
+            file_in: None,
+            scratch: vec![0; READ_BYTES].into_boxed_slice(),
+        })
+    }
+
+    /// The socket has something to say.
+    pub fn woken(&mut self, event: &mio::event::Event) {
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
+            self.readable = true;
+            self.read_closed |= event.is_read_closed() || event.is_error();
+        }
+    }
+
+    /// Whether there may be more to read, or something read is not taken.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        (self.readable && self.ended.is_none()) || self.has_whole_frame()
+    }
+
+    fn has_whole_frame(&self) -> bool {
+        let unread = self.input.len() - self.taken;
+        let Some(header) = self.input.get(self.taken..self.taken + frame::HEADER_BYTES) else { return false };
+        let length = u32::from_le_bytes([header[0], header[1], header[2], header[3]]) as usize;
+        length > LINK_FRAME_BYTES_MAX || unread >= frame::HEADER_BYTES + length
+    }
+
+    /// Reads what has come. Nothing is lost when the link ends: what came before its end is taken first.
+    pub fn read(&mut self) {
+        if self.has_whole_frame() {
+            return;
+        }
+        if self.taken > 0 {
+            self.input.drain(..self.taken);
+            self.taken = 0;
+        }
+        for _ in 0..READS_A_TURN {
+            if !self.readable || self.ended.is_some() {
+                break;
+            }
+            match self.stream.read(&mut self.scratch) {
+                Ok(0) => self.ended = Some("the partner closed the link".into()),
+                Ok(got) => {
+                    self.input.extend_from_slice(&self.scratch[..got]);
+                    self.readable = got == READ_BYTES || self.read_closed;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.readable = false,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => self.ended = Some(format!("the link can't be read: {error}")),
+            }
+        }
+    }
+
+    /// Why the link is gone, once everything that had come was taken.
+    #[must_use]
+    pub fn end(&self) -> Option<&str> {
+        self.ended.as_deref().filter(|_| !self.has_whole_frame())
+    }
+
+    /// The next message, if a whole one has come.
+    ///
+    /// # Errors
+    /// When what came is no message: the link can't go on.
+    pub fn take(&mut self) -> Result<Option<LinkMessage>, String> {
+        match frame::split(&self.input[self.taken..], LINK_FRAME_BYTES_MAX) {
+            Ok(None) => Ok(None),
+            Ok(Some((payload, length))) => {
+                let message = frame::decode(payload).map_err(|error| error.to_string())?;
+                self.taken += length;
+                Ok(Some(message))
+            }
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Queues a frame of the core.
+    pub fn send(&mut self, frame: Frame, failpoints: &mut Failpoints) {
+        let verdict = failpoints.at_frame(&frame);
+        if verdict == Verdict::DieBefore {
+            self.write_all_and_die();
+        }
+        frame::encode(&LinkMessage::Core(frame), &mut self.output);
+        if verdict == Verdict::DieAfter {
+            self.write_all_and_die();
+        }
+    }
+
+    /// Queues another message.
+    pub fn tell(&mut self, message: &LinkMessage) {
+        frame::encode(message, &mut self.output);
+    }
+
+    /// Sends a plugin file, piece by piece.
+    pub fn send_file(&mut self, hash: PluginHash, bytes: Option<Arc<Vec<u8>>>) {
+        match bytes {
+            Some(bytes) if !bytes.is_empty() => self.file_out = Some((hash, bytes, 0)),
+            _ => self.tell(&LinkMessage::PluginMissing { hash }),
+        }
+    }
+
+    /// How much waits to be written, in bytes.
+    #[must_use]
+    pub fn waiting_output(&self) -> usize {
+        self.output.len() - self.written
+    }
+
+    /// Whether a file is on its way out and its next piece may go at once.
+    #[must_use]
+    pub fn has_piece(&self) -> bool {
+        self.file_out.is_some() && self.waiting_output() == 0
+    }
+
+    /// Writes what is queued, as far as the socket takes it.
+    pub fn flush(&mut self, failpoints: &mut Failpoints) {
+        if self.output.is_empty() {
+            self.queue_piece();
+        }
+        while self.waiting_output() > 0 && !self.mute {
+            let mut next = &self.output[self.written..];
+            if let Some(left) = failpoints.link_bytes_left() {
+                next = &next[..next.len().min(usize::try_from(left).unwrap_or(usize::MAX))];
+            }
+            match self.stream.write(next) {
+                Ok(written) if written > 0 => {
+                    self.written += written;
+                    failpoints.wrote_link_bytes(written);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Ok(_) | Err(_) => {
+                    // The reading side finds the end, after what the partner said before it.
+                    self.mute = true;
+                    self.readable = true;
+                }
+            }
+        }
+        if self.waiting_output() == 0 || self.mute {
+            self.output.clear();
+            self.written = 0;
+            // A copy may have made it large; what a turn needs is small.
+            self.output.shrink_to(4 << 20);
+        } else if self.written > OUT_BYTES_SOFT {
+            self.output.drain(..self.written);
+            self.written = 0;
+        }
+    }
+
+    fn queue_piece(&mut self) {
+        let Some((hash, bytes, sent)) = self.file_out.take() else { return };
+        let end = bytes.len().min(sent + PLUGIN_PIECE_BYTES);
+        let piece = bytes[sent..end].to_vec();
+        let total = bytes.len() as u64;
+        self.tell(&LinkMessage::PluginBytes { hash, offset: sent as u64, total, bytes: piece });
+        if end < bytes.len() {
+            self.file_out = Some((hash, bytes, end));
+        }
+    }
+
+    fn write_all_and_die(&mut self) -> ! {
+        while self.waiting_output() > 0 {
+            match self.stream.write(&self.output[self.written..]) {
+                Ok(0) => break,
+                Ok(written) => self.written += written,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    std::thread::sleep(std::time::Duration::from_micros(50));
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+        die()
+    }
+}

@@ -1,0 +1,221 @@
+//! The engine: one group's core with its sockets, on one thread.
+//!
+//! [`EngineLoop`] is plain data that can be sent to another thread, which happens at every change of the plugin's
+//! generation (R28): core, tables, sockets and queues move as they are. [`actor`] puts it on an actix arbiter.
+//! Files by subject: `turn` is one turn, `effects` carries out what the core asks, `clients` and `link` are the
+//! sockets, `inbound` what other threads say, `store_thread` the redo log's thread.
+//!
+//! Deliberately absent: decisions. Whatever has to do with roles, numbers and answers is the core's.
+//! Invariants: the engine never blocks on anything but its own work; control never waits behind events (R35);
+//! every buffer and queue is bounded, and what reads clients stops before a bound is reached.
+
+pub mod actor;
+pub mod answers;
+pub mod clients;
+mod effects;
+pub mod failpoints;
+pub mod inbound;
+mod link;
+pub mod store_thread;
+mod turn;
+
+use std::collections::{HashMap, VecDeque};
+
+use crossbeam_channel::Receiver;
+use lockstep_core::application::Application;
+use lockstep_core::command::CommandResult;
+use lockstep_core::effect::Effect;
+use lockstep_core::event::Answer;
+use lockstep_core::group::Group;
+use lockstep_core::ids::{Micros, NodeId, StoreId};
+use mio::{Events, Poll, Token};
+use tokio::sync::oneshot;
+
+use self::clients::{Clients, Serving};
+use self::failpoints::Failpoints;
+use self::inbound::{Bell, EngineHandle, HttpRequest, Inbound};
+use self::link::Link;
+use self::store_thread::{StoreHandle, StoreOp};
+use crate::plugins::{Failure, Generations};
+use crate::services::Services;
+
+/// The bell's token.
+const BELL: Token = Token(0);
+/// The link's token alternates between these, so that an event of an old socket is not taken for the new one's.
+const LINKS: [Token; 2] = [Token(1), Token(2)];
+/// How many events of the poll are taken at once.
+const EVENTS_MAX: usize = 1_024;
+
+/// Why a turn ended.
+pub enum TurnEnd {
+    /// There is more to do: again, after the mailbox had its turn.
+    Again,
+    /// Nothing is to be done until a socket, the bell or the deadline.
+    Wait,
+    /// The engine must move to the thread of the new generation, and this old version goes (R28).
+    Retire(Box<dyn Application>),
+    /// The engine has stopped in order.
+    Stopped,
+}
+
+/// What an engine is made of.
+pub struct EngineParts {
+    /// The core.
+    pub group: Group,
+    /// This processor.
+    pub node: NodeId,
+    /// The way to the redo log's thread.
+    pub store: StoreHandle,
+    /// The actors that do the rest.
+    pub services: Services,
+    /// What the engine's sockets are registered with.
+    pub poll: Poll,
+    /// The way to this engine.
+    pub handle: EngineHandle,
+    /// Its bell.
+    pub bell: Bell,
+    /// The end of the control queue.
+    pub control: Receiver<Inbound>,
+    /// The end of the queue of requests.
+    pub requests: Receiver<HttpRequest>,
+}
+
+/// The poll and bell of an engine that is about to be made.
+///
+/// # Errors
+/// When the operating system has none left.
+pub fn poll_and_bell() -> std::io::Result<(Poll, Bell)> {
+    let poll = Poll::new()?;
+    let waker = mio::Waker::new(poll.registry(), BELL)?;
+    Ok((poll, Bell::new(waker)))
+}
+
+/// A group's core with its sockets. See the module's page.
+pub struct EngineLoop {
+    group: Group,
+    node: NodeId,
+    started: bool,
+    poll: Poll,
+    events: Events,
+    bell: Bell,
+    handle: EngineHandle,
+    control: Receiver<Inbound>,
+    requests: Receiver<HttpRequest>,
+    clients: Clients,
+    link: Option<Link>,
+    links_made: u64,
+    store: StoreHandle,
+    /// Operations for the store that found its queue full.
+    store_ops: Vec<StoreOp>,
+    store_backlog: VecDeque<Vec<StoreOp>>,
+    /// How often the store was cut back.
+    cuts: u64,
+    services: Services,
+    effects: Vec<Effect>,
+    /// So many of them were looked at for the end of a generation.
+    effects_seen: usize,
+    failpoints: Failpoints,
+    /// HTTP requests under way, by origin.
+    http: HashMap<u64, oneshot::Sender<Answer>>,
+    /// Commands under way, by origin.
+    commands: HashMap<u64, oneshot::Sender<CommandResult>>,
+    origins: u64,
+    /// The store of a partner that is said to be dead: told to the core once the link has been read to its end.
+    died: Option<StoreId>,
+    retired: Option<Box<dyn Application>>,
+    /// The last step made a generation change: the batch is ended on the new thread.
+    owes_batch_end: bool,
+    stopping: Option<oneshot::Sender<()>>,
+    busy: bool,
+}
+
+impl EngineLoop {
+    /// An engine that has not begun.
+    #[must_use]
+    pub fn new(parts: EngineParts) -> Self {
+        let EngineParts { group, node, store, services, poll, handle, bell, control, requests } = parts;
+        let serving = Serving {
+            node: node.0.clone(),
+            active: false,
+            term: group.term().0,
+            version: group.descriptor().version.to_string(),
+        };
+        EngineLoop {
+            clients: Clients::new(&handle.application, serving),
+            group,
+            node,
+            started: false,
+            poll,
+            events: Events::with_capacity(EVENTS_MAX),
+            bell,
+            handle,
+            control,
+            requests,
+            link: None,
+            links_made: 0,
+            store,
+            store_ops: Vec::new(),
+            store_backlog: VecDeque::new(),
+            cuts: 0,
+            services,
+            effects: Vec::new(),
+            effects_seen: 0,
+            failpoints: Failpoints::default(),
+            http: HashMap::new(),
+            commands: HashMap::new(),
+            origins: 0,
+            died: None,
+            retired: None,
+            owes_batch_end: false,
+            stopping: None,
+            busy: false,
+        }
+    }
+
+    /// When the next turn is due if nothing happens.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Micros> {
+        self.group.next_deadline()
+    }
+
+    /// Starts the plugin on this thread, which will run it.
+    ///
+    /// # Errors
+    /// When it refuses to start.
+    pub fn start_plugin(&self, generations: &Generations) -> Result<(), Failure> {
+        generations.start(&self.handle.application, self.group.descriptor().hash)
+    }
+
+    /// Closes the store and lets everything go, then tells who asked the engine to stop.
+    pub fn close(self) {
+        let EngineLoop { store, stopping, group, .. } = self;
+        store.close();
+        drop(group);
+        if let Some(done) = stopping {
+            // Nobody waits any more: fine.
+            let _ = done.send(());
+        }
+    }
+
+    /// A descriptor of the poll, to be watched for readiness. It is a duplicate, owned by whoever watches.
+    ///
+    /// # Errors
+    /// When there are no descriptors left.
+    pub fn poll_fd(&self) -> std::io::Result<std::os::fd::OwnedFd> {
+        use std::os::fd::AsFd;
+        self.poll.registry().as_fd().try_clone_to_owned()
+    }
+
+    /// The way to this engine.
+    #[must_use]
+    pub fn handle(&self) -> &EngineHandle {
+        &self.handle
+    }
+}
+
+/// The time, in microseconds since the Unix epoch.
+#[must_use]
+pub fn now() -> Micros {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Micros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,344 @@
+//! The thread that owns a group's store: redo, copies, and the liveness lock of each store it has.
+//!
+//! It takes whole batches, writes them, and syncs once for all that had come meanwhile; then it says how far the store
+//! is durable (R9). The engine never waits for it: what does not fit into its queue stays with the engine, which then
+//! reads no clients. A write or sync that fails ends the process: the partner takes over, and the store is trusted
+//! again only as the store's own rules say (R26).
+//! Deliberately absent: what entries mean.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+use lockstep_core::entry::{Entry, Row};
+use lockstep_core::ids::{Number, SessionId, StoreId};
+use lockstep_core::input::Input;
+use lockstep_core::sessions::{KeyedReply, Session};
+use lockstep_core::state::{Meta, State, Undo};
+use lockstep_os::LivenessLock;
+use lockstep_store::disk::RealDisk;
+use lockstep_store::{Options, Store, StoreError};
+
+use super::inbound::{EngineHandle, Inbound};
+use crate::config::Durability;
+use crate::processor::StartError;
+
+/// How many batches may wait.
+const BATCHES_MAX: usize = 256;
+/// How many entries are taken before the sync.
+const ENTRIES_MAX: usize = 65_536;
+
+/// What the engine asks of its store.
+pub enum StoreOp {
+    /// Append these.
+    Append(Vec<Arc<Entry>>),
+    /// Cut back; words about what was durable before count no more.
+    CutBack {
+        /// The last number that stays.
+        to: Number,
+    },
+    /// Everything up to here is held.
+    Held {
+        /// The number.
+        number: Number,
+    },
+    /// So many members are in sync.
+    InSync {
+        /// How many.
+        members: usize,
+    },
+    /// Begin a copy.
+    CopyBegin {
+        /// The new store.
+        store: StoreId,
+        /// The database's own data.
+        meta: Box<Meta>,
+    },
+    /// Rows of the copy.
+    CopyRows(Vec<Row>),
+    /// The copy is whole.
+    CopyEnd {
+        /// All sessions.
+        sessions: Vec<(SessionId, Session)>,
+        /// All keyed replies.
+        keyed: Vec<(String, KeyedReply)>,
+        /// The group's own data.
+        meta: Box<Meta>,
+    },
+    /// The copy takes the old store's place.
+    CopyKept,
+    /// The copy goes.
+    CopyDropped,
+    /// A test: the next append fails.
+    FailNext,
+}
+
+/// The engine's way to its store.
+pub struct StoreHandle {
+    batches: Sender<Vec<StoreOp>>,
+    handed_over: u64,
+    done: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl StoreHandle {
+    /// Hands over a batch; gives it back when there is no room.
+    ///
+    /// # Errors
+    /// The batch, to be handed over later.
+    pub fn hand_over(&mut self, batch: Vec<StoreOp>) -> Result<(), Vec<StoreOp>> {
+        match self.batches.try_send(batch) {
+            Ok(()) => {
+                self.handed_over += 1;
+                Ok(())
+            }
+            Err(TrySendError::Full(batch) | TrySendError::Disconnected(batch)) => Err(batch),
+        }
+    }
+
+    /// How many batches wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.batches.len()
+    }
+
+    /// Whether all that was handed over is done.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.done.load(Ordering::Acquire) == self.handed_over
+    }
+
+    /// Closes the store in order and waits for its thread.
+    pub fn close(self) {
+        let StoreHandle { batches, thread, .. } = self;
+        drop(batches);
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!(code = "LS0521", "the store's thread ended with a panic");
+        }
+    }
+}
+
+/// A store that was opened, with what it holds.
+pub struct OpenedStore {
+    /// Its id.
+    pub store: StoreId,
+    /// Whether its content can be relied on.
+    pub trusted: bool,
+    /// Its content.
+    pub state: State,
+    /// The latest entries.
+    pub recent: Vec<Arc<Entry>>,
+    /// What takes the latest entries back.
+    pub undos: Vec<Undo>,
+    /// Its thread, before it is launched.
+    pub thread: StoreThread,
+}
+
+/// Opens the store in `directory`.
+///
+/// # Errors
+/// When the disk fails, or another process has the store.
+pub fn open(
+    directory: &Path,
+    recorded: Option<Vec<StoreId>>,
+    recent_bytes: usize,
+    durability: Durability,
+) -> Result<OpenedStore, StartError> {
+    let failed = |error: StoreError| {
+        StartError::of_text(&error.to_string(), error.code(), "see `lockstep db inspect`")
+    };
+    let system = |what: &str, error: std::io::Error| {
+        StartError::new("LS0110", format!("{what} can't be had: {error}"), "start it again; see the log")
+    };
+    let fresh = StoreId(lockstep_os::random_u128().map_err(|error| system("an id for a store", error))?);
+    let boot = lockstep_os::boot_id().map_err(|error| system("the machine's boot id", error))?;
+    let options = Options { recorded, boot, recent_bytes, ..Options::new(fresh) };
+    let begun = std::time::Instant::now();
+    let (store, found) = Store::open(Arc::new(RealDisk), directory, options).map_err(failed)?;
+    if let Some(warning) = &found.warning {
+        tracing::warn!(store = %found.store, %warning, "the store was opened with a warning");
+    }
+    if durability == Durability::Replicated && !found.same_boot {
+        tracing::warn!(
+            store = %found.store,
+            code = "LS0522",
+            "the store was last written under another boot of this machine, with `durability: replicated`; \
+             the partner's store may hold more (R26)"
+        );
+    }
+    tracing::info!(
+        store = %found.store,
+        last = found.state.meta.last.0,
+        fresh = found.fresh,
+        trusted = found.trusted,
+        ms = begun.elapsed().as_millis() as u64,
+        "the store is open"
+    );
+    let lock = hold(found.store).map_err(|error| {
+        let message = format!("the liveness lock of store {} can't be had: {error}", found.store);
+        StartError::new("LS0107", message, "stop the other process that uses this store")
+    })?;
+    let thread = StoreThread { store, durability, lock, copy_lock: None, members: 1, fail_next: false, cuts: 0 };
+    Ok(OpenedStore {
+        store: found.store,
+        trusted: found.trusted,
+        state: found.state,
+        recent: found.recent,
+        undos: Vec::new(),
+        thread,
+    })
+}
+
+fn hold(store: StoreId) -> std::io::Result<LivenessLock> {
+    LivenessLock::hold(&store.to_string())
+}
+
+/// What the thread works with.
+pub struct StoreThread {
+    store: Store,
+    durability: Durability,
+    lock: LivenessLock,
+    copy_lock: Option<(StoreId, LivenessLock)>,
+    members: usize,
+    fail_next: bool,
+    cuts: u64,
+}
+
+impl StoreThread {
+    /// Starts the thread and the one that makes checkpoints.
+    ///
+    /// # Errors
+    /// When there are no threads left.
+    pub fn launch(self, engine: EngineHandle) -> Result<StoreHandle, StartError> {
+        let (batches, work) = crossbeam_channel::bounded(BATCHES_MAX);
+        let done = Arc::new(AtomicU64::new(0));
+        let background = self.store.background();
+        let no_thread =
+            |error: std::io::Error| StartError::new("LS0110", error.to_string(), "see the limits on threads");
+        std::thread::Builder::new()
+            .name("checkpoint".into())
+            .spawn(move || {
+                background.run(|error| tracing::warn!(%error, code = error.code(), "a checkpoint failed"));
+            })
+            .map_err(no_thread)?;
+        let counter = done.clone();
+        let thread = std::thread::Builder::new()
+            .name("store".into())
+            .spawn(move || self.run(&work, &engine, &counter))
+            .map_err(no_thread)?;
+        Ok(StoreHandle { batches, handed_over: 0, done, thread: Some(thread) })
+    }
+
+    fn run(mut self, work: &Receiver<Vec<StoreOp>>, engine: &EngineHandle, done: &AtomicU64) {
+        let mut entries: Vec<Arc<Entry>> = Vec::new();
+        while let Ok(first) = work.recv() {
+            let mut next = Some(first);
+            let (mut batches, mut appended, mut outcome) = (0, 0, Ok(()));
+            while let Some(batch) = next {
+                batches += 1;
+                for op in batch {
+                    if let StoreOp::Append(more) = op {
+                        appended += more.len();
+                        entries.extend(more);
+                        continue;
+                    }
+                    outcome = outcome.and_then(|()| self.append(&mut entries));
+                    outcome = outcome.and_then(|()| self.carry_out(op, engine));
+                }
+                next = if appended < ENTRIES_MAX { work.try_recv().ok() } else { None };
+            }
+            outcome = outcome.and_then(|()| self.append(&mut entries));
+            if appended > 0 {
+                outcome = outcome.and_then(|()| self.make_durable(engine));
+            }
+            if let Err(error) = outcome {
+                give_up(&error);
+            }
+            done.fetch_add(batches, Ordering::AcqRel);
+            engine.ring();
+        }
+        if let Err(error) = self.store.close() {
+            tracing::warn!(%error, code = error.code(), "the store was not closed in order; its redo log is whole");
+        }
+        drop((self.lock, self.copy_lock));
+    }
+
+    fn append(&mut self, entries: &mut Vec<Arc<Entry>>) -> Result<(), StoreError> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        if std::mem::take(&mut self.fail_next) {
+            tracing::error!("a failpoint: an append fails");
+            std::process::abort();
+        }
+        let appended = self.store.append(entries);
+        entries.clear();
+        appended
+    }
+
+    fn make_durable(&mut self, engine: &EngineHandle) -> Result<(), StoreError> {
+        // R9: while only one member is in sync, `replicated` syncs too.
+        let through = if self.durability == Durability::Fsync || self.members <= 1 {
+            Some(self.store.sync()?)
+        } else {
+            self.store.last()
+        };
+        if let Some(through) = through {
+            engine.tell_waiting(Inbound::Durable { cuts: self.cuts, store: self.store.id(), through });
+        }
+        Ok(())
+    }
+
+    fn carry_out(&mut self, op: StoreOp, engine: &EngineHandle) -> Result<(), StoreError> {
+        match op {
+            StoreOp::Append(_) => unreachable!("appended before"),
+            StoreOp::CutBack { to } => {
+                self.cuts += 1;
+                self.store.cut_back(to)?;
+            }
+            StoreOp::Held { number } => self.store.set_held(number),
+            StoreOp::InSync { members } => self.members = members,
+            StoreOp::CopyBegin { store, meta } => {
+                // Held before anybody can know the store: whoever asks finds it living.
+                self.copy_lock = match hold(store) {
+                    Ok(lock) => Some((store, lock)),
+                    Err(error) => {
+                        tracing::warn!(%store, %error, code = "LS0621", "no liveness lock for the copy");
+                        None
+                    }
+                };
+                self.store.copy_begin(store, &meta)?;
+            }
+            StoreOp::CopyRows(rows) => self.store.copy_rows(&rows)?,
+            StoreOp::CopyEnd { sessions, keyed, meta } => {
+                self.store.copy_end(&sessions, &keyed, &meta)?;
+                let store = self.store.id();
+                engine.tell_waiting(Inbound::Input(Input::CopyDurable { store }));
+            }
+            StoreOp::CopyKept => {
+                self.store.copy_kept()?;
+                if let Some((_, lock)) = self.copy_lock.take() {
+                    self.lock = lock;
+                }
+            }
+            StoreOp::CopyDropped => {
+                self.store.copy_dropped()?;
+                self.copy_lock = None;
+            }
+            StoreOp::FailNext => self.fail_next = true,
+        }
+        Ok(())
+    }
+}
+
+/// The disk failed: the process ends, the partner takes over.
+fn give_up(error: &StoreError) -> ! {
+    tracing::error!(
+        %error,
+        code = error.code(),
+        "the store failed; this processor stops, and its partner takes over; see the disk, then start it again"
+    );
+    std::process::abort()
+}

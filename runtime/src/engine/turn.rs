@@ -1,0 +1,322 @@
+//! One turn of the engine: read each ready socket once, step the core for each input, end the batch, carry out.
+//!
+//! A turn is bounded by count and by time; then the mailbox has its turn. Order within a turn: what other threads
+//! said, the link, the clock, clients (R35).
+
+use std::time::{Duration, Instant};
+
+use lockstep_core::ids::{LinkId, Origin};
+use lockstep_core::input::Input;
+
+use super::clients::{FIRST_TOKEN, ORIGIN_OTHERS, Said, Serving};
+use super::inbound::Inbound;
+use super::link::{Link, OUT_BYTES_SOFT};
+use super::{BELL, EngineLoop, LINKS, TurnEnd, now};
+use crate::link_message::{LinkMessage, PluginAssembly};
+
+/// The most inputs of a turn.
+const INPUTS_MAX: usize = 256;
+/// What is left of them for clients when the link has taken the rest.
+const CLIENT_INPUTS_MIN: usize = 64;
+/// The most time of a turn.
+const TIME_MAX: Duration = Duration::from_micros(200);
+/// Clients are not read while the core owes more answers than this.
+const OUTSTANDING_MAX: usize = 16_384;
+/// Clients are not read while more batches than this wait for the store.
+const STORE_BATCHES_MAX: usize = 64;
+
+/// How much of a turn is left.
+struct Budget {
+    inputs: usize,
+    until: Instant,
+}
+
+impl Budget {
+    fn spend(&mut self) {
+        self.inputs = self.inputs.saturating_sub(1);
+    }
+    fn is_spent(&self) -> bool {
+        self.inputs == 0 || Instant::now() >= self.until
+    }
+}
+
+impl EngineLoop {
+    /// One turn.
+    pub fn turn(&mut self) -> TurnEnd {
+        let mut budget = Budget { inputs: INPUTS_MAX, until: Instant::now() + TIME_MAX };
+        self.failpoints.at_turn();
+        self.look();
+        let begun = now();
+        let mut due = self.started && self.group.next_deadline().is_some_and(|deadline| deadline <= begun);
+        if !self.started {
+            self.started = true;
+            self.group.start(begun, &mut self.effects);
+            due = true;
+        }
+        if std::mem::take(&mut self.owes_batch_end) {
+            self.group.end_batch(begun, &mut self.effects);
+            self.note_generation_change();
+        }
+        self.busy = false;
+        if self.retired.is_none() {
+            self.hear_others(&mut budget);
+        }
+        if self.retired.is_none() {
+            self.hear_link(&mut budget);
+        }
+        if due && self.retired.is_none() {
+            self.step(Input::Tick);
+        }
+        if self.retired.is_none() && self.stopping.is_none() {
+            budget.inputs = budget.inputs.max(CLIENT_INPUTS_MIN);
+            self.hear_clients(&mut budget);
+        }
+        if self.retired.is_none() {
+            self.group.end_batch(now(), &mut self.effects);
+            self.note_generation_change();
+        }
+        self.carry_out();
+        self.end_of_turn()
+    }
+
+    fn end_of_turn(&mut self) -> TurnEnd {
+        if let Some(old) = self.retired.take() {
+            return TurnEnd::Retire(old);
+        }
+        if self.stopping.is_some() && self.store_backlog.is_empty() && self.store.is_idle() {
+            return TurnEnd::Stopped;
+        }
+        let more = self.busy || self.link.as_ref().is_some_and(|link| link.has_more() || link.has_piece());
+        if more { TurnEnd::Again } else { TurnEnd::Wait }
+    }
+
+    /// Looks at the sockets without waiting.
+    fn look(&mut self) {
+        if let Err(error) = self.poll.poll(&mut self.events, Some(Duration::ZERO))
+            && error.kind() != std::io::ErrorKind::Interrupted
+        {
+            panic!("the engine's sockets can't be watched: {error}");
+        }
+        self.bell.silence();
+        for event in &self.events {
+            match event.token() {
+                BELL => {}
+                token if token.0 >= FIRST_TOKEN => self.clients.woken(event),
+                token => {
+                    if let Some(link) = self.link.as_mut().filter(|link| token == LINKS[link.id.0 as usize % 2]) {
+                        link.woken(event);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Steps the core; notices a generation change at once.
+    fn step(&mut self, input: Input) {
+        self.group.step(now(), input, &mut self.effects);
+        self.note_generation_change();
+    }
+
+    fn next_origin(&mut self) -> u64 {
+        self.origins += 1;
+        ORIGIN_OTHERS | self.origins
+    }
+
+    fn hear_others(&mut self, budget: &mut Budget) {
+        while self.retired.is_none() {
+            let Ok(inbound) = self.control.try_recv() else { break };
+            self.take(inbound);
+            budget.spend();
+        }
+    }
+
+    fn take(&mut self, inbound: Inbound) {
+        match inbound {
+            Inbound::Input(Input::PartnerDied { store }) => self.died = Some(store),
+            Inbound::Input(input) => self.step(input),
+            Inbound::Durable { cuts, store, through } => {
+                if cuts == self.cuts {
+                    self.step(Input::Durable { store, through });
+                }
+            }
+            Inbound::Command { command, reply } => {
+                let origin = self.next_origin();
+                self.commands.insert(origin, reply);
+                self.step(Input::Command { origin: Origin(origin), command });
+            }
+            Inbound::Client { stream, said } => self.clients.add(stream, said, self.poll.registry()),
+            Inbound::Link { stream, partner } => self.link_up(stream, partner),
+            Inbound::WantPlugin { hash } => match &mut self.link {
+                Some(link) => {
+                    link.file_in = Some(PluginAssembly::new(hash));
+                    link.tell(&LinkMessage::PluginWanted { hash });
+                }
+                None => self.services.plugin_not_got(hash, "the partner is not connected", &self.handle),
+            },
+            Inbound::PluginFound { hash, bytes } => {
+                if let Some(link) = &mut self.link {
+                    link.send_file(hash, bytes);
+                }
+            }
+            Inbound::Arm(failpoint) => self.failpoints.arm(failpoint),
+            Inbound::Stop { done } => self.stopping = Some(done),
+        }
+    }
+
+    fn link_up(&mut self, stream: std::net::TcpStream, partner: lockstep_core::ids::NodeId) {
+        self.link_down("a newer link takes its place");
+        self.links_made += 1;
+        let id = LinkId(self.links_made);
+        let token = LINKS[id.0 as usize % 2];
+        match Link::new(id, partner.clone(), stream, token, self.poll.registry()) {
+            Ok(link) => {
+                tracing::info!(%partner, link = id.0, "the link is up");
+                self.link = Some(link);
+                self.handle.face().set_linked(true);
+                self.step(Input::LinkUp { link: id });
+            }
+            Err(error) => {
+                tracing::warn!(%partner, %error, "a link can't be watched");
+                self.handle.face().set_linked(false);
+            }
+        }
+    }
+
+    /// Drops the link, if there is one, and tells who has to know.
+    pub(super) fn link_down(&mut self, why: &str) {
+        let Some(link) = self.link.take() else { return };
+        tracing::info!(partner = %link.partner, link = link.id.0, why, "the link is down");
+        if let Some(file) = &link.file_in {
+            self.services.plugin_not_got(file.hash(), "the link broke", &self.handle);
+        }
+        let id = link.id;
+        drop(link);
+        self.handle.face().set_linked(false);
+        self.step(Input::LinkDown { link: id });
+    }
+
+    fn hear_link(&mut self, budget: &mut Budget) {
+        if let Some(link) = &mut self.link {
+            link.read();
+        }
+        while self.retired.is_none()
+            && let Some(link) = &mut self.link
+        {
+            if budget.is_spent() {
+                self.busy |= link.has_more();
+                return;
+            }
+            let id = link.id;
+            match link.take() {
+                Ok(Some(LinkMessage::Core(frame))) => {
+                    self.step(Input::Peer { link: id, frame });
+                    budget.spend();
+                }
+                Ok(Some(message)) => self.hear_about_files(message),
+                Ok(None) => {
+                    if let Some(why) = link.end().map(str::to_owned) {
+                        self.link_down(&why);
+                    }
+                    break;
+                }
+                Err(why) => {
+                    tracing::warn!(code = "LS0611", why, "the partner sent what is no message");
+                    self.link_down(&why);
+                }
+            }
+        }
+        // All that a dead partner had sent is taken before the core hears of its death (R22).
+        if self.retired.is_none()
+            && !self.link.as_ref().is_some_and(Link::has_more)
+            && let Some(store) = self.died.take()
+        {
+            self.step(Input::PartnerDied { store });
+        }
+    }
+
+    fn hear_about_files(&mut self, message: LinkMessage) {
+        let Some(link) = &mut self.link else { return };
+        match message {
+            LinkMessage::PluginWanted { hash } => self.services.find_plugin(hash, &self.handle),
+            LinkMessage::PluginMissing { hash } => {
+                if link.file_in.take_if(|file| file.hash() == hash).is_some() {
+                    self.services.plugin_not_got(hash, "the partner does not have it either", &self.handle);
+                }
+            }
+            LinkMessage::PluginBytes { hash, offset, total, bytes } => {
+                let Some(file) = link.file_in.as_mut().filter(|file| file.hash() == hash) else { return };
+                match file.take(offset, total, &bytes) {
+                    Ok(None) => {}
+                    Ok(Some(bytes)) => {
+                        link.file_in = None;
+                        self.services.plugin_got(hash, bytes, &self.handle);
+                    }
+                    Err(why) => {
+                        link.file_in = None;
+                        self.services.plugin_not_got(hash, &why, &self.handle);
+                    }
+                }
+            }
+            LinkMessage::Hello(_) | LinkMessage::Core(_) => {
+                self.link_down("a second `Hello` came");
+            }
+        }
+    }
+
+    fn may_read_clients(&self) -> bool {
+        self.store_backlog.is_empty()
+            && self.store.waiting() < STORE_BATCHES_MAX
+            && self.group.outstanding() < OUTSTANDING_MAX
+            && self.link.as_ref().is_none_or(|link| link.waiting_output() < OUT_BYTES_SOFT)
+    }
+
+    fn hear_clients(&mut self, budget: &mut Budget) {
+        if !self.may_read_clients() {
+            // An acknowledgement, the store's word or a written link brings the next turn.
+            return;
+        }
+        while self.retired.is_none() && !budget.is_spent() {
+            let Ok(asked) = self.requests.try_recv() else { break };
+            let origin = self.next_origin();
+            self.http.insert(origin, asked.reply);
+            self.step(Input::Request { origin: Origin(origin), request: asked.request });
+            budget.spend();
+        }
+        let mut turns = self.clients.ready_len();
+        while turns > 0 && self.retired.is_none() && !budget.is_spent() {
+            turns -= 1;
+            let Some(slot) = self.clients.next_ready() else { break };
+            loop {
+                if self.retired.is_some() || budget.is_spent() {
+                    self.clients.again(slot);
+                    break;
+                }
+                match self.clients.take(slot) {
+                    Said::Request(origin, request) => {
+                        self.step(Input::Request { origin, request });
+                        budget.spend();
+                    }
+                    Said::Nothing => {
+                        if self.clients.has_more(slot) {
+                            self.clients.again(slot);
+                        }
+                        break;
+                    }
+                    Said::Closed => break,
+                }
+            }
+        }
+        self.busy |= self.clients.ready_len() > 0 || !self.requests.is_empty();
+    }
+
+    /// Tells clients who serves.
+    pub(super) fn tell_serving(&mut self) {
+        let role = self.group.role();
+        self.clients.set_serving(Serving {
+            node: self.node.0.clone(),
+            active: role == lockstep_core::command::Role::Active,
+            term: self.group.term().0,
+            version: self.group.descriptor().version.to_string(),
+        });
+    }
+}

@@ -1,0 +1,317 @@
+//! The HTTP ingress: events as JSON, what runs here, health and metrics.
+//!
+//! A handler is a client of this processor's own engine, through its bounded queue of requests; the core passes events
+//! on to the active when this side is not. Every error is `application/problem+json` (RFC 9457) with `code`, `event`
+//! and `retry`. Bodies are bounded.
+//! Deliberately absent: streaming, multipart bodies (refused with a code), TLS.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use lockstep_core::command::Role;
+use lockstep_core::event::{
+    Answer, Encoding, Event, EventId, KEY_BYTES_MAX, Outcome, Rejection, Request,
+};
+use lockstep_wire::events::PARAMETERS_BYTES_MAX;
+use serde_json::{Value, json};
+
+use crate::engine::answers::{fault_word, rejection_words};
+use crate::engine::inbound::EngineHandle;
+use crate::metrics;
+
+/// How long a client is kept waiting.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// How many HTTP connections are taken.
+const CONNECTIONS_MAX: usize = 1_024;
+
+/// What the handlers know.
+pub struct Site {
+    /// This processor.
+    pub node: String,
+    /// Its engines, by application.
+    pub engines: BTreeMap<String, EngineHandle>,
+}
+
+/// What a client should do about an error.
+#[derive(Clone, Copy)]
+enum Again {
+    SameId,
+    NewId,
+    Never,
+}
+
+struct Problem {
+    status: StatusCode,
+    code: String,
+    detail: String,
+    event: Option<String>,
+    again: Again,
+}
+
+impl Problem {
+    fn new(status: StatusCode, code: &str, detail: impl Into<String>, again: Again) -> Self {
+        Problem { status, code: code.into(), detail: detail.into(), event: None, again }
+    }
+
+    fn of_event(mut self, key: &str) -> Self {
+        self.event = Some(key.into());
+        self
+    }
+
+    fn response(self) -> HttpResponse {
+        let retry = match self.again {
+            Again::SameId => "same-id",
+            Again::NewId => "new-id",
+            Again::Never => "never",
+        };
+        let mut response = HttpResponse::build(self.status);
+        response.insert_header((CONTENT_TYPE, "application/problem+json"));
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            response.insert_header((RETRY_AFTER, "1"));
+        }
+        if let Some(event) = &self.event {
+            response.insert_header(("Lockstep-Event", event.clone()));
+        }
+        let body = json!({
+            "title": self.status.canonical_reason().unwrap_or("error"),
+            "status": self.status.as_u16(),
+            "code": self.code,
+            "detail": self.detail,
+            "event": self.event,
+            "retry": retry,
+        });
+        response.body(body.to_string() + "\n")
+    }
+}
+
+/// Serves HTTP on `listener` until the actix system ends.
+///
+/// # Errors
+/// When the listener can't be used.
+pub fn serve(listener: TcpListener, site: Site) -> std::io::Result<actix_web::dev::Server> {
+    let site = web::Data::new(site);
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(site.clone())
+            .app_data(web::PayloadConfig::new(PARAMETERS_BYTES_MAX))
+            .route("/", web::get().to(index))
+            .route("/healthz", web::get().to(healthz))
+            .route("/readyz", web::get().to(readyz))
+            .route("/metrics", web::get().to(metrics_page))
+            .route("/{application}/{procedure}", web::post().to(submit))
+            .default_service(web::to(nothing_here))
+    })
+    .workers(1)
+    .max_connections(CONNECTIONS_MAX)
+    .shutdown_timeout(1)
+    .disable_signals()
+    .listen(listener)?
+    .run();
+    Ok(server)
+}
+
+async fn nothing_here(request: HttpRequest) -> HttpResponse {
+    let detail = format!(
+        "{} {} is nothing here; `GET /` lists what there is, events are sent with POST /APPLICATION/PROCEDURE",
+        request.method(),
+        request.path()
+    );
+    Problem::new(StatusCode::NOT_FOUND, "LS0312", detail, Again::Never).response()
+}
+
+/// A key for an event whose client gave none.
+fn fresh_key() -> Result<String, Problem> {
+    lockstep_os::random_u128().map(|random| format!("http-{random:032x}")).map_err(|error| {
+        let detail = format!("no event id can be made: {error}; send a key of your own in `Idempotency-Key`");
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "LS0313", detail, Again::NewId)
+    })
+}
+
+fn key_of(request: &HttpRequest) -> Result<String, Problem> {
+    let Some(key) = request.headers().get("Idempotency-Key") else { return fresh_key() };
+    let text = key.to_str().unwrap_or_default().trim().trim_matches('"');
+    if text.is_empty() || text.len() > KEY_BYTES_MAX {
+        let detail = format!("`Idempotency-Key` is 1 to {KEY_BYTES_MAX} bytes of visible ASCII");
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "LS0314", detail, Again::Never));
+    }
+    Ok(text.into())
+}
+
+async fn submit(
+    site: web::Data<Site>,
+    path: web::Path<(String, String)>,
+    request: HttpRequest,
+    body: Result<web::Bytes, actix_web::Error>,
+) -> HttpResponse {
+    let (application, procedure) = path.into_inner();
+    match run(&site, &application, procedure, &request, body).await {
+        Ok(response) => response,
+        Err(problem) => problem.response(),
+    }
+}
+
+async fn run(
+    site: &Site,
+    application: &str,
+    procedure: String,
+    request: &HttpRequest,
+    body: Result<web::Bytes, actix_web::Error>,
+) -> Result<HttpResponse, Problem> {
+    let Some(engine) = site.engines.get(application) else {
+        let detail = format!("application `{application}` does not run here; `GET /` lists those that do");
+        return Err(Problem::new(StatusCode::NOT_FOUND, "LS0310", detail, Again::Never));
+    };
+    let key = key_of(request)?;
+    let kind = request.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    if kind.starts_with("multipart/") {
+        let detail = "multipart bodies are not built yet; send control parameters as JSON";
+        let problem = Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "LS0311", detail, Again::Never);
+        return Err(problem.of_event(&key));
+    }
+    let parameters = body.map_err(|error| {
+        if error.as_response_error().status_code() == StatusCode::PAYLOAD_TOO_LARGE {
+            let (code, detail) = rejection_words(Rejection::TooLarge { bytes_max: PARAMETERS_BYTES_MAX as u64 });
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, code, detail, Again::Never).of_event(&key)
+        } else {
+            let detail = format!("the body did not come whole: {error}; send it again");
+            Problem::new(StatusCode::BAD_REQUEST, "LS0315", detail, Again::SameId).of_event(&key)
+        }
+    })?;
+    // No parameters at all are those of a procedure that needs none.
+    let parameters = if parameters.is_empty() { b"{}".to_vec() } else { parameters.to_vec() };
+    let event = Event {
+        id: EventId::Keyed { key: key.clone() },
+        awaited_from: 0,
+        procedure,
+        encoding: Encoding::Json,
+        parameters,
+        body: Vec::new(),
+    };
+    let busy = |detail: &str| {
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "LS0316", detail, Again::SameId).of_event(&key)
+    };
+    let answer = engine
+        .request(Request::Submit(event))
+        .map_err(|_| busy("more requests wait than this processor takes; send it again with the same key"))?;
+    let answer = match tokio::time::timeout(DEADLINE, answer).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_)) => return Err(busy("this processor is stopping; send it to the other one with the same key")),
+        Err(_) => {
+            let detail = format!("no answer in {} s; send it again with the same key", DEADLINE.as_secs());
+            let problem = Problem::new(StatusCode::GATEWAY_TIMEOUT, "LS0317", detail, Again::SameId);
+            return Err(problem.of_event(&key));
+        }
+    };
+    response_of(answer, engine, &key)
+}
+
+fn response_of(answer: Answer, engine: &EngineHandle, key: &str) -> Result<HttpResponse, Problem> {
+    let problem = match answer {
+        Answer::Ended { number, outcome: Outcome::Committed { reply } } => {
+            let mut response = HttpResponse::Ok();
+            response.insert_header((CONTENT_TYPE, "application/json"));
+            response.insert_header(("Lockstep-Event", key));
+            response.insert_header(("Lockstep-Sequence", number.0.to_string()));
+            response.insert_header(("Lockstep-Version", engine.face().descriptor().version.to_string()));
+            let reply = if reply.is_empty() { b"null".to_vec() } else { reply };
+            return Ok(response.body(reply));
+        }
+        Answer::Ended { outcome: Outcome::Refused(refusal), .. } => {
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, &refusal.code, refusal.message, Again::NewId)
+        }
+        Answer::Ended { outcome: Outcome::Faulted(fault), .. } => {
+            let detail = format!("work unit `{}`: {}: {}", fault.unit, fault_word(fault.kind), fault.message);
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "LS0209", detail, Again::NewId)
+        }
+        Answer::Retry { reason } => {
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "LS0318", reason, Again::SameId)
+        }
+        Answer::Rejected(rejection) => {
+            let status = match rejection {
+                Rejection::UnknownProcedure | Rejection::UnknownSession => StatusCode::NOT_FOUND,
+                Rejection::MalformedParameters(_) => StatusCode::BAD_REQUEST,
+                Rejection::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+                Rejection::AlreadyAnswered | Rejection::EncodingConflict => StatusCode::CONFLICT,
+                Rejection::WindowFull { .. } => StatusCode::TOO_MANY_REQUESTS,
+                Rejection::NotBuilt(_) => StatusCode::NOT_IMPLEMENTED,
+            };
+            let again =
+                if status == StatusCode::TOO_MANY_REQUESTS { Again::SameId } else { Again::Never };
+            let (code, detail) = rejection_words(rejection);
+            Problem::new(status, code, detail, again)
+        }
+        Answer::SessionOpened { .. } => {
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "LS0319", "a session was opened", Again::Never)
+        }
+    };
+    Err(problem.of_event(key))
+}
+
+fn role_word(role: Role) -> String {
+    role.to_string()
+}
+
+async fn index(site: web::Data<Site>) -> HttpResponse {
+    let applications: Vec<Value> = site
+        .engines
+        .iter()
+        .map(|(name, engine)| {
+            let descriptor = engine.face().descriptor();
+            let procedures: Vec<Value> = descriptor
+                .procedures
+                .iter()
+                .map(|procedure| {
+                    let parameters = serde_json::from_str(&procedure.parameters)
+                        .unwrap_or_else(|_| Value::String(procedure.parameters.clone()));
+                    json!({
+                        "name": procedure.name,
+                        "version": procedure.version,
+                        "reads_only": procedure.reads_only,
+                        "path": format!("/{name}/{}", procedure.name),
+                        "parameters": parameters,
+                    })
+                })
+                .collect();
+            json!({
+                "name": name,
+                "version": descriptor.version.to_string(),
+                "role": role_word(engine.face().role()),
+                "procedures": procedures,
+            })
+        })
+        .collect();
+    json_page(StatusCode::OK, &json!({ "node": site.node, "applications": applications }))
+}
+
+async fn healthz() -> HttpResponse {
+    json_page(StatusCode::OK, &json!({ "ok": true }))
+}
+
+async fn readyz(site: web::Data<Site>) -> HttpResponse {
+    let roles: BTreeMap<_, _> =
+        site.engines.iter().map(|(name, engine)| (name.clone(), role_word(engine.face().role()))).collect();
+    let ready = site.engines.values().all(|engine| match engine.face().role() {
+        Role::Active => true,
+        Role::Standby => engine.face().linked(),
+        Role::Starting | Role::Isolated => false,
+    });
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    json_page(status, &json!({ "ready": ready, "roles": roles }))
+}
+
+async fn metrics_page(site: web::Data<Site>) -> HttpResponse {
+    let engines: Vec<Arc<EngineHandle>> = site.engines.values().cloned().map(Arc::new).collect();
+    let page = metrics::page(&site.node, &engines).await;
+    HttpResponse::Ok().insert_header((CONTENT_TYPE, "text/plain; version=0.0.4")).body(page)
+}
+
+fn json_page(status: StatusCode, value: &Value) -> HttpResponse {
+    HttpResponse::build(status)
+        .insert_header((CONTENT_TYPE, "application/json"))
+        .body(value.to_string() + "\n")
+}

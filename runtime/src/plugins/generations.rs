@@ -1,0 +1,213 @@
+//! The generations of plugins in this process: what is mapped, what is gone, what was kept and why.
+//!
+//! Shared by the engines' threads, the loader's and the admin's; the lock is held for moments only.
+//! Invariant: a library is unloaded after the thread that ran it was joined, and never while an object of it lives.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use actix::Arbiter;
+use lockstep_core::application::Application;
+use lockstep_core::descriptor::Version;
+use lockstep_core::ids::PluginHash;
+use lockstep_loader::LoadedPlugin;
+
+use super::keep::Keep;
+use super::loading::{Failure, end_on_this_thread, start_on_this_thread, unload};
+use crate::admin::protocol::{PluginState, PluginStatus};
+
+/// One load of one file.
+struct Generation {
+    status: PluginStatus,
+    /// Where its application object is in memory: how it is told from other loads of the same file.
+    identity: usize,
+    started: bool,
+    plugin: Option<LoadedPlugin>,
+}
+
+#[derive(Default)]
+struct All {
+    generations: Vec<Generation>,
+    /// The thread of each application's engine.
+    threads: BTreeMap<Arc<str>, Arbiter>,
+}
+
+/// The generations of a processor. Cheap to clone.
+#[derive(Clone)]
+pub struct Generations {
+    keep: Keep,
+    all: Arc<Mutex<All>>,
+}
+
+/// Where an application object is in memory.
+fn identity(application: &dyn Application) -> usize {
+    std::ptr::from_ref(application).cast::<()>().addr()
+}
+
+impl Generations {
+    /// None yet.
+    #[must_use]
+    pub fn new(keep: Keep) -> Self {
+        Generations { keep, all: Arc::default() }
+    }
+
+    /// The files.
+    #[must_use]
+    pub fn keep(&self) -> &Keep {
+        &self.keep
+    }
+
+    fn all(&self) -> MutexGuard<'_, All> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All of them, oldest first.
+    #[must_use]
+    pub fn list(&self) -> Vec<PluginStatus> {
+        self.all().generations.iter().map(|generation| generation.status.clone()).collect()
+    }
+
+    /// Notes a generation that was loaded, with the object that runs it.
+    pub(super) fn add(
+        &self,
+        application: &dyn Application,
+        plugin: LoadedPlugin,
+        hash: PluginHash,
+        version: Version,
+        bytes: u64,
+    ) -> u64 {
+        let mut all = self.all();
+        let generation = all.generations.len() as u64 + 1;
+        let status = PluginStatus {
+            application: application.descriptor().name.clone(),
+            generation,
+            hash,
+            version,
+            state: PluginState::Mapped,
+            reasons: Vec::new(),
+            bytes,
+        };
+        let identity = identity(application);
+        all.generations.push(Generation { status, identity, started: false, plugin: Some(plugin) });
+        generation
+    }
+
+    /// Starts the generation of the file `hash` that is to run on this thread.
+    ///
+    /// # Errors
+    /// When it refuses to start.
+    pub fn start(&self, application: &str, hash: PluginHash) -> Result<(), Failure> {
+        let mut all = self.all();
+        let next = all.generations.iter_mut().find(|each| {
+            !each.started && each.status.hash == hash && each.status.application == application
+        });
+        let Some(generation) = next else { return Ok(()) };
+        generation.started = true;
+        generation.plugin.as_ref().map_or(Ok(()), start_on_this_thread)
+    }
+
+    /// The engine of `application` runs on `thread` from here on.
+    pub fn set_thread(&self, application: &Arc<str>, thread: Arbiter) {
+        self.all().threads.insert(application.clone(), thread);
+    }
+
+    /// The thread that the engine of `application` is about to leave.
+    pub fn take_thread(&self, application: &Arc<str>) -> Option<Arbiter> {
+        self.all().threads.remove(application)
+    }
+
+    fn take_plugin(&self, application: &dyn Application) -> Option<(u64, LoadedPlugin)> {
+        let identity = identity(application);
+        let mut all = self.all();
+        let generation = all.generations.iter_mut().find(|each| each.identity == identity && each.plugin.is_some())?;
+        Some((generation.status.generation, generation.plugin.take()?))
+    }
+
+    /// Ends a generation. Called on the thread that ran it, which stops right afterwards and is `thread`.
+    pub fn retire(&self, application: Box<dyn Application>, thread: Option<Arbiter>) {
+        let Some((generation, plugin)) = self.take_plugin(&*application) else {
+            tracing::error!(code = "LS0444", "a retired version is not known; its library stays mapped");
+            return;
+        };
+        drop(application);
+        end_on_this_thread(&plugin);
+        self.unload_after(generation, plugin, move || {
+            if let Some(thread) = thread {
+                thread.stop();
+                if thread.join().is_err() {
+                    return Err("its thread ended with a panic");
+                }
+            }
+            Ok(())
+        });
+    }
+
+    /// Ends a generation that never ran.
+    pub fn discard(&self, application: Box<dyn Application>) {
+        let Some((generation, plugin)) = self.take_plugin(&*application) else {
+            tracing::error!(code = "LS0444", "a discarded version is not known; its library stays mapped");
+            return;
+        };
+        let plugin = Arc::new(plugin);
+        let on_thread = plugin.clone();
+        let ended = std::thread::Builder::new().name("plugin-end".into()).spawn(move || {
+            drop(application);
+            end_on_this_thread(&on_thread);
+        });
+        let this = self.clone();
+        let waiter = std::thread::Builder::new().name("plugin-unload".into()).spawn(move || {
+            let joined = ended.map_err(|_| ()).and_then(|thread| thread.join().map_err(|_| ()));
+            match (joined, Arc::try_unwrap(plugin)) {
+                (Ok(()), Ok(plugin)) => this.unload(generation, plugin),
+                _ => this.kept(generation, vec!["the thread that ended it failed".into()]),
+            }
+        });
+        if waiter.is_err() {
+            self.kept(generation, vec!["there was no thread to unload it".into()]);
+        }
+    }
+
+    fn unload_after(
+        &self,
+        generation: u64,
+        plugin: LoadedPlugin,
+        join: impl FnOnce() -> Result<(), &'static str> + Send + 'static,
+    ) {
+        let this = self.clone();
+        let started = std::thread::Builder::new().name("plugin-unload".into()).spawn(move || match join() {
+            Ok(()) => this.unload(generation, plugin),
+            Err(why) => {
+                // What ran on that thread is not known to be gone: the library stays where it is.
+                std::mem::forget(plugin);
+                this.kept(generation, vec![why.into()]);
+            }
+        });
+        if started.is_err() {
+            self.kept(generation, vec!["there was no thread to unload it".into()]);
+        }
+    }
+
+    fn unload(&self, generation: u64, plugin: LoadedPlugin) {
+        let reasons = unload(plugin);
+        if reasons.is_empty() {
+            tracing::info!(generation, "a plugin's library is unmapped");
+            self.set_state(generation, PluginState::Unloaded, reasons);
+        } else {
+            self.kept(generation, reasons);
+        }
+    }
+
+    fn kept(&self, generation: u64, reasons: Vec<String>) {
+        let why = reasons.join("; ");
+        tracing::warn!(generation, why, code = "LS0445", "a plugin's library can't be unloaded and stays mapped");
+        self.set_state(generation, PluginState::Kept, reasons);
+    }
+
+    fn set_state(&self, generation: u64, state: PluginState, reasons: Vec<String>) {
+        let mut all = self.all();
+        if let Some(found) = all.generations.iter_mut().find(|each| each.status.generation == generation) {
+            found.status.state = state;
+            found.status.reasons = reasons;
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The keep: plugin files by hash, in the data directory.
+//!
+//! What was loaded or is to be loaded is kept, so that both versions of a campaign are on both processors until it
+//! closes (R29), and a restarted processor finds what it ran. A file is written under another name, synced, renamed;
+//! what is read is trusted only if its hash is that of its name.
+//! Deliberately absent: removal; files are small, and an operator may remove those that no version needs.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use lockstep_core::ids::PluginHash;
+
+/// The hash of a file's bytes.
+#[must_use]
+pub fn hash_of(bytes: &[u8]) -> PluginHash {
+    PluginHash(lockstep_loader::PluginHash::of(bytes).0)
+}
+
+/// A directory of plugin files. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Keep {
+    directory: Arc<PathBuf>,
+}
+
+impl Keep {
+    /// The keep in `directory`, which is made if it is not there.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub fn open(directory: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(directory)?;
+        Ok(Keep { directory: Arc::new(directory.to_owned()) })
+    }
+
+    /// Where the file `hash` is or would be.
+    #[must_use]
+    pub fn path(&self, hash: PluginHash) -> PathBuf {
+        self.directory.join(format!("{hash}.so"))
+    }
+
+    /// The bytes of `hash`, if they are kept and whole.
+    ///
+    /// # Errors
+    /// When the file is there and can't be read.
+    pub fn get(&self, hash: PluginHash) -> io::Result<Option<Vec<u8>>> {
+        match std::fs::read(self.path(hash)) {
+            Ok(bytes) if hash_of(&bytes) == hash => Ok(Some(bytes)),
+            Ok(_) => {
+                tracing::warn!(%hash, code = "LS0442", "a kept plugin file is damaged and counts as missing");
+                Ok(None)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Keeps `bytes`.
+    ///
+    /// # Errors
+    /// When they can't be written.
+    pub fn put(&self, bytes: &[u8]) -> io::Result<PluginHash> {
+        static MADE: AtomicU64 = AtomicU64::new(0);
+        let hash = hash_of(bytes);
+        if self.get(hash)?.is_some() {
+            return Ok(hash);
+        }
+        let mark = MADE.fetch_add(1, Ordering::Relaxed);
+        let temporary = self.directory.join(format!(".{hash}.{}.{mark}", std::process::id()));
+        let written = File::create(&temporary).and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.sync_all()
+        });
+        let named = written.and_then(|()| std::fs::rename(&temporary, self.path(hash)));
+        if let Err(error) = named {
+            let _ = std::fs::remove_file(&temporary);
+            return Err(error);
+        }
+        File::open(&*self.directory)?.sync_all()?;
+        Ok(hash)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_comes_back_and_damage_counts_as_missing() {
+        let directory = tempfile::tempdir().unwrap();
+        let keep = Keep::open(&directory.path().join("plugins")).unwrap();
+        let hash = keep.put(b"a plugin").unwrap();
+        assert_eq!(keep.get(hash).unwrap().unwrap(), b"a plugin");
+        assert_eq!(keep.get(PluginHash([1; 32])).unwrap(), None);
+        std::fs::write(keep.path(hash), b"a plugim").unwrap();
+        assert_eq!(keep.get(hash).unwrap(), None);
+        keep.put(b"a plugin").unwrap();
+        assert_eq!(keep.get(hash).unwrap().unwrap(), b"a plugin", "a damaged file is replaced");
+    }
+}

@@ -1,0 +1,182 @@
+//! One load: the file's bytes, the static check, the trial in a process of its own, the real load, the binding.
+//!
+//! Everything here runs on a short thread of the caller's, which ends before the library is unloaded.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use lockstep_binding::Bound;
+use lockstep_core::application::Application;
+use lockstep_core::descriptor::ApplicationDescriptor;
+use lockstep_core::ids::PluginHash;
+use lockstep_loader::{LoadError, LoadedPlugin, PluginFile, Prober, Unload, elf};
+
+use super::generations::Generations;
+use super::keep::Keep;
+
+/// Why a plugin was not taken.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct Failure {
+    /// A code.
+    pub code: String,
+    /// What failed, and what to do next.
+    pub message: String,
+    /// More of what to do next; may be empty.
+    pub help: String,
+}
+
+impl Failure {
+    fn new(code: &str, message: impl Into<String>, help: &str) -> Self {
+        Failure { code: code.into(), message: message.into(), help: help.into() }
+    }
+}
+
+impl From<LoadError> for Failure {
+    fn from(error: LoadError) -> Self {
+        let text = error.to_string();
+        let code = error.code();
+        // Its text begins with its code and ends with what to do next.
+        let message = text.strip_prefix(&format!("{code}: ")).unwrap_or(&text).to_owned();
+        Failure { code, message, help: String::new() }
+    }
+}
+
+/// A file that was checked and tried.
+pub struct CheckedPlugin {
+    /// The file.
+    pub path: PathBuf,
+    /// Its hash.
+    pub hash: PluginHash,
+    /// Its size.
+    pub bytes: u64,
+    /// What it says of itself.
+    pub descriptor: ApplicationDescriptor,
+    /// What may keep it from being unloaded, and the like.
+    pub warnings: Vec<String>,
+    /// The bytes that were checked.
+    pub content: Arc<[u8]>,
+}
+
+/// Reads, checks and tries the file at `path`; nothing of it stays in this process.
+///
+/// # Errors
+/// Why it is not taken.
+pub fn check_file(path: &Path) -> Result<CheckedPlugin, Failure> {
+    let file = PluginFile::read(path)?;
+    let report = elf::check(file.bytes())?;
+    try_out(&file)?;
+    let plugin = lockstep_loader::load(&file)?;
+    let described = on_short_thread(|| describe(&plugin, hash_of_file(&file)));
+    // It was never started: there is nothing to shut down.
+    let mut warnings: Vec<String> = report.obstacles.iter().map(ToString::to_string).collect();
+    if let Unload::Kept(kept) = plugin.unload() {
+        let reasons = kept.reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        warnings.push(format!("it could not be unloaded after the check: {reasons}"));
+    }
+    Ok(CheckedPlugin {
+        path: path.to_owned(),
+        hash: hash_of_file(&file),
+        bytes: file.bytes().len() as u64,
+        descriptor: described?,
+        warnings,
+        content: file.bytes().clone(),
+    })
+}
+
+fn hash_of_file(file: &PluginFile) -> PluginHash {
+    PluginHash(file.hash().0)
+}
+
+fn try_out(file: &PluginFile) -> Result<(), Failure> {
+    Prober::new().probe(file)?;
+    Ok(())
+}
+
+fn describe(plugin: &LoadedPlugin, hash: PluginHash) -> Result<ApplicationDescriptor, Failure> {
+    Ok(bind(plugin, hash)?.descriptor().clone())
+}
+
+fn bind(plugin: &LoadedPlugin, hash: PluginHash) -> Result<Bound, Failure> {
+    let bound = Bound::new(plugin.lease().module(), hash)
+        .map_err(|why| Failure::new("LS0454", format!("the plugin can't be bound: {why}"), "build it anew"))?;
+    let checked = bound.descriptor().check();
+    checked.map_err(|why| Failure::new("LS0455", format!("its description is not sound: {why}"), "correct it"))?;
+    Ok(bound)
+}
+
+fn on_short_thread<T: Send>(work: impl FnOnce() -> Result<T, Failure> + Send) -> Result<T, Failure> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("plugin-bind".into()).spawn_scoped(scope, work);
+        let failed = |why: String| Failure::new("LS0446", why, "see the log");
+        match thread {
+            Ok(thread) => thread.join().unwrap_or_else(|_| Err(failed("the thread that bound it panicked".into()))),
+            Err(error) => Err(failed(format!("there is no thread to bind it: {error}"))),
+        }
+    })
+}
+
+/// Loads `bytes` as the next version of `application`, keeps them, and notes the generation.
+///
+/// # Errors
+/// Why it is not taken.
+pub fn load(
+    generations: &Generations,
+    application: &str,
+    bytes: Vec<u8>,
+) -> Result<Box<dyn Application>, Failure> {
+    let hash = super::hash_of(&bytes);
+    generations.keep().put(&bytes).map_err(|error| {
+        let help = "see that the data directory can be written and has room";
+        Failure::new("LS0453", format!("the plugin file can't be kept: {error}"), help)
+    })?;
+    let file = PluginFile::from_bytes(generations.keep().path(hash), bytes.into());
+    try_out(&file)?;
+    let plugin = lockstep_loader::load(&file)?;
+    let bound = on_short_thread(|| bind(&plugin, hash));
+    let bound = match bound {
+        Ok(bound) if bound.descriptor().name == application => bound,
+        other => {
+            // Never started: it goes as it came.
+            let failure = match other {
+                Ok(bound) => {
+                    let name = bound.descriptor().name.clone();
+                    Failure::new("LS0456", format!("the file is application `{name}`, not `{application}`"), "")
+                }
+                Err(failure) => failure,
+            };
+            if let Unload::Kept(kept) = plugin.unload() {
+                tracing::warn!(%hash, reasons = ?kept.reasons, code = "LS0445", "a refused plugin stays mapped");
+            }
+            return Err(failure);
+        }
+    };
+    let version = bound.descriptor().version;
+    let boxed: Box<dyn Application> = Box::new(bound);
+    let generation = generations.add(&*boxed, plugin, hash, version, file.bytes().len() as u64);
+    tracing::info!(application, generation, %version, %hash, "a plugin is loaded");
+    Ok(boxed)
+}
+
+/// Starts a plugin on the thread that will run it.
+pub(super) fn start_on_this_thread(plugin: &LoadedPlugin) -> Result<(), Failure> {
+    Ok(plugin.lease().start(&lockstep_binding::host_services())?)
+}
+
+/// Shuts a plugin down on the thread that ran it.
+pub(super) fn end_on_this_thread(plugin: &LoadedPlugin) {
+    if let Err(reason) = plugin.lease().shutdown() {
+        tracing::warn!(%reason, code = "LS0447", "a plugin's shutdown failed");
+    }
+}
+
+/// Unloads a plugin; the reasons when it stays mapped.
+pub(super) fn unload(plugin: LoadedPlugin) -> Vec<String> {
+    match plugin.unload() {
+        Unload::Gone(report) => {
+            tracing::debug!(?report, "unloaded");
+            Vec::new()
+        }
+        Unload::Kept(kept) => kept.reasons.iter().map(ToString::to_string).collect(),
+    }
+}

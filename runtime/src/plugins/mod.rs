@@ -1,0 +1,182 @@
+//! Plugins of a processor: the keep of files, the generations that were loaded, and the actor that loads more.
+//!
+//! A generation is one load of one file. Its code runs on threads that end with it: the short thread that loads it,
+//! and the arbiter of the engine that it belongs to. When it is retired its objects are dropped on that thread, the
+//! thread is joined, and only then the library is unloaded, or kept with the reasons (R28).
+
+mod generations;
+mod keep;
+mod loading;
+
+pub use generations::Generations;
+pub use keep::{Keep, hash_of};
+pub use loading::{CheckedPlugin, Failure, check_file, load};
+
+/// To be called first in `main`: if this process was started to try a plugin, it does that and ends.
+pub fn probe_if_asked() {
+    lockstep_loader::probe_if_asked();
+}
+
+use std::sync::Arc;
+
+use actix::prelude::*;
+use lockstep_core::application::Application;
+use lockstep_core::ids::PluginHash;
+use lockstep_core::input::Input;
+
+use crate::engine::inbound::{EngineHandle, Inbound};
+
+/// Load the file `hash` beside what runs; answered to the engine.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Load {
+    /// The file.
+    pub hash: PluginHash,
+    /// Who asks.
+    pub engine: EngineHandle,
+}
+
+/// The partner wants the file `hash`; answered to the engine.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Find {
+    /// The file.
+    pub hash: PluginHash,
+    /// Who asks.
+    pub engine: EngineHandle,
+}
+
+/// The partner sent a file that [`Load`] had asked for.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Got {
+    /// What was asked for.
+    pub hash: PluginHash,
+    /// What came.
+    pub bytes: Arc<Vec<u8>>,
+    /// For whom.
+    pub engine: EngineHandle,
+}
+
+/// The partner did not send a file.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct NotGot {
+    /// What was asked for.
+    pub hash: PluginHash,
+    /// Why.
+    pub why: String,
+    /// For whom.
+    pub engine: EngineHandle,
+}
+
+/// A version that was loaded and never ran is not needed.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Discard {
+    /// The version.
+    pub application: Box<dyn Application>,
+}
+
+/// The actor that loads plugins for the engines of a processor. It only starts threads: each load has one of its own,
+/// so that nothing of a plugin is left on a thread that lives on.
+pub struct PluginLoader {
+    generations: Generations,
+}
+
+impl PluginLoader {
+    /// A loader over `generations`.
+    #[must_use]
+    pub fn new(generations: Generations) -> Self {
+        PluginLoader { generations }
+    }
+
+    fn on_thread(&self, work: impl FnOnce(&Generations) + Send + 'static) {
+        let generations = self.generations.clone();
+        let started = std::thread::Builder::new().name("plugin-load".into()).spawn(move || work(&generations));
+        if let Err(error) = started {
+            // Whoever waits is helped by the campaign's own bound on a step.
+            tracing::error!(%error, code = "LS0443", "no thread for a plugin; see the limits on threads");
+        }
+    }
+}
+
+impl Actor for PluginLoader {
+    type Context = Context<Self>;
+}
+
+fn answer(engine: &EngineHandle, hash: PluginHash, loaded: Result<Box<dyn Application>, Failure>) {
+    let input = match loaded {
+        Ok(application) => Input::PluginLoaded { application },
+        Err(failure) => {
+            let reason = failure.to_string();
+            tracing::warn!(%hash, reason, "a plugin was not loaded");
+            Input::PluginFailed { hash, reason }
+        }
+    };
+    engine.tell_waiting(Inbound::Input(input));
+}
+
+impl Handler<Load> for PluginLoader {
+    type Result = ();
+
+    fn handle(&mut self, Load { hash, engine }: Load, _: &mut Self::Context) {
+        self.on_thread(move |generations| match generations.keep().get(hash) {
+            Ok(Some(bytes)) => answer(&engine, hash, load(generations, &engine.application, bytes)),
+            Ok(None) => engine.tell_waiting(Inbound::WantPlugin { hash }),
+            Err(error) => {
+                let reason = format!("the kept file can't be read: {error}");
+                engine.tell_waiting(Inbound::Input(Input::PluginFailed { hash, reason }));
+            }
+        });
+    }
+}
+
+impl Handler<Find> for PluginLoader {
+    type Result = ();
+
+    fn handle(&mut self, Find { hash, engine }: Find, _: &mut Self::Context) {
+        self.on_thread(move |generations| {
+            let bytes = generations.keep().get(hash).unwrap_or_else(|error| {
+                tracing::warn!(%hash, %error, "a kept plugin file can't be read for the partner");
+                None
+            });
+            engine.tell_waiting(Inbound::PluginFound { hash, bytes: bytes.map(Arc::new) });
+        });
+    }
+}
+
+impl Handler<Got> for PluginLoader {
+    type Result = ();
+
+    fn handle(&mut self, Got { hash, bytes, engine }: Got, _: &mut Self::Context) {
+        self.on_thread(move |generations| {
+            if hash_of(&bytes) != hash {
+                let reason = "the bytes that the partner sent have another hash".to_owned();
+                return engine.tell_waiting(Inbound::Input(Input::PluginFailed { hash, reason }));
+            }
+            if let Err(error) = generations.keep().put(&bytes) {
+                let reason = format!("the file can't be kept: {error}");
+                return engine.tell_waiting(Inbound::Input(Input::PluginFailed { hash, reason }));
+            }
+            answer(&engine, hash, load(generations, &engine.application, bytes.to_vec()));
+        });
+    }
+}
+
+impl Handler<NotGot> for PluginLoader {
+    type Result = ();
+
+    fn handle(&mut self, NotGot { hash, why, engine }: NotGot, _: &mut Self::Context) {
+        let reason = format!("the plugin file {hash} is not kept here, and {why}");
+        self.on_thread(move |_| engine.tell_waiting(Inbound::Input(Input::PluginFailed { hash, reason })));
+    }
+}
+
+impl Handler<Discard> for PluginLoader {
+    type Result = ();
+
+    fn handle(&mut self, Discard { application }: Discard, _: &mut Self::Context) {
+        self.generations.discard(application);
+    }
+}

@@ -1,0 +1,458 @@
+//! A processor: one actix system with its engines and the actors that serve them.
+//!
+//! Start: lock the data directory, bind the listeners, open the stores, load the plugins, make the engines, begin to
+//! listen. Stop: hand over if this side is active and the partner is in sync, then flush and let go.
+//! Deliberately absent: globals; several processors may live in one process.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use lockstep_core::command::{Command, Role};
+use lockstep_core::group::{Group, GroupConfig, StandbyStart};
+use lockstep_core::ids::NodeId;
+use lockstep_os::DirectoryLock;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::admin::{self, Admin, View};
+use crate::arbiter::{self, LocalArbiter};
+use crate::arbiter_client::ArbiterClient;
+use crate::config::{ApplicationConfig, ArbiterConfig, NodeConfig, StandbyMode};
+use crate::dial::{self, LinkActor, PartnerAddress};
+use crate::engine::actor::EngineActor;
+use crate::engine::inbound::{EngineHandle, Inbound};
+use crate::engine::store_thread::{self, OpenedStore};
+use crate::engine::{EngineLoop, EngineParts, poll_and_bell};
+use crate::http;
+use crate::plugins::{self, Generations, Keep, PluginLoader};
+use crate::services::Services;
+use crate::watcher::Watcher;
+
+/// How long a planned switchover at a stop may take.
+const HAND_OVER_TIME_MAX: Duration = Duration::from_secs(2);
+/// How long an engine may take to stop.
+const STOP_TIME_MAX: Duration = Duration::from_secs(5);
+/// How long a client of a processor with several applications may take to say which it wants.
+const HELLO_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Why a processor did not start.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct StartError {
+    /// A code.
+    pub code: String,
+    /// What failed, and why.
+    pub message: String,
+    /// What to do next.
+    pub help: String,
+}
+
+impl StartError {
+    pub(crate) fn new(code: &str, message: impl Into<String>, help: impl Into<String>) -> Self {
+        StartError { code: code.into(), message: message.into(), help: help.into() }
+    }
+
+    /// From an error whose text begins with its code.
+    pub(crate) fn of_text(text: &str, fallback: &str, help: &str) -> Self {
+        match text.split_once(": ") {
+            Some((code, rest)) if code.len() == 6 && code.starts_with("LS") => StartError::new(code, rest, help),
+            _ => StartError::new(fallback, text, help),
+        }
+    }
+}
+
+/// A processor that serves.
+pub struct Processor {
+    node: NodeId,
+    http: SocketAddr,
+    events: SocketAddr,
+    link: SocketAddr,
+    admin_path: PathBuf,
+    engines: Vec<EngineHandle>,
+    arbiter_threads: Vec<Arbiter>,
+    admin: Addr<Admin>,
+    http_server: actix_web::dev::ServerHandle,
+    stop: mpsc::Receiver<()>,
+    _directory: DirectoryLock,
+}
+
+impl Processor {
+    /// Starts a processor. To be called inside an actix system.
+    ///
+    /// # Errors
+    /// Why it can't start, and what to do next.
+    pub async fn start(config: NodeConfig) -> Result<Self, StartError> {
+        let directory = take_directory(&config.data)?;
+        let keep = Keep::open(&config.data.join("plugins")).map_err(|error| cannot_write(&config.data, &error))?;
+        let generations = Generations::new(keep);
+        let http_listener = listen("listen.http", config.listen.http)?;
+        let events_listener = listen("listen.events", config.listen.events)?;
+        let link_listener = listen("listen.link", config.listen.link)?;
+        let address = |listener: &TcpListener| {
+            listener.local_addr().map_err(|error| StartError::new("LS0109", error.to_string(), "start it again"))
+        };
+        let (http, events, link) =
+            (address(&http_listener)?, address(&events_listener)?, address(&link_listener)?);
+        let ArbiterConfig::Local(arbiter_directory) = &config.arbiter;
+        arbiter::nodes::register(arbiter_directory, &config.node, link)
+            .map_err(|error| cannot_write(arbiter_directory, &error))?;
+        let partner = match config.peer {
+            Some(peer) => vec![PartnerAddress::Fixed(peer)],
+            None => vec![PartnerAddress::Directory(arbiter_directory.clone())],
+        };
+
+        let loader = PluginLoader::new(generations.clone()).start();
+        let (mut engines, mut links, mut arbiter_threads) = (Vec::new(), Vec::new(), Vec::new());
+        for application in &config.applications {
+            let begun = begin(&config, application, arbiter_directory, &generations, &loader)?;
+            links.push(LinkActor::new(config.node.clone(), begun.handle.clone(), partner.clone()).start());
+            arbiter_threads.push(begun.arbiter_thread);
+            match begun.started.await {
+                Ok(Ok(())) => {}
+                Ok(Err(failure)) => return Err(StartError::new(&failure.code, failure.message, failure.help)),
+                Err(_) => return Err(StartError::new("LS0446", "the engine's thread ended at once", "see the log")),
+            }
+            engines.push(begun.handle);
+        }
+        let hellos = dial::hellos(&config.node, &engines);
+        actix_rt::spawn(dial::listen(into_tokio(link_listener)?, links, hellos));
+        actix_rt::spawn(accept_clients(into_tokio(events_listener)?, engines.clone()));
+
+        let by_name: BTreeMap<String, EngineHandle> =
+            engines.iter().map(|engine| (engine.application.to_string(), engine.clone())).collect();
+        let site = http::Site { node: config.node.to_string(), engines: by_name.clone() };
+        let server = http::serve(http_listener, site).map_err(|error| {
+            StartError::new("LS0109", format!("HTTP can't be served: {error}"), "see the limits on threads and files")
+        })?;
+        let http_server = server.handle();
+        actix_rt::spawn(server);
+
+        let (stop_sender, stop) = mpsc::channel(1);
+        let socket = admin::bind(&config.admin).map_err(|error| {
+            let message = format!("the admin socket {} can't be made: {error}", config.admin.display());
+            StartError::new("LS0106", message, "stop the other processor, or set `admin` to another path")
+        })?;
+        let view = View::new(config.node.clone(), by_name, generations, stop_sender);
+        let admin = Admin::new(view, socket, config.admin.clone()).start();
+        Ok(Processor {
+            node: config.node,
+            http,
+            events,
+            link,
+            admin_path: config.admin,
+            engines,
+            arbiter_threads,
+            admin,
+            http_server,
+            stop,
+            _directory: directory,
+        })
+    }
+
+    /// What is printed when it is ready: its addresses, as one JSON object.
+    #[must_use]
+    pub fn ready_line(&self) -> String {
+        let applications: Vec<&str> = self.engines.iter().map(|engine| &*engine.application).collect();
+        serde_json::json!({
+            "ready": true,
+            "node": self.node,
+            "http": self.http.to_string(),
+            "events": self.events.to_string(),
+            "link": self.link.to_string(),
+            "admin": self.admin_path,
+            "pid": std::process::id(),
+            "applications": applications,
+        })
+        .to_string()
+    }
+
+    /// Waits until an operator asks it to stop through the admin socket.
+    pub async fn asked_to_stop(&mut self) {
+        if self.stop.recv().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Stops in order: hands over if it can, flushes, lets go.
+    pub async fn stop(self) {
+        for engine in &self.engines {
+            hand_over(engine).await;
+        }
+        self.http_server.stop(true).await;
+        let mut waits = Vec::new();
+        for engine in &self.engines {
+            let (done, stopped) = oneshot::channel();
+            if engine.tell(Inbound::Stop { done }).is_ok() {
+                waits.push(stopped);
+            }
+        }
+        for stopped in waits {
+            if tokio::time::timeout(STOP_TIME_MAX, stopped).await.is_err() {
+                tracing::warn!(code = "LS0111", "an engine did not stop in time; what was acknowledged is durable");
+            }
+        }
+        for thread in self.arbiter_threads {
+            thread.stop();
+            let _ = thread.join();
+        }
+        drop(self.admin);
+        // A stale socket is replaced at the next start.
+        let _ = std::fs::remove_file(&self.admin_path);
+        tracing::info!(node = %self.node, "stopped");
+    }
+}
+
+/// Makes the partner active, if this side is and the partner can be.
+async fn hand_over(engine: &EngineHandle) {
+    if engine.face().role() != Role::Active || engine.face().in_sync() < 2 {
+        return;
+    }
+    match tokio::time::timeout(HAND_OVER_TIME_MAX, engine.command(Command::SwitchOver)).await {
+        Ok(Ok(Ok(_))) => tracing::info!(application = &*engine.application, "handed over to the partner"),
+        Ok(Ok(Err(error))) => tracing::info!(application = &*engine.application, %error, "not handed over"),
+        _ => tracing::warn!(application = &*engine.application, "the partner did not take over in time"),
+    }
+}
+
+struct Begun {
+    handle: EngineHandle,
+    arbiter_thread: Arbiter,
+    started: oneshot::Receiver<Result<(), plugins::Failure>>,
+}
+
+/// Opens the store, loads the plugin and starts the engine of one application.
+fn begin(
+    config: &NodeConfig,
+    application: &ApplicationConfig,
+    arbiter_directory: &Path,
+    generations: &Generations,
+    loader: &Addr<PluginLoader>,
+) -> Result<Begun, StartError> {
+    let name = &application.name;
+    let recent_bytes_max = usize::try_from(config.recent_mb << 20).unwrap_or(usize::MAX);
+    let arbiter = LocalArbiter::open(&arbiter_directory.join(format!("{name}.0")))
+        .map_err(|error| cannot_write(arbiter_directory, &error))?;
+    let recorded = match arbiter.read() {
+        Ok(record) => {
+            let members = record.iter().flat_map(|record| record.in_sync.iter().map(|member| member.store));
+            Some(members.collect())
+        }
+        Err(error) => {
+            tracing::warn!(%error, code = "LS0604", "the arbiter's record can't be read at the start");
+            None
+        }
+    };
+    // The partition's directory: 0 until there are several.
+    let directory = config.data.join(name).join("0");
+    let opened = store_thread::open(&directory, recorded, recent_bytes_max, config.durability)?;
+    let version = first_version(config, application, generations, &opened)?;
+    let descriptor = Arc::new(version.descriptor().clone());
+    let (poll, bell) = poll_and_bell().map_err(|error| {
+        StartError::new("LS0110", format!("the sockets can't be watched: {error}"), "see the limit on open files")
+    })?;
+    let (handle, control, requests) = EngineHandle::new(name, bell.clone(), descriptor);
+    let seed = random("a seed")?;
+    let OpenedStore { store, trusted, state, recent, undos, thread } = opened;
+    let group = Group::new(
+        GroupConfig {
+            node: config.node.clone(),
+            application: name.clone(),
+            standby: match config.standby {
+                StandbyMode::Behind => StandbyStart::Behind,
+                StandbyMode::Beside => StandbyStart::Beside,
+            },
+            heartbeat_ms: config.timeouts.heartbeat_ms,
+            silence_shrink_ms: config.timeouts.silence_shrink_ms,
+            silence_promote_ms: config.timeouts.silence_promote_ms,
+            seed,
+            recent_bytes_max,
+        },
+        store,
+        trusted,
+        state,
+        recent,
+        undos,
+        version,
+    );
+    let (arbiter, arbiter_thread) = ArbiterClient::launch(arbiter, handle.clone());
+    let watcher = Watcher::new(handle.clone()).start();
+    let store = thread.launch(handle.clone())?;
+    let services = Services { arbiter, watcher, plugins: loader.clone() };
+    let node = config.node.clone();
+    let engine = EngineLoop::new(EngineParts {
+        group,
+        node,
+        store,
+        services,
+        poll,
+        handle: handle.clone(),
+        bell,
+        control,
+        requests,
+    });
+    let started = EngineActor::launch(engine, generations);
+    Ok(Begun { handle, arbiter_thread, started })
+}
+
+/// Sets up the process: core dumps off, as they delay the word of a death; as many files as the system allows.
+///
+/// # Errors
+/// When the operating system refuses.
+pub fn prepare_process() -> std::io::Result<()> {
+    lockstep_os::core_dumps_off()?;
+    lockstep_os::raise_open_files_limit().map(|_| ())
+}
+
+/// The version to begin with: what the database says runs here, if its file is kept, else what the configuration
+/// names (R29).
+fn first_version(
+    config: &NodeConfig,
+    application: &ApplicationConfig,
+    generations: &Generations,
+    opened: &OpenedStore,
+) -> Result<Box<dyn lockstep_core::application::Application>, StartError> {
+    let installed = opened.state.meta.installed.get(&config.node).map(|installed| installed.hash);
+    let kept = installed.map(|hash| generations.keep().get(hash));
+    let (bytes, from) = match kept {
+        Some(Ok(Some(bytes))) => (bytes, "the keep"),
+        Some(Err(error)) => return Err(cannot_write(&config.data, &error)),
+        Some(Ok(None)) | None => {
+            let checked = plugins::check_file(&application.plugin)
+                .map_err(|failure| StartError::new(&failure.code, failure.message, failure.help))?;
+            if checked.descriptor.name != application.name {
+                let message = format!(
+                    "{} is application `{}`, and the configuration calls it `{}`",
+                    application.plugin.display(),
+                    checked.descriptor.name,
+                    application.name
+                );
+                return Err(StartError::new("LS0120", message, "correct `name` or `plugin`"));
+            }
+            (checked.content.to_vec(), "the configuration")
+        }
+    };
+    let name = application.name.clone();
+    let generations = generations.clone();
+    let load = std::thread::Builder::new()
+        .name("plugin-load".into())
+        .spawn(move || plugins::load(&generations, &name, bytes))
+        .map_err(|error| StartError::new("LS0110", error.to_string(), "see the limits on threads"))?;
+    let loaded = load
+        .join()
+        .map_err(|_| StartError::new("LS0446", "the thread that loaded the plugin failed", "see the log"))?
+        .map_err(|failure| StartError::new(&failure.code, failure.message, failure.help))?;
+    tracing::info!(
+        application = application.name,
+        version = %loaded.descriptor().version,
+        hash = %loaded.descriptor().hash,
+        from,
+        "a plugin is loaded"
+    );
+    Ok(loaded)
+}
+
+fn random(what: &str) -> Result<u64, StartError> {
+    let random = lockstep_os::random_u128();
+    random.map(|random| random as u64).map_err(|error| {
+        StartError::new("LS0110", format!("{what} can't be had from the operating system: {error}"), "start it again")
+    })
+}
+
+fn cannot_write(path: &Path, error: &dyn std::fmt::Display) -> StartError {
+    let message = format!("{} can't be used: {error}", path.display());
+    StartError::new("LS0108", message, "see that it can be written by this user and its disk has room")
+}
+
+fn take_directory(data: &Path) -> Result<DirectoryLock, StartError> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(data)
+        .and_then(|()| std::fs::set_permissions(data, std::fs::Permissions::from_mode(0o700)))
+        .map_err(|error| cannot_write(data, &error))?;
+    DirectoryLock::take(data).map_err(|error| {
+        StartError::of_text(&error.to_string(), "LS0105", "one processor uses one data directory")
+    })
+}
+
+fn listen(field: &str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    let listener = TcpListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    });
+    listener.map_err(|error| {
+        let message = format!("`{field}`: {address} can't be listened on: {error}");
+        StartError::new("LS0102", message, "stop what uses the address, or choose another one; port 0 takes a free one")
+    })
+}
+
+fn into_tokio(listener: TcpListener) -> Result<tokio::net::TcpListener, StartError> {
+    tokio::net::TcpListener::from_std(listener)
+        .map_err(|error| StartError::new("LS0109", error.to_string(), "start it again"))
+}
+
+/// Takes clients of the binary event protocol and hands them to the engine of their application.
+async fn accept_clients(listener: tokio::net::TcpListener, engines: Vec<EngineHandle>) {
+    let places = Arc::new(tokio::sync::Semaphore::new(256));
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            // Out of descriptors, most likely: not at once again.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        if let [engine] = engines.as_slice() {
+            hand_client(stream, Vec::new(), engine);
+            continue;
+        }
+        let Ok(place) = places.clone().try_acquire_owned() else { continue };
+        let engines = engines.clone();
+        actix_rt::spawn(async move {
+            let found = tokio::time::timeout(HELLO_TIME_MAX, choose(stream, &engines)).await;
+            if let Ok(Some((stream, said, engine))) = found {
+                hand_client(stream, said, engine);
+            }
+            drop(place);
+        });
+    }
+}
+
+fn hand_client(stream: tokio::net::TcpStream, said: Vec<u8>, engine: &EngineHandle) {
+    match stream.into_std() {
+        Ok(stream) => {
+            if engine.tell(Inbound::Client { stream, said }).is_err() {
+                tracing::warn!(code = "LS0306", "the engine is busy; a client's connection is closed");
+            }
+        }
+        Err(error) => tracing::debug!(%error, "a client's connection can't be handed over"),
+    }
+}
+
+/// Reads a client's hello to find its application; the engine reads it again. Without a match the first engine says
+/// no, in the words of the protocol.
+async fn choose(
+    mut stream: tokio::net::TcpStream,
+    engines: &[EngineHandle],
+) -> Option<(tokio::net::TcpStream, Vec<u8>, &EngineHandle)> {
+    use lockstep_wire::events::ClientMessage;
+    use lockstep_wire::frame;
+    use tokio::io::AsyncReadExt;
+    let mut said = vec![0; frame::HEADER_BYTES];
+    stream.read_exact(&mut said).await.ok()?;
+    let length = u32::from_le_bytes([said[0], said[1], said[2], said[3]]) as usize;
+    let mut wanted = None;
+    if length <= 1_024 {
+        said.resize(frame::HEADER_BYTES + length, 0);
+        stream.read_exact(&mut said[frame::HEADER_BYTES..]).await.ok()?;
+        if let Ok(Some((payload, _))) = frame::split(&said, 1_024)
+            && let Ok(ClientMessage::Hello { application, .. }) = frame::decode(payload)
+        {
+            wanted = engines.iter().find(|engine| *engine.application == *application);
+        }
+    }
+    let engine = wanted.or_else(|| engines.first())?;
+    Some((stream, said, engine))
+}

@@ -1,0 +1,144 @@
+//! Whole campaigns (R28 to R31), undisturbed and with a processor killed in every step.
+
+use lockstep_core::campaign::{Redundancy, Step};
+use lockstep_core::command::{Command, CommandError, Role};
+use lockstep_core::ids::Micros;
+use lockstep_sim::chaos::plan;
+use lockstep_sim::ledger::Edition;
+use lockstep_sim::world::{Settings, World};
+
+const STEPS: [Step; 7] = [
+    Step::IsolateFirst,
+    Step::LoadFirst,
+    Step::SwitchOver,
+    Step::Evaluate,
+    Step::IsolateSecond,
+    Step::LoadSecond,
+    Step::Enable,
+];
+
+fn under_way(seed: u64, to: Edition, redundancy: Redundancy) -> World {
+    let mut world = World::pair(seed, Edition::One, Settings::default());
+    (0..3).for_each(|_| world.add_client(3_000));
+    world.run_until(|world| world.clients[0].acknowledged.len() > 10);
+    let mut plan = plan(Edition::One, to, redundancy);
+    plan.gates.faults_max = if to == Edition::Broken { 0 } else { 1_000 };
+    world.command(0, Command::StartCampaign(Box::new(plan)));
+    assert!(world.last_result().is_ok(), "{:?}", world.last_result());
+    world
+}
+
+fn over(world: &World) -> bool {
+    (0..2).all(|node| {
+        world.role(node).is_some_and(|role| matches!(role, Role::Active | Role::Standby))
+            && world.group(node).state().meta.campaign.is_none()
+    })
+}
+
+fn hashes(world: &World) -> [Edition; 2] {
+    [0, 1].map(|node| Edition::of(world.group(node).descriptor().hash).expect("only editions run here"))
+}
+
+#[test]
+fn an_accepted_version_ends_on_both_with_its_feature_on() {
+    for redundancy in [Redundancy::Keep, Redundancy::Isolate] {
+        let mut world = under_way(1, Edition::Two, redundancy);
+        world.run_until(over);
+        assert_eq!(hashes(&world), [Edition::Two; 2]);
+        let meta = &world.group(0).state().meta;
+        assert!(meta.features.contains("fee"), "{:?}", meta.features);
+        assert_eq!(meta.floor, Edition::Two.version(), "a feature raises the floor (R31)");
+        let campaign = meta.campaigns.last().expect("it is remembered");
+        assert_eq!(campaign.step, Step::Done, "{campaign:?}");
+        world.settle_and_check();
+        // No way back below the floor.
+        let active = world.active().expect("there is an active");
+        let back = plan(Edition::Two, Edition::One, redundancy);
+        world.command(active, Command::StartCampaign(Box::new(back)));
+        assert!(matches!(world.last_result(), Err(CommandError::NotNow(why)) if why.contains("floor")));
+    }
+}
+
+#[test]
+fn redundancy_is_kept_throughout_unless_isolation_is_asked_for() {
+    let mut world = under_way(2, Edition::Two, Redundancy::Keep);
+    while !over(&world) {
+        world.run_for(Micros(200));
+        assert_eq!(world.record().expect("a record").in_sync.len(), 2, "{}", world.describe());
+    }
+    let mut world = under_way(2, Edition::Two, Redundancy::Isolate);
+    world.run_until(|world| world.role(1) == Some(Role::Isolated));
+    world.run_until(over);
+    assert_eq!(hashes(&world), [Edition::Two; 2]);
+}
+
+#[test]
+fn a_version_that_faults_falls_back_by_itself_and_says_why() {
+    let mut world = under_way(3, Edition::Broken, Redundancy::Keep);
+    world.run_until(over);
+    assert_eq!(hashes(&world), [Edition::One; 2]);
+    let meta = &world.group(0).state().meta;
+    let campaign = meta.campaigns.last().expect("it is remembered");
+    assert_eq!(campaign.step, Step::FellBack);
+    assert!(campaign.reason.contains("faults"), "{}", campaign.reason);
+    assert!(meta.features.is_empty());
+    world.settle_and_check();
+}
+
+#[test]
+fn features_are_refused_until_both_run_the_version() {
+    let mut world = World::pair(4, Edition::One, Settings::default());
+    world.command(0, Command::Load { hash: Edition::Two.hash() });
+    world.run_until(|world| world.group(1).descriptor().hash == Edition::Two.hash());
+    world.command(0, Command::SwitchOver);
+    world.run_until(|world| world.active() == Some(1));
+    world.command(1, Command::EnableFeatures { features: vec!["fee".into()] });
+    assert!(matches!(world.last_result(), Err(CommandError::NotInSync(_))), "{:?}", world.last_result());
+}
+
+#[test]
+fn a_kill_in_any_step_ends_in_one_version_everywhere() {
+    for step in STEPS {
+        for victim in [Role::Active, Role::Standby] {
+            for redundancy in [Redundancy::Keep, Redundancy::Isolate] {
+                let mut world = under_way(5 + step as u64, Edition::Two, redundancy);
+                let at_step = |world: &World| {
+                    world.active().is_some_and(|active| {
+                        let campaign = &world.group(active).state().meta.campaign;
+                        campaign.as_ref().is_some_and(|campaign| campaign.step >= step)
+                    })
+                };
+                world.run_until(|world| at_step(world) || over(world));
+                let active = world.active().expect("there is an active");
+                let node = if victim == Role::Active { active } else { 1 - active };
+                world.kill(node, true);
+                world.run_for(Micros::from_ms(30));
+                world.start(node);
+                world.run_until(over);
+                let [a, b] = hashes(&world);
+                assert_eq!(a, b, "step {step:?}, {victim} killed, {redundancy:?}");
+                world.settle_and_check();
+            }
+        }
+    }
+}
+
+#[test]
+fn an_abort_in_any_step_before_the_last_returns_to_the_old_version() {
+    for step in &STEPS[..6] {
+        let mut world = under_way(40 + *step as u64, Edition::Two, Redundancy::Keep);
+        world.run_until(|world| {
+            over(world)
+                || world.active().is_some_and(|active| {
+                    let campaign = &world.group(active).state().meta.campaign;
+                    campaign.as_ref().is_some_and(|campaign| campaign.step >= *step)
+                })
+        });
+        let active = world.active().expect("there is an active");
+        world.command(active, Command::AbortCampaign);
+        assert!(world.last_result().is_ok(), "{step:?}: {:?}", world.last_result());
+        world.run_until(over);
+        assert_eq!(hashes(&world), [Edition::One; 2], "{step:?}");
+        world.settle_and_check();
+    }
+}
