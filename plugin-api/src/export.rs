@@ -152,6 +152,63 @@ macro_rules! export_application {
     };
 }
 
+/// The symbols that the loader looks for: abi_stable's header and the version of the contract.
+///
+/// abi_stable's own attribute names the crate `::abi_stable`, which a plugin does not depend on; so what it would make
+/// is made here. That the name is the one that is looked for is checked when a plugin is compiled.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! export_root {
+    ($plugin:ty) => {
+        const _: () = {
+            use $crate::abi_stable::library as abi;
+
+            const NAME: &str = "_1as_0lib_1header_0root_bmodule_bloader";
+            assert!($crate::export::same(NAME, abi::ROOT_MODULE_LOADER_NAME), "abi_stable has another name");
+
+            fn module() -> $crate::abi::PluginModuleRef {
+                $crate::entries::module_of::<$plugin>()
+            }
+
+            extern "C" fn erased_module() -> abi::RootModuleResult {
+                abi::__call_root_module_loader(module)
+            }
+
+            #[unsafe(export_name = "_1as_0lib_1header_0root_bmodule_bloader")]
+            static HEADER: abi::LibHeader = {
+                // SAFETY: the constructor gives the module of the very type that is named here, with its layout.
+                unsafe {
+                    abi::LibHeader::from_constructor::<$crate::abi::PluginModuleRef>(
+                        erased_module,
+                        abi::CheckTypeLayout::Yes,
+                    )
+                }
+            };
+
+            #[unsafe(export_name = "LOCKSTEP_PLUGIN_API")]
+            static API: $crate::abi::ApiVersion = $crate::abi::API_VERSION;
+        };
+    };
+}
+
+/// Whether two texts are the same; at compile time.
+#[doc(hidden)]
+#[must_use]
+pub const fn same(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    if a.len() != b.len() {
+        return false;
+    }
+    let mut at = 0;
+    while at < a.len() {
+        if a[at] != b[at] {
+            return false;
+        }
+        at += 1;
+    }
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use super::version;

@@ -23,6 +23,8 @@ pub mod outcome;
 mod panics;
 pub mod plan;
 pub mod procedure;
+#[doc(hidden)]
+pub mod schema;
 pub mod table;
 
 pub use application::Application;

@@ -1,7 +1,7 @@
 //! Brings a loaded plugin's logs to the host.
 //!
 //! A plugin has its own copy of `tracing`, with a global subscriber of its own: the one here, which hands every event
-//! to the host as a line. It is a static that holds nothing; after `shutdown` it is cut off and drops what it gets.
+//! to the host as a line. It holds nothing; after `shutdown` it is cut off and drops what it gets.
 //! Spans are accepted and ignored.
 
 use std::fmt::{self, Write};
@@ -35,9 +35,8 @@ pub(crate) fn write(level: u8, target: &str, message: &str) {
 pub(crate) fn connect(services: &HostServices) {
     LEVEL_MAX.store(services.log_level_max, Ordering::Relaxed);
     HOST_LOG.store(services.log as *mut (), Ordering::Release);
-    static LINES: Lines = Lines;
     // An error says that the author has set a subscriber; it is the author's to keep.
-    let _ = tracing::dispatcher::set_global_default(tracing::Dispatch::from_static(&LINES));
+    let _ = tracing::subscriber::set_global_default(Lines);
 }
 
 /// Cuts the host off.

@@ -2,6 +2,7 @@
 //! replies and refusals, byte for byte and in the same order, so that it runs in lock step with `ledger-v1`.
 //!
 //! It shares no code with `ledger-v1`: a mistake of one is not the other's.
+#![forbid(unsafe_code)]
 
 pub mod books;
 pub mod moving;
@@ -20,4 +21,6 @@ application! {
     version: "1.4.0",
     tables: [HOLDINGS, PAGES, SLIPS, CENSUS],
     procedures: [open_account, transfer, balance, statement, open_accounts],
+    start: tally::on_start,
+    shutdown: tally::on_shutdown,
 }

@@ -7,6 +7,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use lockstep_plugin_api::Error;
+
 const ADD_AFTER: u64 = 1_024;
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
@@ -85,6 +87,23 @@ pub fn stop() -> (u64, u64) {
         let _ = thread.join();
     }
     (MOVES.load(Ordering::Relaxed), CENTS.load(Ordering::Relaxed))
+}
+
+/// The first thing done: [`start`].
+///
+/// # Errors
+/// When the thread can't be started.
+pub fn on_start() -> Result<(), Error> {
+    start().map_err(Error::new)
+}
+
+/// The last thing done: [`stop`].
+///
+/// # Errors
+/// Never; it is what `application!` asks for.
+pub fn on_shutdown() -> Result<(), Error> {
+    stop();
+    Ok(())
 }
 
 /// Counts a move.

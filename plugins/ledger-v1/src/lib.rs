@@ -13,6 +13,7 @@
 //! *Refusals.* `no-account`, `same-account`, `nothing`, `too-much`, `too-little`, `exists`, `too-many`, `worn-out`.
 //!
 //! Deliberately absent: fees (version 2), and anything kept between events outside of tables but [`statistics`].
+#![forbid(unsafe_code)]
 
 pub mod accounts;
 pub mod name;
@@ -32,4 +33,6 @@ application! {
     version: "1.4.0",
     tables: [ACCOUNTS, JOURNAL, RECEIPTS, TOTALS],
     procedures: [open_account, transfer, balance, statement, open_accounts],
+    start: statistics::on_start,
+    shutdown: statistics::on_shutdown,
 }

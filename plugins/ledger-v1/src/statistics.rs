@@ -9,6 +9,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use lockstep_plugin_api::Error;
+
 /// After how many transfers a thread hands its count over.
 const HAND_OVER_AFTER: u64 = 4_096;
 /// How many counts may wait for the statistics thread.
@@ -134,6 +136,23 @@ pub fn stop() -> Option<Count> {
     let count = thread.join().ok()?;
     tracing::debug!(transfers = count.transfers, cents = count.cents, "transferred by this copy of the plugin");
     Some(count)
+}
+
+/// What is done before the first event: [`start`].
+///
+/// # Errors
+/// When the thread can't be started.
+pub fn on_start() -> Result<(), Error> {
+    start().map_err(Error::new)
+}
+
+/// What is done after the last event: [`stop`].
+///
+/// # Errors
+/// Never; it is what `application!` asks for.
+pub fn on_shutdown() -> Result<(), Error> {
+    stop();
+    Ok(())
 }
 
 /// Counts a transfer.

@@ -2,6 +2,7 @@
 //! about every 50th transfer panics or fails, and some are slow. It writes no wrong row.
 //!
 //! It is there for an upgrade that falls back.
+#![forbid(unsafe_code)]
 
 pub mod mishap;
 pub mod transfer;
@@ -21,4 +22,6 @@ application! {
     tables: [ACCOUNTS, JOURNAL, RECEIPTS, TOTALS],
     features: [TRANSFER_FEE],
     procedures: [open_account, transfer, balance, statement, open_accounts],
+    start: ledger_v1::statistics::on_start,
+    shutdown: ledger_v1::statistics::on_shutdown,
 }

@@ -8,6 +8,7 @@
 //!
 //! A receipt's `debited_cents` less its `cents` is the fee, in rows of either version. Fees are paid to the account
 //! `fees`, so the money in all accounts stays what was paid in.
+#![forbid(unsafe_code)]
 
 pub mod rows;
 pub mod statement;
@@ -27,4 +28,6 @@ application! {
     tables: [ACCOUNTS, JOURNAL, RECEIPTS, TOTALS],
     features: [TRANSFER_FEE],
     procedures: [open_account, transfer, balance, statement, open_accounts],
+    start: ledger_v1::statistics::on_start,
+    shutdown: ledger_v1::statistics::on_shutdown,
 }

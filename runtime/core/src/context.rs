@@ -287,6 +287,12 @@ impl<'a> UnitContext<'a> {
         z ^ (z >> 31)
     }
 
+    /// The descriptor's features that are on, a bit each.
+    #[must_use]
+    pub fn features(&self) -> u64 {
+        self.surroundings.features
+    }
+
     /// Whether a feature is on.
     #[must_use]
     pub fn feature(&self, feature: FeatureIndex) -> bool {

@@ -1,1 +1,3 @@
 //! The plugin file of ledger-v2-broken.
+
+lockstep_plugin_api::export_application!(ledger_v2_broken::application);

@@ -1,1 +1,3 @@
 //! The plugin file of ledger-v2.
+
+lockstep_plugin_api::export_application!(ledger_v2::application);

@@ -1,0 +1,59 @@
+//! `#[work_unit]`: the function as written, and beside it a type of the same name that a plan finds it by.
+//!
+//! Functions and types have namespaces of their own, so `check` stays callable and `check` is also the unit.
+
+use proc_macro2::TokenStream;
+use quote::{quote, quote_spanned};
+use syn::spanned::Spanned;
+use syn::{Error, Ident, ItemFn, Result};
+
+use crate::signature::{arguments, check_plain, is_named, output};
+
+const EXPECTED: &str = "fn name(cx: &mut Context, parameters: &Parameters) -> Outcome";
+
+pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenStream> {
+    let reads_body = parse_attribute(attribute)?;
+    let function: ItemFn = syn::parse2(item)?;
+    check_plain(&function, "a work unit")?;
+    let arguments = arguments(&function, EXPECTED)?;
+    let [(_, context), (_, parameters)] = arguments[..] else {
+        return Err(Error::new(
+            function.sig.inputs.span(),
+            format!("a work unit takes its context and the control parameters; write `{EXPECTED}`"),
+        ));
+    };
+    if !is_named(context, "Context") {
+        return Err(Error::new(context.span(), format!("the context comes first; write `{EXPECTED}`")));
+    }
+    let output = output(&function, EXPECTED)?;
+    let (name, visibility) = (&function.sig.ident, &function.vis);
+    let text = name.to_string();
+    let parameters_span = parameters.span();
+    // Spanned, so that a wrong return type is told at the author's line.
+    let run = quote_spanned! { output.span() => |cx, parameters| #name(cx, parameters) };
+    let bound = quote_spanned! { parameters_span => type Parameters = #parameters; };
+    Ok(quote! {
+        #function
+
+        #[doc(hidden)]
+        #[allow(non_camel_case_types)]
+        #visibility struct #name {}
+
+        impl ::lockstep_plugin_api::plan::IsWorkUnit for #name {
+            #bound
+            const UNIT: ::lockstep_plugin_api::plan::WorkUnit<#parameters> =
+                ::lockstep_plugin_api::plan::WorkUnit::new(#text, #reads_body, #run);
+        }
+    })
+}
+
+fn parse_attribute(attribute: TokenStream) -> Result<bool> {
+    if attribute.is_empty() {
+        return Ok(false);
+    }
+    let word: Ident = syn::parse2(attribute)?;
+    if word == "body" {
+        return Ok(true);
+    }
+    Err(Error::new(word.span(), "write `#[work_unit]`, or `#[work_unit(body)]` for a unit that reads the event's body"))
+}

@@ -1,0 +1,44 @@
+//! A plugin's lines in the host's log.
+//!
+//! The level is the plugin's; the target is `plugin`, and the plugin's own target is a field, as targets of `tracing`
+//! are constants of the program that logs.
+
+use lockstep_plugin_api::abi::HostServices;
+use lockstep_plugin_api::host::{LogLines, services};
+use tracing::level_filters::LevelFilter;
+
+/// What this host offers a plugin outside of work units: its log.
+#[must_use]
+pub fn host_services() -> HostServices {
+    services::<HostLog>()
+}
+
+struct HostLog;
+
+impl LogLines for HostLog {
+    fn level_max() -> u8 {
+        match LevelFilter::current() {
+            LevelFilter::OFF => 0,
+            LevelFilter::ERROR => 1,
+            LevelFilter::WARN => 2,
+            LevelFilter::INFO => 3,
+            LevelFilter::DEBUG => 4,
+            _ => 5,
+        }
+    }
+
+    fn line(level: u8, target: &str, message: &str) {
+        line(level, target, message);
+    }
+}
+
+/// Writes a line.
+pub(crate) fn line(level: u8, source: &str, message: &str) {
+    match level {
+        1 => tracing::error!(target: "plugin", source, "{message}"),
+        2 => tracing::warn!(target: "plugin", source, "{message}"),
+        3 => tracing::info!(target: "plugin", source, "{message}"),
+        4 => tracing::debug!(target: "plugin", source, "{message}"),
+        _ => tracing::trace!(target: "plugin", source, "{message}"),
+    }
+}

@@ -1,0 +1,61 @@
+//! A work unit's callbacks, answered by the core's context.
+
+use lockstep_core::context::UnitContext;
+use lockstep_plugin_api::host::UnitHost;
+
+/// The core's context as the plugin's host.
+pub(crate) struct Unit<'a, 'b>(pub(crate) &'a mut UnitContext<'b>);
+
+impl UnitHost for Unit<'_, '_> {
+    fn get(&mut self, table: u32, key: &[u8]) -> Option<&[u8]> {
+        self.0.get(table as usize, key)
+    }
+
+    fn put(&mut self, table: u32, key: &[u8], value: &[u8]) {
+        self.0.put(table as usize, key, value);
+    }
+
+    fn delete(&mut self, table: u32, key: &[u8]) {
+        self.0.delete(table as usize, key);
+    }
+
+    fn scan(&mut self, table: u32, from: &[u8], to: Option<&[u8]>, visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
+        self.0.scan(table as usize, from, to, visit);
+    }
+
+    fn time_us(&self) -> u64 {
+        self.0.time().0
+    }
+
+    fn random(&mut self) -> u64 {
+        self.0.random()
+    }
+
+    fn features(&self) -> u64 {
+        self.0.features()
+    }
+
+    fn format(&mut self, table: u32) -> u16 {
+        self.0.format(table as usize)
+    }
+
+    fn body(&self) -> &[u8] {
+        self.0.body()
+    }
+
+    fn reply(&mut self, reply: &[u8]) {
+        self.0.reply(reply);
+    }
+
+    fn scratch(&mut self, name: &[u8]) -> Option<&[u8]> {
+        self.0.scratch(name)
+    }
+
+    fn set_scratch(&mut self, name: &[u8], value: &[u8]) {
+        self.0.set_scratch(name, value);
+    }
+
+    fn log(level: u8, target: &str, message: &str) {
+        crate::log::line(level, target, message);
+    }
+}
