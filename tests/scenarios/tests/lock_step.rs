@@ -1,7 +1,8 @@
 //! Lock step, mixed versions and divergence, as a pair lives through them (R14 to R18).
 
-use lockstep_core::command::Command;
+use lockstep_core::command::{Command, Role};
 use lockstep_core::group::StandbyStart;
+use lockstep_core::ids::Micros;
 use lockstep_sim::clients::SimClient;
 use lockstep_sim::ledger::Edition;
 use lockstep_sim::world::{Settings, World};
@@ -66,8 +67,44 @@ fn a_version_that_computes_something_else_is_named_dropped_and_copied_once() {
     let mut world = pair_with(Edition::Wrong, settings);
     world.run_until(|world| world.clients.iter().all(SimClient::is_idle));
     let report = world.story().iter().find(|line| line.contains("first difference")).expect("it is reported");
-    assert!(report.contains("transfer.credit") && report.contains("accounts["), "{report}");
-    let copies = world.seen.counts.get("copy").copied().unwrap_or(0);
-    assert_eq!(copies, 1, "a repeated divergence of one version ends automatic copies (R15)");
+    assert!(report.contains(".credit, first difference: active accounts["), "{report}");
+    let copies = |world: &World| world.seen.counts.get("copy").copied().unwrap_or(0);
+    assert_eq!(copies(&world), 1, "a repeated divergence of one version ends automatic copies (R15)");
     assert_eq!(world.record().expect("there is a record").in_sync.len(), 1);
+    // Nor do a new link or a restart bring it back by itself.
+    world.cut();
+    world.run_for(Micros::from_ms(500));
+    world.kill(1, false);
+    world.start(1);
+    world.run_for(Micros::from_ms(500));
+    assert_eq!((copies(&world), world.in_sync()), (1, false));
+    // Another version does, with a copy of its own.
+    world.command(0, Command::Load { hash: Edition::Twin.hash() });
+    world.settle_and_check();
+    assert_eq!(copies(&world), 2, "what diverged is replaced as a whole (R15)");
+}
+
+#[test]
+fn an_operator_may_ask_for_one_more_copy_of_a_version_that_diverged() {
+    let settings = Settings { divergence_expected: true, ..Settings::default() };
+    let mut world = pair_with(Edition::Wrong, settings);
+    world.run_until(|world| world.clients.iter().all(SimClient::is_idle));
+    assert!(!world.in_sync());
+    world.command(0, Command::Integrate);
+    world.settle_and_check();
+}
+
+#[test]
+fn a_standby_that_diverged_is_promotable_until_the_record_drops_it() {
+    let settings = Settings { divergence_expected: true, ..Settings::default() };
+    let mut world = pair_with(Edition::Wrong, settings);
+    world.run_until(|world| world.seen.counts.contains_key("diverged"));
+    assert_eq!(world.record().expect("there is a record").in_sync.len(), 2);
+    // The active dies before it has asked for the swap; what it has acknowledged, the other one holds.
+    world.kill(0, false);
+    world.run_until(|world| world.role(1) == Some(Role::Active));
+    world.run_until(|world| world.clients.iter().all(SimClient::is_idle));
+    // The two versions still differ, so the new active has the old one dropped in turn, or copied once.
+    world.command(1, Command::Load { hash: Edition::Wrong.hash() });
+    world.settle_and_check();
 }

@@ -17,7 +17,8 @@ fn loaded_pair(settings: Settings) -> World {
 fn no_answer_leaves_between_the_loss_of_the_standby_and_its_recorded_shrink() {
     let mut world = loaded_pair(Settings::default());
     world.kill(1, false);
-    let acknowledged = |world: &World| world.clients.iter().map(|client| client.acknowledged.len()).sum::<usize>();
+    let acknowledged =
+        |world: &World| world.clients.iter().map(|client| client.acknowledged.len()).sum::<usize>();
     let mut at_loss = None;
     while world.record().expect("there is a record").in_sync.len() == 2 {
         // What was held with the standby's word may still leave; nothing that was made later.

@@ -173,6 +173,12 @@ impl Group {
                 .is_some_and(|partner| matches!(partner.feed, Feed::InStep) && !partner.diverged)
     }
 
+    /// Whether the partner's version of a procedure differs (R16).
+    fn is_shipped(&self, procedure: ProcedureIndex) -> bool {
+        let shipped = self.partner.as_ref().and_then(|partner| partner.shipped.get(procedure).copied());
+        shipped.unwrap_or(true)
+    }
+
     fn reject(&mut self, asker: Asker, rejection: Rejection) {
         self.output(self.state.meta.last, asker, Answer::Rejected(rejection));
     }
@@ -216,11 +222,7 @@ impl Group {
         let (number, time) = (self.state.meta.last.next(), self.stream_time());
         let seed = xxh3_64(&[self.config.seed.to_le_bytes(), number.0.to_le_bytes()].concat());
         let in_step = self.in_step();
-        let shipped = in_step
-            && self
-                .partner
-                .as_ref()
-                .is_some_and(|partner| partner.shipped.get(procedure).copied().unwrap_or(true));
+        let shipped = in_step && (self.ships_everything() || self.is_shipped(procedure));
         if in_step {
             let mut sent = event.clone();
             if withheld {

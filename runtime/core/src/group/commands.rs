@@ -74,7 +74,10 @@ impl Group {
                 Ok(CommandReply::Accepted)
             }
             Command::Integrate => {
+                // Asked for by hand: a version that diverged gets another chance (R15).
+                self.divergences.clear();
                 self.integrate_partner();
+                self.feed_anew();
                 Ok(CommandReply::Accepted)
             }
             Command::Load { .. } if campaign.is_some() => {

@@ -5,7 +5,7 @@
 //! order. Entries are absolute, and each row is read after all entries sent before it, so at the walk's end the copy
 //! is exact. Sessions are sent whole at the end, at one number.
 
-use super::Group;
+use super::{Group, Partner};
 use crate::command::Role;
 use crate::descriptor::ApplicationDescriptor;
 use crate::effect::Alarm;
@@ -23,6 +23,9 @@ const CLOSE: u64 = 2_048;
 const COPY_ROWS: usize = 1_024;
 /// Frames of a copy that are on their way, at most: the intake goes on between them.
 const COPY_AHEAD: u64 = 4;
+
+/// A version that diverged so often is not brought back by itself (R15).
+pub(super) const DIVERGENCES_MAX: u32 = 2;
 
 /// How the partner is fed.
 pub(super) enum Feed {
@@ -69,8 +72,15 @@ impl Group {
             let hash = self.own_hash();
             return self.send_order(hash);
         }
+        if self.is_banned(&hello.application) {
+            self.set_feed(Feed::Nothing);
+            let why = "it diverged repeatedly; no further copy is made until its version changes, or an operator asks \
+                 for one (R15)";
+            return self.alarm(Alarm::PartnerLost { why: why.into() });
+        }
         let meta = &self.state.meta;
-        let common = (!hello.needs_copy).then(|| meta.last_common(&hello.terms, hello.last)).flatten();
+        let needs_copy = hello.needs_copy || self.diverged_stores.contains(&hello.store);
+        let common = (!needs_copy).then(|| meta.last_common(&hello.terms, hello.last)).flatten();
         match common.filter(|common| self.recent.reaches(*common, meta.last)) {
             Some(common) => {
                 self.send(PeerMessage::CatchUp { common });
@@ -79,16 +89,27 @@ impl Group {
                     partner.acked = Number(0);
                 }
             }
-            None => self.begin_copy(hello),
+            None => self.begin_copy(),
         }
     }
 
-    fn begin_copy(&mut self, hello: &Hello) {
-        if self.divergences.get(&hello.application.hash).is_some_and(|count| *count >= 2) {
-            let why =
-                "it diverged repeatedly; no further copy is made until its version changes (R15)".into();
-            return self.alarm(Alarm::PartnerLost { why });
+    /// Whether a version has diverged so often that it is not brought back by itself (R15). On a campaign's way back
+    /// everything is shipped, so the partner's version computes nothing that could differ.
+    fn is_banned(&self, theirs: &ApplicationDescriptor) -> bool {
+        let count = self.divergences.get(&theirs.hash).copied().unwrap_or(0);
+        count >= DIVERGENCES_MAX && !self.ships_everything()
+    }
+
+    /// Feeds a partner that was told to wait: what stood against it may be gone.
+    pub(super) fn feed_anew(&mut self) {
+        let waits = |partner: &&Partner| matches!(partner.feed, Feed::Nothing);
+        let hello = self.partner.as_ref().filter(waits).and_then(|partner| partner.hello.clone());
+        if let Some(hello) = hello.filter(|_| !self.partner_out) {
+            self.begin_feed(&hello);
         }
+    }
+
+    fn begin_copy(&mut self) {
         self.send(PeerMessage::CopyBegin { meta: Box::new(self.state.meta.clone()) });
         let confirmed_before = self.confirm_sent;
         self.set_feed(Feed::Copy { cursor: WalkCursor::default(), confirmed_before });
@@ -125,6 +146,10 @@ impl Group {
         if let Some(partner) = &mut self.partner {
             partner.shipped = shipped;
             partner.lacking = lacking;
+            if let Some(hello) = &mut partner.hello {
+                // Whatever is fed anew on this link is fed to the version that it runs now.
+                hello.application = theirs.clone();
+            }
             partner.application = Some(Box::new(theirs));
         }
     }
@@ -144,8 +169,7 @@ impl Group {
                 while number <= last && number.0 <= bound {
                     let Some(entry) = self.recent.get(number) else {
                         // The recent stream did not reach; only a copy helps.
-                        let hello = partner.hello.clone().expect("a fed partner has said hello");
-                        return self.begin_copy(&hello);
+                        return self.begin_copy();
                     };
                     entries.push(entry.clone());
                     number = number.next();
@@ -278,6 +302,7 @@ impl Group {
             return;
         }
         partner.diverged = true;
+        self.diverged_stores.extend(partner.hello.as_ref().map(|hello| hello.store));
         self.counts.divergences += 1;
         self.evaluation.divergences += 1;
         if let Some(application) = &partner.application {

@@ -281,6 +281,7 @@ impl Group {
         self.alarm(Alarm::Diverged { report });
         self.send(PeerMessage::Diverged(Box::new(divergence)));
         self.follow = Follow::Diverged;
+        self.differs = true;
     }
 
     /// Acknowledges, once a batch, what is durable (R9) and the last confirmation asked for (R11).

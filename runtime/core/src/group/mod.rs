@@ -21,7 +21,7 @@ mod roles;
 mod takeover;
 mod upgrade;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 pub use config::{GroupConfig, StandbyStart};
@@ -115,6 +115,8 @@ pub struct Group {
     partner_out: bool,
     hand_over: Option<HandOver>,
     divergences: BTreeMap<PluginHash, u32>,
+    /// Stores that diverged: only a copy brings their processor back, also after a restart (R15).
+    diverged_stores: BTreeSet<StoreId>,
     evaluation: Evaluation,
     order_sent: Option<(PluginHash, Micros)>,
     order_attempt: u32,
@@ -122,6 +124,8 @@ pub struct Group {
     // as standby
     follow: Follow,
     pending: Option<Pending>,
+    /// This side differed: it asks for a copy, and stays promotable as it is until the record drops it (R15).
+    differs: bool,
     ack_due: bool,
     confirm_seen: u64,
     copy_to_keep: bool,
@@ -198,11 +202,13 @@ impl Group {
             partner_out: false,
             hand_over: None,
             divergences: BTreeMap::new(),
+            diverged_stores: BTreeSet::new(),
             evaluation: Evaluation::default(),
             order_sent: None,
             order_attempt: 0,
             follow: Follow::Nothing,
             pending: None,
+            differs: false,
             ack_due: false,
             confirm_seen: 0,
             copy_to_keep: false,

@@ -58,7 +58,7 @@ impl Group {
             record: self.arbiter.record.clone(),
             terms: self.state.meta.terms.clone(),
             last: self.state.meta.last,
-            needs_copy: self.needs_copy,
+            needs_copy: self.needs_copy || self.differs,
             application: self.application.descriptor().clone(),
         };
         self.send(PeerMessage::Hello(Box::new(hello)));
@@ -103,9 +103,8 @@ impl Group {
             Follow::Copying(_) => self.effects.push(Effect::CopyDropped),
             // The new store is whole as soon as it is durable; it says hello on the next link.
             ending @ Follow::CopyEnding(_) => self.follow = ending,
-            Follow::Diverged => self.needs_copy = true,
             // The active may be gone, or have dropped or promoted this side before its word came through.
-            Follow::Entries | Follow::InStep => self.read_record(),
+            Follow::Entries | Follow::InStep | Follow::Diverged => self.read_record(),
         }
         let answers: Vec<_> = std::mem::take(&mut self.forwarded_commands).into_values().collect();
         for origin in answers {
@@ -236,6 +235,7 @@ impl Group {
         self.store = store;
         self.state = copying.state;
         self.needs_copy = false;
+        self.differs = false;
         self.copy_to_keep = true;
         self.recent.clear();
         self.undos.clear();

@@ -210,8 +210,7 @@ impl Group {
             && partner.diverged
         {
             partner.diverged = false;
-            if let Some(mut hello) = partner.hello.clone() {
-                hello.needs_copy = true;
+            if let Some(hello) = partner.hello.clone() {
                 self.begin_feed(&hello);
             }
         }
@@ -331,6 +330,9 @@ impl Group {
             self.set_role(Role::Standby);
         }
         if !record.is_recorded(self.store) {
+            if self.role == Role::Standby {
+                self.set_role(Role::Starting);
+            }
             if self.arbiter.force {
                 self.ask_swap(self.forced(record), Purpose::Force);
             }
@@ -402,6 +404,7 @@ impl Group {
         assert!(!self.needs_copy, "only a whole store is promoted (R5)");
         self.drop_copy();
         let followed = std::mem::replace(&mut self.follow, Follow::Nothing);
+        self.differs = false;
         self.role = Role::Active;
         self.arbiter.force = false;
         self.arbiter.yielded = false;

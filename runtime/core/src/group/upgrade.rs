@@ -2,7 +2,7 @@
 //! the rest carries that out. The active drives; its record is in the stream, so any side that becomes active goes on.
 
 use super::Group;
-use super::feed::Feed;
+use super::feed::{DIVERGENCES_MAX, Feed};
 use super::latency::Latencies;
 use super::outputs::Asker;
 use super::roles::HandOver;
@@ -130,6 +130,9 @@ pub fn plan_campaign(view: &CampaignView<'_>) -> Decision {
         }
         // The old version's processor failed, and the new version has taken over: it is evaluated.
         Step::LoadFirst | Step::SwitchOver if on_target => enter(Step::Evaluate),
+        Step::LoadFirst if view.partner == Some(to) && diverged_too_often(view) => {
+            fall_back("the new version diverged")
+        }
         Step::LoadFirst if partner_on(to) => {
             let enough = Micros::from_ms((record.plan.gates.time_min_ms / 4).min(10_000));
             match view.mixed_for {
@@ -172,6 +175,11 @@ pub fn plan_campaign(view: &CampaignView<'_>) -> Decision {
     }
 }
 
+/// A repeated divergence fails the evaluation, whatever its gate allows: the partner is not copied again (R15).
+fn diverged_too_often(view: &CampaignView<'_>) -> bool {
+    view.divergences > view.record.plan.gates.divergences_max.min(u64::from(DIVERGENCES_MAX) - 1)
+}
+
 fn plan_evaluation(view: &CampaignView<'_>) -> Decision {
     let plan = &view.record.plan;
     let gates = &plan.gates;
@@ -179,7 +187,7 @@ fn plan_evaluation(view: &CampaignView<'_>) -> Decision {
     if view.faults > gates.faults_max {
         return fail(format!("{} faults, and at most {} are allowed", view.faults, gates.faults_max));
     }
-    if view.divergences > gates.divergences_max {
+    if diverged_too_often(view) {
         return fail(format!(
             "{} divergences, and at most {} are allowed",
             view.divergences, gates.divergences_max
@@ -236,6 +244,13 @@ impl Group {
 
     fn partner_application(&self) -> Option<&ApplicationDescriptor> {
         self.partner.as_ref()?.application.as_deref()
+    }
+
+    /// On the way back one of the versions is in doubt, perhaps because it diverged: nothing is run in lock step with
+    /// it, so that the way back does not end in a pair whose sides can't agree (R30).
+    pub(super) fn ships_everything(&self) -> bool {
+        let campaign = self.state.meta.campaign.as_ref();
+        campaign.is_some_and(|campaign| matches!(campaign.step, Step::BackSwitchOver | Step::BackLoad))
     }
 
     pub(super) fn drive_campaign(&mut self) {
@@ -342,6 +357,9 @@ impl Group {
         self.evaluation.begin();
         self.evaluation.order_failed = None;
         self.put_campaign(record);
+        if self.ships_everything() {
+            self.feed_anew();
+        }
     }
 
     fn put_campaign(&mut self, record: CampaignRecord) {
