@@ -141,6 +141,16 @@ pub struct Description {
     pub procedures: Vec<ProcedureDescription>,
 }
 
+impl Description {
+    /// Reads what `describe` gave.
+    ///
+    /// # Errors
+    /// When it is not a description.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
+        postcard::from_bytes(bytes).map_err(|error| Error::new(format_args!("its description can't be read: {error}")))
+    }
+}
+
 /// A table, described.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableDescription {

@@ -180,8 +180,7 @@ impl HostedPlugin {
         if status != status::OK {
             return Err(failure(status, &said));
         }
-        postcard::from_bytes(&said)
-            .map_err(|error| EntryFailure::Contract(format!("its description can't be read: {error}")))
+        Description::decode(&said).map_err(|why| EntryFailure::Contract(why.to_string()))
     }
 
     /// Starts a linked application. A loaded one is started by the loader, which keeps count of its life.

@@ -1,7 +1,22 @@
 //! The actix shell of Lockstep: processor, engine actor, links, ingress, arbiter, admin.
+//!
+//! [`processor::Processor`] puts everything together; `engine` drives the pure core; `plugins` has the generations of
+//! loaded files; the rest is named after what it talks to.
+//!
+//! Deliberately absent: decisions about roles, numbers and answers (the core's).
 #![forbid(unsafe_code)]
 
 pub mod admin;
 pub mod arbiter;
+pub mod arbiter_client;
 pub mod config;
+mod dial;
+pub mod engine;
+mod http;
+mod link_message;
+mod metrics;
 pub mod offline;
+pub mod plugins;
+pub mod processor;
+mod services;
+mod watcher;

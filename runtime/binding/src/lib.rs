@@ -16,6 +16,7 @@ use lockstep_core::descriptor::{ApplicationDescriptor, ProcedureIndex, UnitIndex
 use lockstep_core::event::{Encoding, FaultKind, Refusal};
 use lockstep_core::ids::PluginHash;
 use lockstep_plugin_api::abi::PluginModuleRef;
+use lockstep_plugin_api::application::Description;
 use lockstep_plugin_api::host::{EntryFailure, HostedPlugin, HostedRun};
 use lockstep_plugin_api::procedure::Encoding as PluginEncoding;
 
@@ -38,6 +39,15 @@ impl Bound {
         let description = plugin.describe().map_err(|failure| failure.to_string())?;
         Ok(Bound { plugin, descriptor: description::descriptor(description, hash) })
     }
+}
+
+/// The descriptor in what a plugin's `describe` gave, for a plugin that is not loaded here.
+///
+/// # Errors
+/// A sentence when it is not a description.
+pub fn descriptor_of(description: &[u8], hash: PluginHash) -> Result<ApplicationDescriptor, String> {
+    let description = Description::decode(description).map_err(|error| error.to_string())?;
+    Ok(description::descriptor(description, hash))
 }
 
 impl Application for Bound {

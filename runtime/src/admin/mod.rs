@@ -1,3 +1,9 @@
-//! The admin socket.
+//! The admin socket: what operators ask a processor, and what it answers.
 
 pub mod protocol;
+mod server;
+mod verbs;
+mod view;
+
+pub use server::{Admin, bind};
+pub use view::View;

@@ -9,10 +9,9 @@ use lockstep_binding::Bound;
 use lockstep_core::application::Application;
 use lockstep_core::descriptor::ApplicationDescriptor;
 use lockstep_core::ids::PluginHash;
-use lockstep_loader::{LoadError, LoadedPlugin, PluginFile, Prober, Unload, elf};
+use lockstep_loader::{LoadError, LoadedPlugin, PluginFile, Prober, Unload};
 
 use super::generations::Generations;
-use super::keep::Keep;
 
 /// Why a plugin was not taken.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -64,44 +63,37 @@ pub struct CheckedPlugin {
 /// Why it is not taken.
 pub fn check_file(path: &Path) -> Result<CheckedPlugin, Failure> {
     let file = PluginFile::read(path)?;
-    let report = elf::check(file.bytes())?;
-    try_out(&file)?;
-    let plugin = lockstep_loader::load(&file)?;
-    let described = on_short_thread(|| describe(&plugin, hash_of_file(&file)));
-    // It was never started: there is nothing to shut down.
-    let mut warnings: Vec<String> = report.obstacles.iter().map(ToString::to_string).collect();
-    if let Unload::Kept(kept) = plugin.unload() {
-        let reasons = kept.reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        warnings.push(format!("it could not be unloaded after the check: {reasons}"));
+    let tried = Prober::of_this_program().probe(&file)?;
+    let hash = PluginHash(file.hash().0);
+    let descriptor = lockstep_binding::descriptor_of(&tried.descriptor, hash).map_err(not_bound)?;
+    sound(&descriptor)?;
+    let mut warnings: Vec<String> = tried.elf.obstacles.iter().map(ToString::to_string).collect();
+    if !tried.kept_because.is_empty() {
+        let reasons = tried.kept_because.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        warnings.push(format!("it could not be unloaded after its trial: {reasons}"));
     }
     Ok(CheckedPlugin {
         path: path.to_owned(),
-        hash: hash_of_file(&file),
+        hash,
         bytes: file.bytes().len() as u64,
-        descriptor: described?,
+        descriptor,
         warnings,
         content: file.bytes().clone(),
     })
 }
 
-fn hash_of_file(file: &PluginFile) -> PluginHash {
-    PluginHash(file.hash().0)
+fn not_bound(why: String) -> Failure {
+    Failure::new("LS0454", format!("the plugin can't be bound: {why}"), "build it anew")
 }
 
-fn try_out(file: &PluginFile) -> Result<(), Failure> {
-    Prober::new().probe(file)?;
-    Ok(())
-}
-
-fn describe(plugin: &LoadedPlugin, hash: PluginHash) -> Result<ApplicationDescriptor, Failure> {
-    Ok(bind(plugin, hash)?.descriptor().clone())
+fn sound(descriptor: &ApplicationDescriptor) -> Result<(), Failure> {
+    let checked = descriptor.check();
+    checked.map_err(|why| Failure::new("LS0455", format!("its description is not sound: {why}"), "correct it"))
 }
 
 fn bind(plugin: &LoadedPlugin, hash: PluginHash) -> Result<Bound, Failure> {
-    let bound = Bound::new(plugin.lease().module(), hash)
-        .map_err(|why| Failure::new("LS0454", format!("the plugin can't be bound: {why}"), "build it anew"))?;
-    let checked = bound.descriptor().check();
-    checked.map_err(|why| Failure::new("LS0455", format!("its description is not sound: {why}"), "correct it"))?;
+    let bound = Bound::new(plugin.lease().module(), hash).map_err(not_bound)?;
+    sound(bound.descriptor())?;
     Ok(bound)
 }
 
@@ -131,7 +123,7 @@ pub fn load(
         Failure::new("LS0453", format!("the plugin file can't be kept: {error}"), help)
     })?;
     let file = PluginFile::from_bytes(generations.keep().path(hash), bytes.into());
-    try_out(&file)?;
+    Prober::of_this_program().probe(&file)?;
     let plugin = lockstep_loader::load(&file)?;
     let bound = on_short_thread(|| bind(&plugin, hash));
     let bound = match bound {

@@ -14,7 +14,7 @@ pub use loading::{CheckedPlugin, Failure, check_file, load};
 
 /// To be called first in `main`: if this process was started to try a plugin, it does that and ends.
 pub fn probe_if_asked() {
-    lockstep_loader::probe_if_asked();
+    lockstep_loader::run_if_probe_child();
 }
 
 use std::sync::Arc;
