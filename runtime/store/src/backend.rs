@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use redb::StorageBackend;
 
@@ -12,23 +13,31 @@ use crate::disk::DiskFile;
 
 /// Reads and writes the file.
 #[derive(Debug)]
-pub(crate) struct FileBackend(pub Box<dyn DiskFile>);
+pub(crate) struct FileBackend {
+    pub file: Box<dyn DiskFile>,
+    /// A sync failed: what the engine has written may never reach the disk, whatever later syncs say (R26).
+    pub sync_failed: Arc<AtomicBool>,
+}
 
 impl StorageBackend for FileBackend {
     fn len(&self) -> io::Result<u64> {
-        self.0.len()
+        self.file.len()
     }
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read_at(offset, out)
+        self.file.read_at(offset, out)
     }
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
+        self.file.set_len(len)
     }
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        let synced = self.file.sync_data();
+        if synced.is_err() {
+            self.sync_failed.store(true, Ordering::Release);
+        }
+        synced
     }
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write_at(offset, data)
+        self.file.write_at(offset, data)
     }
 }
 

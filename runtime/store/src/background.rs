@@ -12,12 +12,13 @@ use lockstep_core::ids::{Number, StoreId};
 use lockstep_core::state::State;
 
 use crate::checkpoint::{ChangedRow, CheckpointFile, Progress, key_of};
+use crate::directory;
 use crate::disk::Disk;
 use crate::error::{DuringExt, StoreError};
 use crate::log::{Sealed, Shared, SharedState};
 use crate::record::{Found, Place, UNIT};
 use crate::replay::{Replay, Replayed};
-use crate::scan::{payload, read_segment};
+use crate::scan::payload;
 use crate::segment::{self, Ahead};
 use crate::{Options, record};
 
@@ -163,7 +164,8 @@ impl Background {
     /// [`chunk_bytes`](Options::chunk_bytes) of redo.
     ///
     /// # Errors
-    /// When the disk or the engine fails. The store goes on without a checkpoint; a failed sync makes it fail.
+    /// When the disk or the engine fails. The store goes on without a checkpoint; a failed sync or damaged bytes make
+    /// it fail (R26).
     pub fn run_once(&mut self) -> Result<Work, StoreError> {
         self.turn(self.options.checkpoint_bytes)
     }
@@ -187,7 +189,19 @@ impl Background {
         let Some(log) = self.hub.log() else { return Ok(Work::Nothing) };
         let done = self.turn_for(&log, checkpoint_bytes);
         // The store may have been replaced meanwhile, and its files removed under our hands.
-        if log.lock().over { Ok(Work::Nothing) } else { done }
+        if log.lock().over {
+            return Ok(Work::Nothing);
+        }
+        if let Err(error) = &done
+            && (error.is_failed_sync() || matches!(error, StoreError::Damaged { .. }))
+        {
+            // R26. The store's thread learns of it at its next call; the mark stands even if there is none.
+            log.lock().failure = Some(error.to_string());
+            if let Err(worse) = directory::distrust(self.disk.as_ref(), &log.dir, &error.to_string()) {
+                tracing::error!(store = %log.store, error = %worse, "the store that failed could not be marked");
+            }
+        }
+        done
     }
 
     fn turn_for(&mut self, log: &Shared, checkpoint_bytes: u64) -> Result<Work, StoreError> {
@@ -232,11 +246,7 @@ impl Background {
     fn sync_sealed(&self, log: &Shared) -> Result<bool, StoreError> {
         let files = std::mem::take(&mut log.lock().unsynced);
         for file in &files {
-            if let Err(source) = file.sync_data() {
-                log.lock().failure = Some(source.to_string());
-                let path = log.dir.clone();
-                return Err(StoreError::Disk { operation: "sync a redo segment in", path, source });
-            }
+            file.sync().during("sync a redo segment in", &log.dir)?;
         }
         Ok(!files.is_empty())
     }
@@ -255,7 +265,7 @@ impl Background {
         let mut changes = Changes::default();
         for sealed in chunk {
             let path = segment::path(&log.dir, sealed.number);
-            let bytes = read_segment(self.disk.as_ref(), &path)?;
+            let bytes = segment::read(self.disk.as_ref(), &log.dir, log.store, sealed.number)?;
             let mut offset = UNIT as u64;
             while offset < sealed.bytes {
                 let place = Place { store: log.store, segment: sealed.number, offset };

@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use lockstep_core::ids::{Number, SessionId, StoreId, TableId};
 use lockstep_core::sessions::{KeyedReply, Session};
@@ -78,6 +79,14 @@ fn row_hash(key: &[u8], value: &[u8]) -> u64 {
 
 fn encoded(value: &impl Serialize) -> Vec<u8> {
     postcard::to_stdvec(value).expect("our own data can be encoded")
+}
+
+/// The file, open for writing.
+struct Opened {
+    database: Database,
+    /// It has its temporary name.
+    unborn: bool,
+    sync_failed: Arc<AtomicBool>,
 }
 
 /// A store's checkpoint file.
@@ -175,7 +184,7 @@ impl CheckpointFile {
             }
             Err(source) => return Err(StoreError::Disk { operation: "open", path, source }),
         }
-        let (_, database) = self.open_to_write(disk)?;
+        let database = self.open_to_write(disk)?.database;
         let loaded = (|| {
             let reading = database.begin_read()?;
             let group = reading.open_table(GROUP)?;
@@ -198,7 +207,7 @@ impl CheckpointFile {
         loaded.map_err(self.failed("read"))
     }
 
-    fn open_to_write(&self, disk: &dyn Disk) -> Result<(bool, Database), StoreError> {
+    fn open_to_write(&self, disk: &dyn Disk) -> Result<Opened, StoreError> {
         let path = self.dir.join(FILE);
         let (unborn, file) = match disk.open(&path) {
             Ok(file) => (false, file),
@@ -209,9 +218,21 @@ impl CheckpointFile {
             }
             Err(source) => return Err(StoreError::Disk { operation: "open", path, source }),
         };
+        let sync_failed = Arc::new(AtomicBool::new(false));
+        let backend = FileBackend { file, sync_failed: sync_failed.clone() };
         let mut builder = Database::builder();
-        let database = builder.set_cache_size(CACHE_BYTES).create_with_backend(FileBackend(file));
-        Ok((unborn, database.map_err(|error| self.failed("open")(error.into()))?))
+        let database = builder.set_cache_size(CACHE_BYTES).create_with_backend(backend);
+        let database = database.map_err(|error| self.of_sync(&sync_failed, self.failed("open")(error.into())))?;
+        Ok(Opened { database, unborn, sync_failed })
+    }
+
+    /// Names a failed sync as such, whatever the engine made of it.
+    fn of_sync(&self, sync_failed: &AtomicBool, error: StoreError) -> StoreError {
+        if !sync_failed.load(Ordering::Acquire) {
+            return error;
+        }
+        let source = std::io::Error::other(error.to_string());
+        StoreError::Disk { operation: "sync", path: self.dir.join(FILE), source }
     }
 
     /// Adds a chunk: `rows` in order of their keys, and everything of `state`'s that changed since `before`, which
@@ -224,7 +245,7 @@ impl CheckpointFile {
         rows: &[ChangedRow],
         state: &State,
     ) -> Result<(), StoreError> {
-        let (unborn, database) = self.open_to_write(disk)?;
+        let Opened { database, unborn, sync_failed } = self.open_to_write(disk)?;
         let (segment, sequence, copying) = upto;
         let mut progress =
             Progress { segment, sequence, copying, meta: state.meta.clone(), ..before.clone() };
@@ -257,7 +278,7 @@ impl CheckpointFile {
             database.close()?;
             Ok(())
         })()
-        .map_err(self.failed("write"))?;
+        .map_err(|error| self.of_sync(&sync_failed, self.failed("write")(error)))?;
         if unborn {
             let path = self.dir.join(FILE);
             disk.rename(&self.dir.join(FILE_UNBORN), &path).during("rename", &path)?;

@@ -8,7 +8,7 @@ use lockstep_core::ids::{Number, SessionId, StoreId, Term};
 use lockstep_core::sessions::{KeyedReply, Session};
 use lockstep_core::state::Meta;
 
-use crate::directory;
+use crate::directory::{self, Written};
 use crate::error::StoreError;
 use crate::log::Log;
 use crate::record::Kind;
@@ -49,6 +49,7 @@ impl Store {
         let mut log = begin(&self.disk, &self.dir, store, self.options.segment_bytes)?;
         let why = "rows are still missing: this store is never opened";
         directory::mark(self.disk.as_ref(), &self.dir, store, directory::HALF_COPY, why)?;
+        directory::set_written(self.disk.as_ref(), &self.dir, store, &self.options.boot)?;
         directory::declare(self.disk.as_ref(), &self.dir, store)?;
         log.copy_begins();
         self.hub.follow(Some(log.shared.clone()));
@@ -119,9 +120,12 @@ impl Store {
     /// When the disk fails, or no whole copy is there.
     pub fn copy_kept(&mut self) -> Result<(), StoreError> {
         self.copying("keep a copy", true)?;
+        // What failed meanwhile is nothing to give the old store away for.
+        self.log()?;
         directory::set_current(self.disk.as_ref(), &self.dir, self.id())?;
         let copy = self.copy.take().expect("it was just looked at");
         let old = std::mem::replace(&mut self.side, Side::Log(copy.log));
+        self.written = Written::ThisBoot;
         if let Side::Log(log) = &old {
             log.end();
         }

@@ -1,8 +1,11 @@
 //! The directory of a group's stores: which is in force, and what is known of each.
 //!
-//! `current` names the store in force. `store-<id>/` has `store` (what it is), the redo log, the checkpoint, and
-//! perhaps the marks `half-copy`, `untrusted` (with the reason) and `boot` (which boot of the machine wrote last).
-//! Invariant: `current` never names half a copy, and a store is removed only after `current` names another.
+//! `current` names the store in force. `store-<id>/` has `store` (what it is), the redo log, the checkpoint, `written`
+//! (under which boot of the machine, or `whole`), and perhaps the marks `half-copy` and `untrusted` (with the reason).
+//!
+//! Invariants: `current` never names half a copy, and a store is removed only after `current` names another. `written`
+//! is changed before the first record of a boot is written, and is `whole` only while nothing was written since a
+//! sync of everything.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,7 +20,10 @@ const CURRENT: &str = "current";
 const STORE: &str = "store";
 pub(crate) const HALF_COPY: &str = "half-copy";
 pub(crate) const UNTRUSTED: &str = "untrusted";
-const BOOT: &str = "boot";
+const WRITTEN: &str = "written";
+const WHOLE: &str = "whole";
+/// Longer texts are no text of ours, in bytes.
+const TEXT_BYTES: usize = 64 << 10;
 
 /// The directory of the store `id`.
 pub(crate) fn store_dir(dir: &Path, id: StoreId) -> PathBuf {
@@ -25,7 +31,7 @@ pub(crate) fn store_dir(dir: &Path, id: StoreId) -> PathBuf {
 }
 
 fn text(disk: &dyn Disk, path: &Path) -> Result<Option<String>, StoreError> {
-    let bytes = read_if_there(disk, path).during("read", path)?;
+    let bytes = read_if_there(disk, path, TEXT_BYTES).during("read", path)?;
     Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned()))
 }
 
@@ -85,6 +91,18 @@ pub(crate) fn mark(
     replace(disk, &store, mark, format!("{why}\n").as_bytes()).during("write", &store.join(mark))
 }
 
+/// Marks the store in `store` (its own directory) as not to be trusted, durably if the disk still can. If not, the
+/// operating system at least knows the mark as long as it believes in what was not synced either (R26): after the
+/// next boot both are gone, and the redo log shows what was synced.
+pub(crate) fn distrust(disk: &dyn Disk, store: &Path, why: &str) -> Result<(), StoreError> {
+    let (path, text) = (store.join(UNTRUSTED), format!("{why}\n"));
+    let Err(error) = replace(disk, store, UNTRUSTED, text.as_bytes()) else { return Ok(()) };
+    let unsynced = store.join("untrusted.unsynced.tmp");
+    remove_if_there(disk, &unsynced)?;
+    let written = disk.create(&unsynced).and_then(|file| file.write_at(0, text.as_bytes()));
+    written.and_then(|()| disk.rename(&unsynced, &path)).map_err(|_| error).during("write", &path)
+}
+
 /// Takes a mark off the store `id`. Durable when it returns.
 pub(crate) fn unmark(disk: &dyn Disk, dir: &Path, id: StoreId, mark: &str) -> Result<(), StoreError> {
     let store = store_dir(dir, id);
@@ -97,14 +115,38 @@ pub(crate) fn untrusted(disk: &dyn Disk, dir: &Path, id: StoreId) -> Result<Opti
     text(disk, &store_dir(dir, id).join(UNTRUSTED))
 }
 
-/// Whether the store was last opened under the boot `boot`; from here on it was.
-pub(crate) fn same_boot(disk: &dyn Disk, dir: &Path, id: StoreId, boot: &str) -> Result<bool, StoreError> {
-    let path = store_dir(dir, id).join(BOOT);
-    let same = text(disk, &path)?.is_some_and(|found| found == boot.trim());
-    if !same {
-        mark(disk, dir, id, BOOT, boot)?;
-    }
-    Ok(same)
+/// When the store `id` was written last (R26).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// Nothing since everything was synced.
+    Whole,
+    /// Under the boot that was asked for.
+    ThisBoot,
+    /// Under another one, or nobody knows.
+    OtherBoot,
+}
+
+/// When the store `id` was written last, seen from the boot `boot`.
+pub(crate) fn written(disk: &dyn Disk, dir: &Path, id: StoreId, boot: &str) -> Result<Written, StoreError> {
+    Ok(match text(disk, &store_dir(dir, id).join(WRITTEN))? {
+        Some(found) if found == WHOLE => Written::Whole,
+        Some(found) if found == boot_line(boot) => Written::ThisBoot,
+        _ => Written::OtherBoot,
+    })
+}
+
+fn boot_line(boot: &str) -> String {
+    format!("boot {boot}").trim().to_owned()
+}
+
+/// From here on the store `id` is written under the boot `boot`. Durable when it returns.
+pub(crate) fn set_written(disk: &dyn Disk, dir: &Path, id: StoreId, boot: &str) -> Result<(), StoreError> {
+    mark(disk, dir, id, WRITTEN, &boot_line(boot))
+}
+
+/// Everything in the store `id` is synced, and nothing follows. Durable when it returns.
+pub(crate) fn set_whole(disk: &dyn Disk, dir: &Path, id: StoreId) -> Result<(), StoreError> {
+    mark(disk, dir, id, WRITTEN, WHOLE)
 }
 
 /// Removes the store `id` with all its files.

@@ -129,17 +129,17 @@ impl DiskFile for RealFile {
     }
 }
 
-/// The whole file, or nothing if there is none.
+/// The first `bytes_max` bytes of the file, or nothing if there is none: a file that grew by accident takes no memory.
 ///
 /// # Errors
 /// What the operating system says.
-pub fn read_if_there(disk: &dyn Disk, path: &Path) -> io::Result<Option<Vec<u8>>> {
+pub fn read_if_there(disk: &dyn Disk, path: &Path, bytes_max: usize) -> io::Result<Option<Vec<u8>>> {
     let file = match disk.open_to_read(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let mut bytes = vec![0; usize::try_from(file.len()?).map_err(io::Error::other)?];
+    let mut bytes = vec![0; usize::try_from(file.len()?).unwrap_or(usize::MAX).min(bytes_max)];
     file.read_at(0, &mut bytes)?;
     Ok(Some(bytes))
 }

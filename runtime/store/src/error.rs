@@ -147,6 +147,17 @@ impl StoreError {
         }
     }
 
+    /// A sync failed: what was written before it may be lost, though it can still be read (R26).
+    pub(crate) fn is_failed_sync(&self) -> bool {
+        matches!(self, StoreError::Disk { operation, .. } if operation.starts_with("sync"))
+    }
+
+    /// There was no room for something new. What was there before is untouched.
+    pub(crate) fn is_full_disk(&self) -> bool {
+        let full = |kind| matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        matches!(self, StoreError::Disk { source, .. } if full(source.kind())) && !self.is_failed_sync()
+    }
+
     pub(crate) fn damaged(path: &Path, what: impl Into<String>) -> Self {
         StoreError::Damaged { path: path.into(), what: what.into() }
     }

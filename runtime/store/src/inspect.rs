@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use lockstep_core::ids::{Number, StoreId};
 use lockstep_core::state::State;
 
-use crate::directory;
+use crate::directory::{self, Written};
 use crate::disk::Disk;
 use crate::error::StoreError;
 use crate::recovery::{Found, recover};
@@ -44,7 +44,7 @@ pub struct StoreInspection {
     pub checkpoint: Number,
     /// Everything that is found goes up to here.
     pub last: Number,
-    /// It was closed in an orderly manner.
+    /// It was closed in an orderly manner, or never written.
     pub closed: bool,
     /// Bytes that never were acknowledged lie behind the end of the log.
     pub torn: bool,
@@ -151,7 +151,7 @@ pub fn inspect(disk: &dyn Disk, dir: &Path, in_use: bool) -> Result<Inspection, 
             damage: None,
             checkpoint: Number(0),
             last: Number(0),
-            closed: false,
+            closed: directory::written(disk, dir, store, "")? == Written::Whole,
             torn: false,
             segments: Vec::new(),
             dir: store_dir.clone(),
@@ -159,7 +159,7 @@ pub fn inspect(disk: &dyn Disk, dir: &Path, in_use: bool) -> Result<Inspection, 
         match recover(disk, &store_dir, store, 0) {
             Ok(Found { state, progress, scan, .. }) => {
                 (found.checkpoint, found.last) = (progress.meta.last, state.meta.last);
-                (found.closed, found.torn) = (scan.closed, scan.dirty);
+                found.torn = scan.dirty;
                 found.segments = scan
                     .segments
                     .iter()

@@ -24,6 +24,7 @@ mod directory;
 pub mod disk;
 mod error;
 mod inspect;
+mod left;
 mod log;
 mod record;
 mod recovery;

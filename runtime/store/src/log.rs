@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::disk::{Disk, DiskFile};
 use crate::error::{DuringExt, StoreError};
+use crate::left::LeftFile;
 use crate::record::{self, Head, Kind, Place, UNIT};
 use crate::scan::{Cuts, Scan};
 use crate::segment::{self, Ahead};
@@ -48,8 +49,8 @@ pub(crate) struct SharedState {
     pub covered: u64,
     pub cuts: Cuts,
     /// Sealed files that were not synced yet.
-    pub unsynced: Vec<Arc<dyn DiskFile>>,
-    /// The first sync that failed beside the writer.
+    pub unsynced: Vec<Arc<LeftFile>>,
+    /// What failed beside the writer and ends the store.
     pub failure: Option<String>,
     /// Nothing more is to be done for this log.
     pub over: bool,
@@ -73,7 +74,9 @@ pub(crate) struct Log {
     next_sequence: u64,
     synced: u64,
     /// Files left since the last sync.
-    unsynced: Vec<Arc<dyn DiskFile>>,
+    unsynced: Vec<Arc<LeftFile>>,
+    /// A segment was left since this was last looked at: there is work beside the writer.
+    pub turned: bool,
     /// The active segment was written to since the last sync.
     dirty: bool,
     segment_last: Number,
@@ -139,9 +142,10 @@ impl Log {
             file.sync_data().during("sync", &segment.path)?;
         }
         let file: Arc<dyn DiskFile> = Arc::from(disk.open(&tail.path).during("open", &tail.path)?);
-        if scan.dirty || file.len().during("measure", &tail.path)? < tail.size {
-            segment::clear_from(file.as_ref(), tail.end, tail.size).during("clear", &tail.path)?;
+        if scan.dirty {
+            segment::clear_from(file.as_ref(), tail.end).during("clear", &tail.path)?;
         }
+        let size = file.len().during("measure", &tail.path)?;
         file.sync_data().during("sync", &tail.path)?;
         let copy_end = scan.copy_end();
         let mut sealed = Vec::new();
@@ -165,7 +169,7 @@ impl Log {
             failure: None,
             over: false,
         };
-        let place = (tail.size, tail.end);
+        let place = (size, tail.end);
         let mut log = Log::with(disk, dir, store, segment_bytes, shared, file, place, scan.next_sequence);
         log.segment_last = tail.last(copy_end);
         Ok(log)
@@ -192,6 +196,7 @@ impl Log {
             next_sequence,
             synced: next_sequence,
             unsynced: Vec::new(),
+            turned: false,
             dirty: false,
             segment_last: Number(0),
             copying: false,
@@ -268,7 +273,7 @@ impl Log {
             segment::remove_if_there(self.disk.as_ref(), &path)?;
             prepared = false;
         };
-        let left = std::mem::replace(&mut self.file, file);
+        let left = Arc::new(LeftFile::new(std::mem::replace(&mut self.file, file)));
         if self.dirty {
             self.unsynced.push(left.clone());
         }
@@ -285,7 +290,7 @@ impl Log {
         state.active = number;
         state.prepared = None;
         drop(state);
-        (self.size, self.offset, self.dirty) = (size, UNIT as u64, false);
+        (self.size, self.offset, self.dirty, self.turned) = (size, UNIT as u64, false, true);
         self.segment_last = if self.copying { Number(u64::MAX) } else { Number(0) };
         Ok(())
     }
@@ -294,7 +299,7 @@ impl Log {
     pub fn sync(&mut self) -> Result<(), StoreError> {
         let dir = self.shared.dir.as_path();
         for file in self.unsynced.drain(..) {
-            file.sync_data().during("sync a redo segment in", dir)?;
+            file.sync().during("sync a redo segment in", dir)?;
         }
         if self.dirty {
             self.file.sync_data().during("sync a redo segment in", dir)?;

@@ -1,7 +1,8 @@
 //! One redo record: a header of 64 bytes, the payload in `postcard`, an end mark, zeros up to a multiple of 64.
 //!
 //! Invariants that tell a torn record (R26: never acknowledged, may be cut off) from a damaged one:
-//! - Records lie in files that are zero ahead of them, so a sector that was never written is still all zero.
+//! - Records lie in files that are zero ahead of them, so a sector that was never written is still all zero. A header
+//!   says how many sectors of its record are zero by themselves: more than that were not written.
 //! - A header lies in one sector: it is there whole or not at all. Its last byte and the record's are never zero.
 //! - A header's checksum is over its place too: a header that was written elsewhere is none here.
 //! - Each header says which records were synced when it was written. A hole before such a record is damage.
@@ -32,8 +33,6 @@ pub(crate) enum Kind {
     Keyed = 5,
     /// Nothing: entries before this record with a number above the header's `last` never count again.
     Cut = 6,
-    /// Nothing: the store was closed in an orderly manner.
-    Closed = 7,
     /// `Meta`: a copy begins; the first record of its store.
     CopyBegin = 8,
 }
@@ -41,7 +40,7 @@ pub(crate) enum Kind {
 impl Kind {
     fn of(byte: u8) -> Option<Kind> {
         use Kind::*;
-        [Entries, Rows, CopyEnd, Sessions, Keyed, Cut, Closed, CopyBegin]
+        [Entries, Rows, CopyEnd, Sessions, Keyed, Cut, CopyBegin]
             .into_iter()
             .find(|kind| *kind as u8 == byte)
     }
@@ -66,6 +65,7 @@ pub(crate) struct Header {
     pub held: Number,
     /// The payload's length, in bytes.
     pub payload_bytes: u32,
+    zero_sectors: u8,
     checksum: u64,
 }
 
@@ -129,6 +129,7 @@ pub(crate) fn encode(payload: &(impl Serialize + ?Sized), buffer: &mut Vec<u8>) 
 pub(crate) fn finish(head: &Head, place: Place, buffer: &mut Vec<u8>) {
     let payload_bytes = u32::try_from(buffer.len() - UNIT - 1).expect("a record is smaller than 4 GB");
     let checksum = xxh3_64_with_seed(&buffer[UNIT..UNIT + payload_bytes as usize], place.seed());
+    let zero_sectors = zero_sectors(buffer, place);
     buffer.resize(buffer.len().next_multiple_of(UNIT), 0);
     let header = &mut buffer[..UNIT];
     header[0..4].copy_from_slice(&MAGIC);
@@ -140,10 +141,17 @@ pub(crate) fn finish(head: &Head, place: Place, buffer: &mut Vec<u8>) {
     for (at, word) in words.iter().enumerate() {
         header[8 + at * 8..16 + at * 8].copy_from_slice(&word.to_le_bytes());
     }
-    header[56] = head.kind as u8;
-    let checksum = xxh3_64_with_seed(&header[..57], place.seed());
-    header[57..63].copy_from_slice(&checksum.to_le_bytes()[..6]);
-    header[63] = END_MARK;
+    (header[56], header[57], header[63]) = (head.kind as u8, zero_sectors, END_MARK);
+    let checksum = xxh3_64_with_seed(&header[..58], place.seed());
+    header[58..63].copy_from_slice(&checksum.to_le_bytes()[..5]);
+}
+
+/// How many sectors of a record, up to its end mark, are all zero; the one with the header is not looked at.
+/// 255 stands for all that are more.
+fn zero_sectors(record: &[u8], place: Place) -> u8 {
+    let first = (SECTOR - (place.offset % SECTOR as u64) as usize).min(record.len());
+    let zero = record[first..].chunks(SECTOR).filter(|sector| all_zero(sector)).count();
+    u8::try_from(zero).unwrap_or(u8::MAX)
 }
 
 /// What lies at a place of a segment.
@@ -166,7 +174,7 @@ pub(crate) fn header_at(bytes: &[u8], place: Place) -> Option<Header> {
     if header[0..4] != MAGIC || header[63] != END_MARK {
         return None;
     }
-    if xxh3_64_with_seed(&header[..57], place.seed()).to_le_bytes()[..6] != header[57..63] {
+    if xxh3_64_with_seed(&header[..58], place.seed()).to_le_bytes()[..5] != header[58..63] {
         return None;
     }
     let word = |at: usize| u64::from_le_bytes(header[at..at + 8].try_into().expect("eight bytes"));
@@ -182,6 +190,7 @@ pub(crate) fn header_at(bytes: &[u8], place: Place) -> Option<Header> {
         held: Number(word(24)),
         last: Number(word(32)),
         term: Term(word(40)),
+        zero_sectors: header[57],
         checksum: word(48),
     })
 }
@@ -210,8 +219,7 @@ pub(crate) fn read(bytes: &[u8], place: Place) -> Found<'_> {
     if record[end] == END_MARK && xxh3_64_with_seed(payload, place.seed()) == header.checksum {
         return Found::Record(header, payload);
     }
-    let first_sector = (SECTOR - offset % SECTOR).min(record.len());
-    let unwritten = record[first_sector..].chunks(SECTOR).any(all_zero);
+    let unwritten = zero_sectors(record, place) > header.zero_sectors;
     if record[end] == 0 || unwritten { Found::Torn } else { Found::Damaged("a record has a wrong checksum") }
 }
 
@@ -238,7 +246,7 @@ mod tests {
         finish(&head, place(), &mut record);
         let mut bytes = vec![0; 128];
         bytes.extend(record);
-        bytes.resize(4_096, 0);
+        bytes.resize(8_192, 0);
         bytes
     }
 
@@ -251,6 +259,26 @@ mod tests {
         assert_eq!(postcard::from_bytes::<Vec<u8>>(payload).unwrap(), [1; 1_000]);
         for other in [Place { segment: 3, ..place() }, Place { store: StoreId(1), ..place() }] {
             assert!(matches!(read(&bytes, other), Found::Damaged(_)));
+        }
+    }
+
+    #[test]
+    fn zeros_of_the_payload_are_not_taken_for_a_torn_record() {
+        let mut payload = vec![0xEE; 4_000];
+        payload[600..2_300].fill(0);
+        let whole = segment(&payload);
+        assert!(matches!(read(&whole, place()), Found::Record(..)));
+        let end = 128 + UNIT + 4_002 + 1;
+        for byte in 128..end {
+            let mut bytes = whole.clone();
+            bytes[byte] ^= 4;
+            assert!(matches!(read(&bytes, place()), Found::Damaged(_)), "byte {byte}");
+        }
+        for sector in (512..end).step_by(512) {
+            let mut bytes = whole.clone();
+            bytes[sector..(sector + 512).min(end)].fill(0);
+            let zero_before = whole[sector..sector + 512].iter().all(|byte| *byte == 0);
+            assert_eq!(matches!(read(&bytes, place()), Found::Torn), !zero_before, "sector at {sector}");
         }
     }
 

@@ -14,7 +14,8 @@ use crate::disk::Disk;
 use crate::error::StoreError;
 use crate::record::{Kind, Place};
 use crate::replay::{Replay, Replayed};
-use crate::scan::{Scan, payload, read_segment, scan};
+use crate::scan::{Scan, payload, scan};
+use crate::segment;
 
 /// What a store's files hold.
 #[derive(Debug)]
@@ -113,7 +114,7 @@ pub(crate) fn recover(
         if segment.records.is_empty() {
             continue;
         }
-        let bytes = read_segment(disk, &segment.path)?;
+        let bytes = segment::read(disk, dir, store, segment.number)?;
         for (offset, _) in &segment.records {
             let place = Place { store, segment: segment.number, offset: *offset };
             let (header, payload) = payload(&bytes, place, &segment.path)?;

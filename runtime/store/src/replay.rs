@@ -93,7 +93,7 @@ impl Replay {
                 self.copying = false;
                 self.state.set_meta(decoded::<Meta>(payload, path, header)?);
             }
-            Kind::Cut | Kind::Closed => {}
+            Kind::Cut => {}
         }
         Ok(())
     }

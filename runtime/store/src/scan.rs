@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use lockstep_core::ids::{Number, StoreId};
 
-use crate::disk::{Disk, read_if_there};
+use crate::disk::Disk;
 use crate::error::{DuringExt, StoreError};
 use crate::record::{self, Found, Header, Kind, Place, UNIT};
 use crate::segment;
@@ -40,8 +40,6 @@ impl Cuts {
 pub(crate) struct SegmentScan {
     pub number: u64,
     pub path: PathBuf,
-    /// The size that it is to have.
-    pub size: u64,
     pub records: Vec<(u64, Header)>,
     /// Where its records end.
     pub end: u64,
@@ -68,8 +66,6 @@ pub(crate) struct Scan {
     pub dirty: bool,
     /// Files of no further use: older ones before a gap, later ones behind the end.
     pub surplus: Vec<PathBuf>,
-    /// The last record is that of an orderly close.
-    pub closed: bool,
 }
 
 impl Scan {
@@ -96,11 +92,6 @@ pub(crate) fn payload<'a>(
         Found::Record(header, payload) => Ok((header, payload)),
         _ => Err(StoreError::damaged(path, format!("the record at byte {} is gone", place.offset))),
     }
-}
-
-pub(crate) fn read_segment(disk: &dyn Disk, path: &Path) -> Result<Vec<u8>, StoreError> {
-    let bytes = read_if_there(disk, path).during("read", path)?;
-    bytes.ok_or_else(|| StoreError::damaged(path, "it is gone"))
 }
 
 /// Reads all segments in `dir`. `needed` is the first segment that the checkpoint does not cover, with the sequence
@@ -152,14 +143,12 @@ fn run(
         next_sequence: needed.1,
         dirty: false,
         surplus: Vec::new(),
-        closed: false,
     };
     let mut expected = None;
     let mut numbers = numbers.iter().peekable();
     while let Some(number) = numbers.next() {
         let path = segment::path(dir, *number);
-        let bytes = read_segment(disk, &path)?;
-        let size = segment::check(&bytes, &path, store, *number)?;
+        let bytes = segment::read(disk, dir, store, *number)?;
         if *number == needed.0 {
             if let Some(found) = expected.filter(|found| *found != needed.1) {
                 let what =
@@ -168,7 +157,7 @@ fn run(
             }
             expected = Some(needed.1);
         }
-        let mut segment = SegmentScan { number: *number, path, size, records: Vec::new(), end: UNIT as u64 };
+        let mut segment = SegmentScan { number: *number, path, records: Vec::new(), end: UNIT as u64 };
         while let Found::Record(header, _) = found_at(&bytes, store, &segment)? {
             if let Some(expected) = expected.filter(|expected| *expected != header.sequence) {
                 let what = format!("record {} stands where record {expected} was expected", header.sequence);
@@ -177,20 +166,19 @@ fn run(
             if header.kind == Kind::Cut {
                 scan.cuts.push(header.sequence, header.last);
             }
-            scan.closed = header.kind == Kind::Closed;
-            expected = Some(header.sequence + 1);
+            expected = Some(header.sequence.saturating_add(1));
             segment.records.push((segment.end, header));
             segment.end += header.record_bytes() as u64;
         }
         scan.next_sequence = expected.unwrap_or(needed.1);
-        let goes_on = match numbers.peek() {
-            Some(next) => {
-                let first = first_sequence(disk, dir, store, **next)?;
-                first.is_some_and(|first| expected.is_none_or(|expected| expected == first))
-                    || (expected.is_none() && **next <= needed.0)
+        let mut goes_on = expected.is_none() && numbers.peek().is_some_and(|next| **next <= needed.0);
+        for later in numbers.clone() {
+            // One without any record may stand between: it was left for a record that is longer than it.
+            if let Some(first) = first_sequence(disk, dir, store, *later)? {
+                goes_on |= expected.is_none_or(|expected| expected == first);
+                break;
             }
-            None => false,
-        };
+        }
         let end = segment.end;
         scan.segments.push(segment);
         if !goes_on {
@@ -201,8 +189,7 @@ fn run(
     }
     for (at, number) in numbers.enumerate() {
         let path = segment::path(dir, *number);
-        let bytes = read_segment(disk, &path)?;
-        segment::check(&bytes, &path, store, *number)?;
+        let bytes = segment::read(disk, dir, store, *number)?;
         let unsaid = Rest { store, expected: scan.next_sequence };
         let dirty = unsaid.check(&bytes, *number, UNIT as u64, dir)?;
         // The next one is wanted soon, if it is as it was made.

@@ -1,7 +1,8 @@
 //! Files of the redo log: `redo-<number>.log`, written with zeros ahead, a header of 64 bytes, then records.
 //!
 //! Invariant: a segment gets its name by `link`, after its header and its zeros are durable. So a file under that
-//! name is whole, and two who make the same segment at the same time end with one.
+//! name is whole: one of another length than its header says is damaged. And two who make the same segment at the
+//! same time end with one.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,8 @@ const MAGIC: [u8; 8] = *b"LSSEGMNT";
 /// The layout of segments and records.
 pub(crate) const LAYOUT: u32 = 1;
 const ZEROS_BYTES: usize = 256 << 10;
+/// No segment is longer, in bytes: a record is shorter than 4 GB.
+pub(crate) const BYTES_MAX: u64 = 5 << 30;
 
 /// The file of segment `number`.
 pub(crate) fn path(dir: &Path, number: u64) -> PathBuf {
@@ -25,7 +28,9 @@ pub(crate) fn path(dir: &Path, number: u64) -> PathBuf {
 
 /// The number of the segment in the file `name`.
 pub(crate) fn number(name: &str) -> Option<u64> {
-    name.strip_prefix("redo-")?.strip_suffix(".log")?.parse().ok()
+    let number = name.strip_prefix("redo-")?.strip_suffix(".log")?.parse().ok()?;
+    // Only as we write it: no two names are one number.
+    (name == format!("redo-{number:010}.log") && number < u64::MAX).then_some(number)
 }
 
 fn header(store: StoreId, number: u64, bytes: u64) -> [u8; UNIT] {
@@ -91,10 +96,33 @@ pub(crate) fn make(
     removed
 }
 
-/// Checks the header of a segment's `bytes` and returns the size that it is to have.
-pub(crate) fn check(bytes: &[u8], path: &Path, store: StoreId, number: u64) -> Result<u64, StoreError> {
+/// Reads segment `number` as a whole. Its header and its length are checked before memory is taken for the rest.
+pub(crate) fn read(disk: &dyn Disk, dir: &Path, store: StoreId, number: u64) -> Result<Vec<u8>, StoreError> {
+    let path = &path(dir, number);
+    let file = match disk.open_to_read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(StoreError::damaged(path, "it is gone"));
+        }
+        file => file.during("open", path)?,
+    };
+    let len = file.len().during("measure", path)?;
+    if len < UNIT as u64 {
+        return Err(StoreError::damaged(path, "it is shorter than its header"));
+    }
+    let mut header = [0; UNIT];
+    file.read_at(0, &mut header).during("read", path)?;
+    let size = check(&header, path, store, number)?;
+    if size != len || size > BYTES_MAX {
+        return Err(StoreError::damaged(path, format!("it has {len} bytes, but was made with {size}")));
+    }
+    let mut bytes = vec![0; size as usize];
+    file.read_at(0, &mut bytes).during("read", path)?;
+    Ok(bytes)
+}
+
+/// Checks the header of a segment and returns the size that it is to have.
+fn check(found: &[u8; UNIT], path: &Path, store: StoreId, number: u64) -> Result<u64, StoreError> {
     let damaged = |what: &str| Err(StoreError::damaged(path, what));
-    let Some(found) = bytes.get(..UNIT) else { return damaged("it is shorter than its header") };
     let size = u64::from_le_bytes(found[40..48].try_into().expect("eight bytes"));
     if found[0..8] != MAGIC || found[48..56] != xxh3_64(&found[..48]).to_le_bytes() {
         return damaged("the header has a wrong checksum");
@@ -109,8 +137,8 @@ pub(crate) fn check(bytes: &[u8], path: &Path, store: StoreId, number: u64) -> R
     Ok(size)
 }
 
-/// Writes zeros over `file` from `offset` on, where there are none yet, and makes it `bytes` long.
-pub(crate) fn clear_from(file: &dyn DiskFile, offset: u64, bytes: u64) -> io::Result<()> {
+/// Writes zeros over `file` from `offset` on, where there are none yet. Durable only after a sync.
+pub(crate) fn clear_from(file: &dyn DiskFile, offset: u64) -> io::Result<()> {
     let mut piece = vec![0; 4_096];
     let zeros = vec![0; 4_096];
     let mut at = offset;
@@ -124,10 +152,7 @@ pub(crate) fn clear_from(file: &dyn DiskFile, offset: u64, bytes: u64) -> io::Re
         }
         at = end;
     }
-    if len < bytes {
-        file.set_len(bytes)?;
-    }
-    file.sync_data()
+    Ok(())
 }
 
 pub(crate) fn remove_if_there(disk: &dyn Disk, path: &Path) -> Result<(), StoreError> {

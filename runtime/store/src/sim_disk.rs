@@ -4,7 +4,9 @@
 //! content, as the seed says; likewise the length. Changes of names are durable in the order in which they were made
 //! (the file systems we run on keep a journal), up to some point after the last `sync_dir`. Sectors are never torn.
 //!
-//! Faults to order: a power cut after so many changes, failing syncs, a full disk, flipped bits.
+//! Faults to order: a power cut after so many changes, failing syncs, a full disk, flipped bits. After a failed sync
+//! the operating system takes what was written for clean, as Linux does: it can be read, later syncs succeed, and the
+//! next crash loses it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
@@ -118,7 +120,7 @@ impl Names {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct World {
     inodes: BTreeMap<u64, Inode>,
     next_inode: u64,
@@ -164,6 +166,12 @@ impl SimDisk {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Another disk with the same content and the same faults ordered. Files that are open are this one's alone.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        SimDisk(Arc::new(Mutex::new(self.world().clone())))
     }
 
     fn world(&self) -> MutexGuard<'_, World> {
@@ -454,9 +462,14 @@ impl DiskFile for SimFile {
 
     fn sync_data(&self) -> io::Result<()> {
         self.change(|world| {
-            world.syncs()?;
-            world.inodes.get_mut(&self.inode).expect("an open file").sync();
-            Ok(())
+            let synced = world.syncs();
+            let inode = world.inodes.get_mut(&self.inode).expect("an open file");
+            match &synced {
+                Ok(()) => inode.sync(),
+                Err(_) if world.failing_syncs => inode.changed.clear(),
+                Err(_) => {}
+            }
+            synced
         })
     }
 

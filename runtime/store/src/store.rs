@@ -9,12 +9,13 @@ use lockstep_core::state::{State, Undo};
 
 use crate::background::{Background, Hub};
 use crate::copy::Copy;
-use crate::directory;
+use crate::directory::{self, Written};
 use crate::disk::Disk;
 use crate::error::{DuringExt, StoreError};
 use crate::log::Log;
 use crate::record::Kind;
 use crate::recovery::{Found, recover};
+use crate::segment;
 
 /// What a store is opened with.
 #[derive(Clone, Debug)]
@@ -24,7 +25,7 @@ pub struct Options {
     /// The stores that the arbiter's record has in sync, if it could be read. A whole copy beside the store in force
     /// is put in its place if the record has it and not the other: the crash came between the record and the switch.
     pub recorded: Option<Vec<StoreId>>,
-    /// The machine's boot id, to tell whether the store was last opened under another (R26).
+    /// The machine's boot id, to tell whether the store was last written under another (R26).
     pub boot: String,
     /// The size of a redo segment, in bytes.
     pub segment_bytes: u64,
@@ -68,7 +69,8 @@ pub struct Recovered {
     pub undos: Vec<Undo>,
     /// The store was made just now.
     pub fresh: bool,
-    /// It was last opened under the same boot of this machine, or closed in an orderly manner, or is fresh (R26).
+    /// It was last written under this boot of the machine, or closed in an orderly manner since, or never written
+    /// (R26). If not, the end of what was written without a sync may be lost.
     pub same_boot: bool,
     /// What operators should know.
     pub warning: Option<StoreError>,
@@ -106,6 +108,8 @@ pub struct Store {
     pub(crate) hub: Arc<Hub>,
     pub(crate) side: Side,
     pub(crate) copy: Option<Copy>,
+    /// When the store in force was written last.
+    pub(crate) written: Written,
     /// The first write or sync that failed; nothing is taken after it (R26).
     pub(crate) failure: Option<String>,
 }
@@ -118,7 +122,12 @@ impl Store {
     ///
     /// # Errors
     /// When the disk fails, or the files were written by a program with another layout.
-    pub fn open(disk: Arc<dyn Disk>, dir: &Path, options: Options) -> Result<(Store, Recovered), StoreError> {
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        mut options: Options,
+    ) -> Result<(Store, Recovered), StoreError> {
+        options.segment_bytes = options.segment_bytes.clamp(4 << 10, segment::BYTES_MAX);
         disk.create_dir_all(dir).during("create", dir)?;
         for parent in dir.ancestors().take(3).filter(|parent| !parent.as_os_str().is_empty()) {
             disk.sync_dir(parent).during("sync", parent)?;
@@ -129,12 +138,14 @@ impl Store {
             Some(id) => id,
             None => {
                 begin(&disk, dir, options.fresh, options.segment_bytes)?;
+                directory::set_whole(disk.as_ref(), dir, options.fresh)?;
                 directory::declare(disk.as_ref(), dir, options.fresh)?;
                 directory::set_current(disk.as_ref(), dir, options.fresh)?;
                 options.fresh
             }
         };
-        let same_boot = directory::same_boot(disk.as_ref(), dir, id, &options.boot)?;
+        let written = directory::written(disk.as_ref(), dir, id, &options.boot)?;
+        let same_boot = written != Written::OtherBoot;
         for other in directory::stores(disk.as_ref(), dir)?.into_iter().filter(|other| *other != id) {
             // A whole copy may be recorded in sync: while the record is not known it stays.
             // And nothing is removed where `current` led nowhere: somebody should look.
@@ -143,26 +154,32 @@ impl Store {
                 directory::remove(disk.as_ref(), dir, other)?;
             }
         }
+        let store_dir = directory::store_dir(dir, id);
         let found = match directory::untrusted(disk.as_ref(), dir, id)? {
             Some(reason) => Err(StoreError::Untrusted { store: id, reason }),
-            None => recover(disk.as_ref(), &directory::store_dir(dir, id), id, options.recent_bytes),
+            None => directory::check(disk.as_ref(), dir, id)
+                .and_then(|_| recover(disk.as_ref(), &store_dir, id, options.recent_bytes)),
         };
         let hub = Arc::new(Hub::default());
         let store = |side| {
             let (dir, disk, options) = (dir.to_owned(), disk.clone(), options.clone());
-            Store { disk, dir, options, hub: hub.clone(), side, copy: None, failure: None }
+            Store { disk, dir, options, hub: hub.clone(), side, copy: None, written, failure: None }
         };
         match found {
             Ok(Found { state, recent, undos, held, progress, scan, base }) => {
                 let covered = progress.segment;
-                let store_dir = directory::store_dir(dir, id);
-                let mut log =
-                    Log::resume(disk.clone(), &store_dir, id, options.segment_bytes, &scan, (covered, held))?;
+                let log =
+                    Log::resume(disk.clone(), &store_dir, id, options.segment_bytes, &scan, (covered, held));
+                let mut log = log.inspect_err(|error| {
+                    // What can be read now may be gone later; the next sync would not say so (R26).
+                    if error.is_failed_sync() {
+                        distrust(disk.as_ref(), &store_dir, id, &error.to_string());
+                    }
+                })?;
                 (log.last, log.base) = (Some(state.meta.last), base);
                 let shared = log.shared.clone();
                 let store = store(Side::Log(log));
                 store.hub.follow(Some(shared));
-                let same_boot = same_boot || scan.closed || fresh;
                 Ok((
                     store,
                     Recovered { store: id, trusted: true, state, recent, undos, fresh, same_boot, warning },
@@ -171,7 +188,7 @@ impl Store {
             Err(error @ (StoreError::Damaged { .. } | StoreError::Untrusted { .. })) => {
                 let reason = error.to_string();
                 if matches!(error, StoreError::Damaged { .. }) {
-                    directory::mark(disk.as_ref(), dir, id, directory::UNTRUSTED, &reason)?;
+                    directory::distrust(disk.as_ref(), &store_dir, &reason)?;
                 }
                 warning = Some(error);
                 let store = store(Side::Untrusted { store: id, reason });
@@ -233,8 +250,12 @@ impl Store {
             Some(reason) => Err(StoreError::Failed { store: log.store(), reason }),
             None => what(log),
         };
-        if let Err(error) = &done {
-            self.fail(error);
+        let turned = std::mem::take(&mut log.turned);
+        match &done {
+            // The next segment is to be made ahead, and the last one synced.
+            Ok(_) if turned => self.hub.notify(),
+            Ok(_) => {}
+            Err(error) => self.fail(error),
         }
         done
     }
@@ -245,13 +266,9 @@ impl Store {
             error => error.to_string(),
         };
         // A full disk lost nothing that was acknowledged; anything else may have.
-        let full = matches!(error, StoreError::Disk { source, .. }
-            if matches!(source.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded));
-        if !full
-            && let Err(worse) =
-                directory::mark(self.disk.as_ref(), &self.dir, self.id(), directory::UNTRUSTED, &reason)
-        {
-            tracing::error!(store = %self.id(), error = %worse, "the store that failed could not even be marked");
+        if !error.is_full_disk() {
+            let id = self.id();
+            distrust(self.disk.as_ref(), &directory::store_dir(&self.dir, id), id, &reason);
         }
         self.hub.follow(None);
         self.failure = Some(reason);
@@ -276,6 +293,7 @@ impl Store {
     }
 
     fn append_all(&mut self, entries: &[Arc<Entry>], first: &Entry, last: &Entry) -> Result<(), StoreError> {
+        self.will_write()?;
         self.with_log(|log| {
             assert!(
                 log.last.is_none_or(|last| last.next() == first.number)
@@ -289,6 +307,18 @@ impl Store {
             log.last = Some(last.number);
             Ok(())
         })
+    }
+
+    /// Before the first record of this boot: if the machine goes down now, the next start knows that it went down
+    /// under a store that was written (R26). A copy knows from its begin on.
+    fn will_write(&mut self) -> Result<(), StoreError> {
+        if self.copy.is_some() || self.written == Written::ThisBoot {
+            return Ok(());
+        }
+        let (disk, dir, boot) = (self.disk.clone(), self.dir.clone(), self.options.boot.clone());
+        self.with_log(|log| directory::set_written(disk.as_ref(), &dir, log.store(), &boot))?;
+        self.written = Written::ThisBoot;
+        Ok(())
     }
 
     /// Returns once everything appended is durable, with the last number.
@@ -313,7 +343,10 @@ impl Store {
         match log.last {
             Some(last) if to >= last => Ok(()),
             Some(_) if to < base => Err(StoreError::CannotCut { store: self.id(), to, base }),
-            _ => self.with_log(|log| log.cut_back(to)),
+            _ => {
+                self.will_write()?;
+                self.with_log(|log| log.cut_back(to))
+            }
         }
     }
 
@@ -340,17 +373,25 @@ impl Store {
         if matches!(self.log(), Err(StoreError::Untrusted { .. })) {
             return Ok(());
         }
-        self.with_log(|log| {
-            log.sync()?;
-            log.write(Kind::Closed, (Number(0), Number(0), lockstep_core::ids::Term(0)), &())?;
-            log.sync()
-        })
+        self.with_log(Log::sync)?;
+        if self.copy.is_some() || self.written != Written::ThisBoot {
+            // What an earlier boot lost is not there because this one ended well.
+            return Ok(());
+        }
+        directory::set_whole(self.disk.as_ref(), &self.dir, self.side.store())
     }
 }
 
 impl Drop for Store {
     fn drop(&mut self) {
         self.hub.close();
+    }
+}
+
+/// Marks the store that failed; there is nobody left to hear of it if that fails too.
+fn distrust(disk: &dyn Disk, store_dir: &Path, store: StoreId, reason: &str) {
+    if let Err(worse) = directory::distrust(disk, store_dir, reason) {
+        tracing::error!(%store, error = %worse, "the store that failed could not even be marked");
     }
 }
 
@@ -375,7 +416,8 @@ fn choose(
 ) -> Result<(Option<StoreId>, Option<StoreError>), StoreError> {
     let mut whole = Vec::new();
     for id in directory::stores(disk, dir)? {
-        if directory::is_whole(disk, dir, id)? && directory::check(disk, dir, id)? {
+        // What is in it is looked at when it was chosen: a store that is not needed hinders nobody.
+        if directory::is_whole(disk, dir, id)? {
             whole.push(id);
         }
     }

@@ -1,7 +1,7 @@
 //! Without any fault: what was put in comes out.
 
 use lockstep_core::ids::{Number, StoreId};
-use lockstep_store::{Work, export, inspect, verify};
+use lockstep_store::{Store, Work, export, inspect, verify};
 
 use crate::world::{World, entries, same, state_of};
 
@@ -126,18 +126,39 @@ fn what_was_cut_off_never_counts_again() {
 }
 
 #[test]
-fn an_orderly_end_and_the_same_boot_are_known_at_the_next_start() {
+fn under_which_boot_a_store_was_written_is_known_at_the_next_start() {
     let mut world = World::new();
     world.options.boot = "first".into();
-    let (store, _) = world.open();
-    drop(store);
-    assert!(world.open().1.same_boot);
+    let append = |store: &mut Store| {
+        let next = store.last().unwrap().next().0;
+        store.append(&entries(next..=next, 1, 1)).unwrap();
+    };
+    drop(world.open());
     world.options.boot = "second".into();
+    let (mut store, found) = world.open();
+    assert!(found.same_boot, "nothing was written yet");
+    append(&mut store);
+    drop(store);
     let (store, found) = world.open();
-    assert!(!found.same_boot);
-    store.close().unwrap();
+    assert!(found.same_boot, "a process that died takes nothing with it");
+    drop(store);
     world.options.boot = "third".into();
-    assert!(world.open().1.same_boot, "an orderly end loses nothing");
+    for _ in 0..2 {
+        let (store, found) = world.open();
+        assert!(!found.same_boot, "nor does an opening, or an orderly end, bring back what is lost (R26)");
+        store.close().unwrap();
+    }
+    let (mut store, _) = world.open();
+    append(&mut store);
+    store.close().unwrap();
+    world.options.boot = "fourth".into();
+    let (mut store, found) = world.open();
+    assert!(found.same_boot, "an orderly end loses nothing");
+    assert!(inspect(&world.disk, &world.dir, false).unwrap().stores[0].closed);
+    append(&mut store);
+    world.disk.crash(0);
+    world.options.boot = "fifth".into();
+    assert!(!world.open().1.same_boot, "what followed the orderly end may be lost");
 }
 
 #[test]
