@@ -40,8 +40,9 @@ pub enum Input {
         /// What.
         frame: Frame,
     },
-    /// All appended entries up to `through` are durable in `store`. The shell never says so of appends that a later
-    /// `Effect::CutBack` has cut off.
+    /// All appended entries up to `through` are durable in `store`. The shell never says so of appends that an
+    /// `Effect::CutBack` which it has carried out has cut off. It says so after every batch with something for the
+    /// store, a cut and a dropped copy included.
     Durable {
         /// The store: a word about a store that has been replaced meanwhile is ignored.
         store: StoreId,

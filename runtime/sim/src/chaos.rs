@@ -5,6 +5,7 @@ use lockstep_core::command::{Command, Role};
 use lockstep_core::group::StandbyStart;
 use lockstep_core::ids::Micros;
 
+use crate::clients::SimClient;
 use crate::ledger::Edition;
 use crate::random::Random;
 use crate::world::{Seen, Settings, World};
@@ -65,12 +66,16 @@ fn prepare(seed: u64, story: bool) -> (World, Random) {
         standby: if random.percent(25) { StandbyStart::Beside } else { StandbyStart::Behind },
         unknown_swaps_percent: if random.percent(30) { 20 } else { 0 },
         recent_bytes_max: if random.percent(30) { 4_000 } else { 1 << 20 },
-        divergence_expected: false,
+        divergence_expected: random.percent(10),
+        batch_us_max: if random.percent(50) { 300 } else { 0 },
+        sync_us_max: if random.percent(20) { 20_000 } else { 600 },
         story,
     };
     let mut world = World::pair(seed, Edition::One, settings);
+    let endless = random.percent(50);
     for _ in 0..random.within(1, 5) {
-        world.add_client(random.within(20, 120));
+        // Some are done long before the faults are, others load the pair all the time.
+        world.add_client(if endless { u64::MAX } else { random.within(20, 120) });
     }
     (world, random)
 }
@@ -81,13 +86,14 @@ fn play(world: &mut World, random: &mut Random) {
         world.run_for(Micros(random.within(100, 40_000)));
         fault(world, random);
     }
+    world.clients.iter_mut().for_each(SimClient::stop);
     world.settle_and_check();
 }
 
 fn fault(world: &mut World, random: &mut Random) {
     let node = random.within(0, 2) as usize;
     let active = world.active();
-    match random.within(0, 16) {
+    match random.within(0, 19) {
         0..=3 => {
             // The active, most of the time: that is where it hurts.
             let node = active.unwrap_or(node);
@@ -136,14 +142,35 @@ fn fault(world: &mut World, random: &mut Random) {
                 world.command(node, Command::Integrate);
             }
         }
+        14 => load(world, random, node),
+        15 => world.command(node, Command::EnableFeatures { features: vec![] }),
+        16 => {
+            // A disk is found damaged. Only one is at a time: two have nobody left who could be trusted.
+            if active.is_some_and(|active| active != node) && world.role(node).is_some() {
+                world.kill(node, random.percent(40));
+                world.run_for(Micros(random.within(100, 30_000)));
+                world.start_untrusted(node);
+            }
+        }
         _ => start_campaign(world, random),
     }
+}
+
+fn load(world: &mut World, random: &mut Random, node: usize) {
+    let wrong = world.settings().divergence_expected;
+    let editions: &[Edition] =
+        if wrong { &[Edition::Wrong, Edition::One] } else { &[Edition::One, Edition::Twin, Edition::Two] };
+    let edition = editions[random.within(0, editions.len() as u64) as usize];
+    world.command(node, Command::Load { hash: edition.hash() });
 }
 
 fn start_campaign(world: &mut World, random: &mut Random) {
     let Some(active) = world.active() else { return };
     let from = Edition::of(world.group(active).descriptor().hash).expect("only editions run here");
     let targets: &[Edition] = match from {
+        Edition::One | Edition::Wrong if world.settings().divergence_expected => {
+            &[Edition::Wrong, Edition::Two]
+        }
         Edition::One | Edition::Wrong => &[Edition::Two, Edition::Twin, Edition::Broken],
         Edition::Twin => &[Edition::Two, Edition::One],
         Edition::Two | Edition::Broken => &[Edition::One, Edition::Broken],

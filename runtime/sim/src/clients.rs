@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use lockstep_core::event::{Answer, Encoding, Event, EventId, Outcome, Rejection, Request};
 use lockstep_core::ids::{Micros, Number, Origin, SessionId};
+use lockstep_core::sessions::WINDOW;
 
 use crate::ledger::{FAULTY, LIMIT, PROCEDURES, Parameters};
 use crate::random::Random;
@@ -76,6 +77,11 @@ impl SimClient {
         (origin.0 >> 40) as usize
     }
 
+    /// Sends nothing new.
+    pub fn stop(&mut self) {
+        self.to_send = 0;
+    }
+
     /// Opens a session although nothing is to be sent yet.
     pub fn open(&mut self) {
         self.opens = true;
@@ -132,7 +138,9 @@ impl SimClient {
             if now.since(asked.sent) > AGAIN_AFTER {
                 asked.sent = now;
                 asked.to ^= 1;
-                asked.event.awaited_from = awaited_from;
+                if matches!(asked.event.id, EventId::Numbered { .. }) {
+                    asked.event.awaited_from = awaited_from;
+                }
                 self.retries += 1;
                 out.push((
                     asked.to,
@@ -141,7 +149,9 @@ impl SimClient {
                 ));
             }
         }
-        while self.to_send > 0 && self.awaited.len() < UNDER_WAY_MAX {
+        // Its window moves with the lowest number that it awaits.
+        let end = self.awaited.keys().next().copied().unwrap_or(self.next) + WINDOW;
+        while self.to_send > 0 && self.awaited.len() < UNDER_WAY_MAX && self.next < end {
             let number = self.next;
             self.next += 1;
             self.to_send -= 1;
@@ -155,9 +165,16 @@ impl SimClient {
             let parameters = Parameters { id: self.index << 32 | number, from, to, amount };
             let body =
                 if procedure == "upload" { vec![7; random.within(1, 64) as usize] } else { Vec::new() };
+            // Some come over HTTP: the key stands for the session's number.
+            let keyed = random.within(0, 8) == 0;
+            let lowest = self.awaited.keys().next().copied().unwrap_or(number);
             let event = Event {
-                id: EventId::Numbered { session, number },
-                awaited_from: self.awaited.keys().next().copied().unwrap_or(number),
+                id: if keyed {
+                    EventId::Keyed { key: format!("{}/{number}", self.index) }
+                } else {
+                    EventId::Numbered { session, number }
+                },
+                awaited_from: if keyed { 0 } else { lowest },
                 procedure: procedure.into(),
                 encoding: Encoding::Postcard,
                 parameters: parameters.to_bytes(),

@@ -19,12 +19,36 @@ pub struct SimStore {
     base: State,
     entries: Vec<Arc<Entry>>,
     synced: usize,
+    /// It was made to its end: an empty one, or a copy that has ended.
+    whole: bool,
+    trusted: bool,
+}
+
+impl SimStore {
+    fn new(id: StoreId, base: State, whole: bool) -> Self {
+        SimStore { id, base, entries: Vec::new(), synced: 0, whole, trusted: true }
+    }
+
+    /// The last number that a crash leaves for sure.
+    fn durable(&self) -> Number {
+        self.synced.checked_sub(1).map_or(self.base.meta.last, |last| self.entries[last].number)
+    }
+
+    fn crash(&mut self, power: bool, random: &mut Random) {
+        if power && self.entries.len() > self.synced {
+            let keep = random.within(self.synced as u64, self.entries.len() as u64 + 1) as usize;
+            self.entries.truncate(keep);
+        }
+        self.synced = self.entries.len();
+    }
 }
 
 /// What a restart finds.
 pub struct Recovered {
     /// The store.
     pub store: StoreId,
+    /// Whether it counts, or must be copied anew (R26).
+    pub trusted: bool,
     /// The database.
     pub state: State,
     /// Its latest entries.
@@ -55,11 +79,7 @@ impl SimDisk {
     /// A disk with an empty store.
     #[must_use]
     pub fn new(id: StoreId) -> Self {
-        SimDisk {
-            current: SimStore { id, base: State::default(), entries: Vec::new(), synced: 0 },
-            copy: None,
-            cuts: 0,
-        }
+        SimDisk { current: SimStore::new(id, State::default(), true), copy: None, cuts: 0 }
     }
 
     fn target(&mut self) -> &mut SimStore {
@@ -91,7 +111,14 @@ impl SimDisk {
             return None;
         }
         store.synced = store.synced.max(sync.length.min(store.entries.len()));
-        store.synced.checked_sub(1).map(|last| (store.id, store.entries[last].number))
+        store.whole.then(|| (store.id, store.durable()))
+    }
+
+    /// The last durable number of the whole store `id`, if it is on this disk.
+    #[must_use]
+    pub fn durable_in(&self, id: StoreId) -> Option<Number> {
+        let stores = [Some(&self.current), self.copy.as_ref()];
+        stores.into_iter().flatten().find(|store| store.id == id && store.whole).map(SimStore::durable)
     }
 
     /// Cuts back, durably.
@@ -107,12 +134,14 @@ impl SimDisk {
     pub fn copy_begin(&mut self, id: StoreId, meta: Meta) {
         let mut base = State::default();
         base.set_meta(meta);
-        self.copy = Some(SimStore { id, base, entries: Vec::new(), synced: 0 });
+        self.copy = Some(SimStore::new(id, base, false));
     }
 
     /// Rows of the copy, in order with its entries.
     pub fn copy_rows(&mut self, rows: &[Row]) {
+        self.cuts += 1;
         let copy = self.copy.as_mut().expect("rows come to a copy that was begun");
+        copy.synced = 0;
         for entry in copy.entries.drain(..) {
             copy.base.apply(&entry);
         }
@@ -134,6 +163,7 @@ impl SimDisk {
         sessions.into_iter().for_each(|(id, session)| copy.base.sessions.insert_session(id, session));
         keyed.into_iter().for_each(|(key, reply)| copy.base.sessions.insert_keyed(key, reply));
         copy.base.set_meta(meta);
+        copy.whole = true;
     }
 
     /// The copy takes the old store's place.
@@ -146,22 +176,32 @@ impl SimDisk {
         self.copy = None;
     }
 
-    /// The process died. With `power` lost too, what was not synced is lost from some point on.
+    /// The process died. With `power` lost too, what was not synced is lost from some point on. Half a copy is gone, a
+    /// whole one stays beside the old store.
     pub fn crash(&mut self, power: bool, random: &mut Random) {
-        self.copy = None;
-        let store = &mut self.current;
-        if power && store.entries.len() > store.synced {
-            let keep = random.within(store.synced as u64, store.entries.len() as u64 + 1) as usize;
-            store.entries.truncate(keep);
+        self.copy.take_if(|copy| !copy.whole);
+        self.current.crash(power, random);
+        if let Some(copy) = &mut self.copy {
+            copy.crash(power, random);
         }
-        store.synced = store.entries.len();
     }
 
-    /// What a restart finds.
-    #[must_use]
-    pub fn recover(&self) -> Recovered {
+    /// The store in force can't be trusted any more: a checksum was wrong.
+    pub fn damage(&mut self) {
+        self.current.trusted = false;
+    }
+
+    /// What a restart finds. Of two whole stores the one that is `recorded` counts, and the other goes.
+    pub fn recover(&mut self, recorded: impl Fn(StoreId) -> bool) -> Recovered {
+        if let Some(copy) = self.copy.take()
+            && recorded(copy.id)
+            && !recorded(self.current.id)
+        {
+            self.current = copy;
+        }
         let mut state = self.current.base.clone();
         let undos = self.current.entries.iter().map(|entry| state.apply(entry)).collect();
-        Recovered { store: self.current.id, state, recent: self.current.entries.clone(), undos }
+        let SimStore { id: store, trusted, entries, .. } = &self.current;
+        Recovered { store: *store, trusted: *trusted, state, recent: entries.clone(), undos }
     }
 }

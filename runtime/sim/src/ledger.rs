@@ -132,6 +132,11 @@ impl Ledger {
             units: units(names),
             parameters: String::new(),
         };
+        let transfer_version = match edition {
+            Edition::One | Edition::Twin | Edition::Wrong => 1,
+            Edition::Two => 2,
+            Edition::Broken => 3,
+        };
         let transfer: &[&str] = if two {
             &["check", "move", "fee", "record"]
         } else {
@@ -151,7 +156,7 @@ impl Ledger {
                 vec![]
             },
             procedures: vec![
-                procedure("transfer", 1 + u32::from(two), Recovery::Complete, transfer),
+                procedure("transfer", transfer_version, Recovery::Complete, transfer),
                 procedure("careful", 1, Recovery::RollBack, &["check", "debit", "credit", "record"]),
                 procedure("upload", 1, Recovery::Complete, &["check", "store", "record"]),
                 procedure("balance", 1, Recovery::RollBack, &["read"]),

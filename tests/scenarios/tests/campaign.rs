@@ -18,11 +18,22 @@ const STEPS: [Step; 7] = [
 ];
 
 fn under_way(seed: u64, to: Edition, redundancy: Redundancy) -> World {
-    let mut world = World::pair(seed, Edition::One, Settings::default());
+    let faults_max = if to == Edition::Broken { 0 } else { 1_000 };
+    under_way_with(seed, to, redundancy, faults_max, Settings::default())
+}
+
+fn under_way_with(
+    seed: u64,
+    to: Edition,
+    redundancy: Redundancy,
+    faults_max: u64,
+    settings: Settings,
+) -> World {
+    let mut world = World::pair(seed, Edition::One, settings);
     (0..3).for_each(|_| world.add_client(3_000));
     world.run_until(|world| world.clients[0].acknowledged.len() > 10);
     let mut plan = plan(Edition::One, to, redundancy);
-    plan.gates.faults_max = if to == Edition::Broken { 0 } else { 1_000 };
+    plan.gates.faults_max = faults_max;
     world.command(0, Command::StartCampaign(Box::new(plan)));
     assert!(world.last_result().is_ok(), "{:?}", world.last_result());
     world
@@ -141,4 +152,40 @@ fn an_abort_in_any_step_before_the_last_returns_to_the_old_version() {
         assert_eq!(hashes(&world), [Edition::One; 2], "{step:?}");
         world.settle_and_check();
     }
+}
+
+#[test]
+fn a_version_that_diverges_falls_back_from_whichever_side_it_runs_on() {
+    for (seed, redundancy) in [(1, Redundancy::Keep), (2, Redundancy::Isolate)] {
+        let settings = Settings { divergence_expected: true, ..Settings::default() };
+        let mut world = under_way_with(seed, Edition::Wrong, redundancy, 0, settings);
+        world.run_until(over);
+        assert_eq!(hashes(&world), [Edition::One; 2]);
+        let meta = &world.group(0).state().meta;
+        let campaign = meta.campaigns.last().expect("it is remembered");
+        assert_eq!(campaign.step, Step::FellBack);
+        assert!(campaign.reason.contains("diverged"), "{}", campaign.reason);
+        world.settle_and_check();
+    }
+}
+
+#[test]
+fn a_divergence_during_the_evaluation_leads_back_although_the_two_versions_cannot_agree() {
+    let settings = Settings { divergence_expected: true, ..Settings::default() };
+    // Nothing is running yet that shows the difference; it does once the new version is active.
+    let mut world = World::pair(3, Edition::One, settings);
+    let mut plan = plan(Edition::One, Edition::Wrong, Redundancy::Keep);
+    plan.gates.time_min_ms = 200;
+    world.command(0, Command::StartCampaign(Box::new(plan)));
+    world.run_until(|world| {
+        world.active() == Some(1)
+            && world.group(1).state().meta.campaign.as_ref().is_some_and(|c| c.step == Step::Evaluate)
+    });
+    (0..3).for_each(|_| world.add_client(1_000));
+    world.run_until(over);
+    assert_eq!(hashes(&world), [Edition::One; 2]);
+    let campaign = world.group(0).state().meta.campaigns.last().expect("it is remembered").clone();
+    assert_eq!(campaign.step, Step::FellBack);
+    assert!(campaign.reason.contains("divergence"), "{}", campaign.reason);
+    world.settle_and_check();
 }

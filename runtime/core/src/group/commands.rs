@@ -75,9 +75,12 @@ impl Group {
             }
             Command::Integrate => {
                 // Asked for by hand: a version that diverged gets another chance (R15).
-                self.divergences.clear();
-                self.integrate_partner();
-                self.feed_anew();
+                let diverged = !std::mem::take(&mut self.divergences).is_empty();
+                if self.partner_out {
+                    self.integrate_partner();
+                } else if diverged {
+                    self.feed_anew();
+                }
                 Ok(CommandReply::Accepted)
             }
             Command::Load { .. } if campaign.is_some() => {
@@ -122,8 +125,9 @@ impl Group {
     }
 
     pub(super) fn integrate_partner(&mut self) {
-        if self.partner_out {
-            self.partner_out = false;
+        let told = self.partner.as_ref().is_some_and(|partner| matches!(partner.feed, Feed::Nothing));
+        if std::mem::take(&mut self.partner_out) && told {
+            // Otherwise the record still has it, or it is on its way out of the record; it was told nothing.
             self.send(PeerMessage::OutOfService { out: false });
         }
     }

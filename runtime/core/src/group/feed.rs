@@ -85,8 +85,11 @@ impl Group {
             Some(common) => {
                 self.send(PeerMessage::CatchUp { common });
                 self.set_feed(Feed::Entries { next: common.next() });
+                self.recent.keep_from(Some(common.next()));
+                let acks_from = self.next_confirm();
                 if let Some(partner) = &mut self.partner {
                     partner.acked = Number(0);
+                    partner.acks_from = acks_from;
                 }
             }
             None => self.begin_copy(),
@@ -175,11 +178,13 @@ impl Group {
                     number = number.next();
                 }
                 *next = number;
+                self.recent.keep_from(Some(number));
                 for entry in entries {
                     self.send(PeerMessage::Entry(Box::new((*entry).clone())));
                 }
                 if number > last {
                     self.set_feed(Feed::InStep);
+                    self.recent.keep_from(None);
                     self.send(PeerMessage::InStep);
                     self.note_installed();
                     if let Some(announced) =
@@ -211,6 +216,7 @@ impl Group {
                     self.send(PeerMessage::CopyKeyed(part.to_vec()));
                 }
                 self.send(PeerMessage::CopyEnd { meta: Box::new(self.state.meta.clone()) });
+                self.recent.keep_from(Some(self.state.meta.last.next()));
                 self.set_feed(Feed::CopySent);
             }
             Feed::Nothing | Feed::CopySent | Feed::InStep => {}
@@ -256,7 +262,10 @@ impl Group {
         }
         let Some(partner) = &mut self.partner else { return };
         partner.confirmed = partner.confirmed.max(confirmed);
-        if partner.diverged || !matches!(partner.feed, Feed::Entries { .. } | Feed::InStep) {
+        if partner.diverged
+            || confirmed < partner.acks_from
+            || !matches!(partner.feed, Feed::Entries { .. } | Feed::InStep)
+        {
             return;
         }
         partner.acked = partner.acked.max(through);

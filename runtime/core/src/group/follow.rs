@@ -312,11 +312,15 @@ impl Group {
     }
 
     fn on_in_step(&mut self) {
-        if !matches!(self.follow, Follow::Entries) {
-            return self.close_link("`InStep` came to one that does not catch up");
+        match self.follow {
+            Follow::Entries => {
+                self.follow = Follow::InStep;
+                self.forward_all();
+            }
+            // The rest of a stream that this side could not take; it has said hello meanwhile.
+            Follow::Nothing | Follow::Diverged | Follow::Copying(_) | Follow::CopyEnding(_) => {}
+            Follow::InStep => self.close_link("`InStep` came to one that is in step already"),
         }
-        self.follow = Follow::InStep;
-        self.forward_all();
     }
 
     /// Whether nothing that the stream has begun is open.

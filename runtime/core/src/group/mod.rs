@@ -64,6 +64,8 @@ struct Partner {
     feed: Feed,
     acked: Number,
     confirmed: u64,
+    /// Acknowledgements count from the answer to this `Confirm` on: older ones are of a feed before this one.
+    acks_from: u64,
     /// A version that it announced before it was in step.
     announced: Option<Box<ApplicationDescriptor>>,
     /// It diverged on this link: nothing that it says counts until it has a fresh copy (R15).
@@ -83,6 +85,8 @@ pub struct Group {
     recent: Recent,
     undos: VecDeque<Undo>,
     durable: Number,
+    /// The store is cut back at the end of this batch.
+    cut_in_batch: bool,
     held: Number,
     held_told: Number,
 
@@ -128,7 +132,8 @@ pub struct Group {
     differs: bool,
     ack_due: bool,
     confirm_seen: u64,
-    copy_to_keep: bool,
+    /// The store in whose place a copy has come that is not recorded yet: a start would find it again (R25).
+    replaced: Option<StoreId>,
 
     parked: VecDeque<(Asker, Request)>,
     forwards: BTreeMap<u64, (Origin, Request)>,
@@ -174,6 +179,7 @@ impl Group {
             recent: Recent::new(recent, config.recent_bytes_max),
             undos: undos.into(),
             durable: last,
+            cut_in_batch: false,
             held: Number(0),
             held_told: Number(0),
             application,
@@ -211,7 +217,7 @@ impl Group {
             differs: false,
             ack_due: false,
             confirm_seen: 0,
-            copy_to_keep: false,
+            replaced: None,
             parked: VecDeque::new(),
             forwards: BTreeMap::new(),
             forwarded_commands: BTreeMap::new(),
@@ -247,7 +253,8 @@ impl Group {
             Input::LinkDown { link } => self.on_link_down(link),
             Input::Peer { link, frame } => self.on_frame(link, frame),
             Input::Durable { store, through } => {
-                if store == self.store && through > self.durable {
+                // While a cut is not carried out, a word may be of what it cuts off (R24); another one follows it.
+                if store == self.store && through > self.durable && !self.cut_in_batch {
                     assert!(through <= self.state.meta.last, "only what was appended can be durable");
                     self.durable = through;
                     self.ack_due = true;
@@ -288,6 +295,7 @@ impl Group {
             self.held_told = self.held;
             self.effects.push(Effect::Held { number: self.held });
         }
+        self.cut_in_batch = false;
         self.check_invariants();
         self.leave(effects);
     }

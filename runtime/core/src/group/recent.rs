@@ -13,7 +13,12 @@ pub struct Recent {
     entries: VecDeque<Arc<Entry>>,
     bytes: usize,
     bytes_max: usize,
+    /// Entries from here on are on their way to a returning standby, and stay although the bound is passed.
+    kept_from: Option<Number>,
 }
+
+/// A standby that needs more than this beyond its copy is not waited for: it gets another copy.
+const KEPT_BYTES_MAX: usize = 256 << 20;
 
 fn bytes_of(entry: &Entry) -> usize {
     128 + match &entry.body {
@@ -34,7 +39,7 @@ impl Recent {
     /// Starts with what the store found.
     #[must_use]
     pub fn new(entries: Vec<Arc<Entry>>, bytes_max: usize) -> Self {
-        let mut recent = Recent { entries: VecDeque::new(), bytes: 0, bytes_max };
+        let mut recent = Recent { entries: VecDeque::new(), bytes: 0, bytes_max, kept_from: None };
         entries.into_iter().for_each(|entry| recent.push(entry));
         recent
     }
@@ -46,7 +51,23 @@ impl Recent {
         }
         self.bytes += bytes_of(&entry);
         self.entries.push_back(entry);
+        self.trim();
+    }
+
+    /// Keeps entries from `number` on, or no more than the bound allows.
+    pub fn keep_from(&mut self, number: Option<Number>) {
+        if self.kept_from != number {
+            self.kept_from = number;
+            self.trim();
+        }
+    }
+
+    fn trim(&mut self) {
         while self.bytes > self.bytes_max && self.entries.len() > 1 {
+            let kept = self.kept_from.is_some_and(|from| self.entries[0].number >= from);
+            if kept && self.bytes <= self.bytes_max.max(KEPT_BYTES_MAX) {
+                return;
+            }
             let oldest = self.entries.pop_front().expect("there is more than one");
             self.bytes -= bytes_of(&oldest);
         }

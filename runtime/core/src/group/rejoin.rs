@@ -35,9 +35,12 @@ impl Group {
             feed: Feed::Nothing,
             acked: Number(0),
             confirmed: 0,
+            acks_from: 0,
             announced: None,
             diverged: false,
         });
+        // A partner that has restarted counts its confirmations from the start.
+        self.confirm_seen = 0;
         self.forget_order();
         self.say_hello();
     }
@@ -96,6 +99,7 @@ impl Group {
             return;
         }
         self.partner = None;
+        self.recent.keep_from(None);
         self.arbiter.yielded = false;
         self.order_sent = None;
         match std::mem::replace(&mut self.follow, Follow::Nothing) {
@@ -128,6 +132,7 @@ impl Group {
             if !reachable || common < self.held {
                 // What is to be cut has no undo information left: only a copy helps.
                 self.needs_copy = true;
+                self.follow = Follow::Nothing;
                 return self.say_hello();
             }
             while self.state.meta.last > common {
@@ -137,6 +142,7 @@ impl Group {
             self.recent.cut_back(common);
             self.durable = self.durable.min(common);
             self.effects.push(Effect::CutBack { to: common });
+            self.cut_in_batch = true;
             self.application_changed();
         }
         self.follow = Follow::Entries;
@@ -166,6 +172,16 @@ impl Group {
         self.drop_copy();
         self.pending = None;
         self.overlay.clear();
+        if let Some(old) = self.replaced {
+            // The copy before this one was never recorded. This one may be given up half-way, and then this side goes on
+            // from the one before, which must be in force by then.
+            if self.arbiter.record.as_ref().is_none_or(|record| record.is_recorded(old)) {
+                return self
+                    .close_link("a further copy came while the store before the last one is recorded");
+            }
+            self.replaced = None;
+            self.effects.push(Effect::CopyKept);
+        }
         self.stores_made += 1;
         let (a, b) = (self.config.seed, self.stores_made ^ self.store.0 as u64);
         let half = |salt: u64| xxhash_rust::xxh3::xxh3_64(&[a ^ salt, b].map(u64::to_le_bytes).concat());
@@ -232,11 +248,11 @@ impl Group {
                 return;
             }
         };
+        self.replaced = Some(self.store);
         self.store = store;
         self.state = copying.state;
         self.needs_copy = false;
         self.differs = false;
-        self.copy_to_keep = true;
         self.recent.clear();
         self.undos.clear();
         self.durable = self.state.meta.last;
@@ -282,10 +298,11 @@ impl Group {
         self.pending = None;
         self.overlay.clear();
         self.change_version(application);
-        if self.role == Role::Isolated {
-            self.send(PeerMessage::Versions(Box::new(descriptor)));
-        } else {
-            self.say_hello();
+        match (&self.follow, self.role) {
+            (_, Role::Isolated) => self.send(PeerMessage::Versions(Box::new(descriptor))),
+            // The hello of the copy's new store says it.
+            (Follow::Copying(_) | Follow::CopyEnding(_), _) => {}
+            (Follow::Nothing | Follow::Entries | Follow::InStep | Follow::Diverged, _) => self.say_hello(),
         }
     }
 

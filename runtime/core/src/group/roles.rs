@@ -183,8 +183,7 @@ impl Group {
             None if !mine && self.role == Role::Active => self.step_down(),
             None => {}
         }
-        if recorded && self.copy_to_keep {
-            self.copy_to_keep = false;
+        if recorded && self.replaced.take().is_some() {
             self.effects.push(Effect::CopyKept);
         }
         self.role_effect();
@@ -359,7 +358,10 @@ impl Group {
         let other = record.in_sync.iter().find(|member| member.store != self.store);
         match other.map(|member| member.store) {
             Some(other)
-                if !self.arbiter.yielded && self.partner_died != Some(other) && !self.arbiter.force =>
+                if !self.arbiter.yielded
+                    && !self.needs_a_copy(other)
+                    && self.partner_died != Some(other)
+                    && !self.arbiter.force =>
             {
                 self.ask_living(other);
             }
@@ -368,6 +370,12 @@ impl Group {
                 self.ask_swap(record.with_active(self.member(), alone), Purpose::Restart);
             }
         }
+    }
+
+    /// Whether the partner has said that `store` waits for a copy: it lives, and will not take over by itself.
+    fn needs_a_copy(&self, store: StoreId) -> bool {
+        let hello = self.partner.as_ref().and_then(|partner| partner.hello.as_ref());
+        hello.is_some_and(|hello| hello.store == store && hello.needs_copy)
     }
 
     fn ask_living(&mut self, store: StoreId) {
@@ -422,13 +430,15 @@ impl Group {
         // Whoever is still recorded is waited for until its shrink is recorded (R4).
         self.waiting =
             self.recorded_partner().map(|member| Waiting { store: member.store, acked: Number(0) });
-        let last = self.state.meta.last;
         let in_step = planned && matches!(followed, Follow::InStep) && self.pending.is_none();
         if in_step && let (Some(partner), Some(waiting)) = (&mut self.partner, &mut self.waiting) {
             self.counts.switchovers += 1;
+            // What the old active still put into the stream while the swap was under way is not durable there yet:
+            // it acknowledges as soon as it follows.
             partner.feed = Feed::InStep;
-            partner.acked = last;
-            waiting.acked = last;
+            partner.acked = self.held;
+            partner.acks_from = 0;
+            waiting.acked = self.held;
         }
         self.take_over();
         let descriptor = self.application.descriptor().clone();
@@ -456,6 +466,7 @@ impl Group {
         self.role = Role::Standby;
         self.heard_active = self.now;
         self.follow = if self.partner.is_some() { Follow::InStep } else { Follow::Nothing };
+        self.ack_due = true;
         if let Some(partner) = &mut self.partner {
             partner.feed = Feed::Nothing;
         }

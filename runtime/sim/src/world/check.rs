@@ -1,0 +1,117 @@
+//! What must hold: at rest, and at every answer.
+
+use std::collections::BTreeMap;
+
+use lockstep_core::command::Command;
+use lockstep_core::event::{Answer, Outcome};
+use lockstep_core::group::Group;
+use lockstep_core::ids::{Micros, Number, TableId};
+
+use super::{Happening, World};
+use crate::clients::SimClient;
+use crate::ledger;
+
+impl World {
+    /// Ends all faults, lets everything come to rest, and checks the promise.
+    ///
+    /// # Panics
+    /// When an acknowledged event is lost or doubled, the two databases differ, or something does not come to rest.
+    pub fn settle_and_check(&mut self) {
+        self.partitioned = false;
+        self.settings.unknown_swaps_percent = 0;
+        for node in 0..2 {
+            if self.nodes[node].process.is_none() {
+                self.start(node);
+            }
+        }
+        self.after(Micros(1), Happening::LinkUp);
+        self.run_until(|world| world.active().is_some());
+        if self.settings.divergence_expected {
+            // A version that diverges again and again gets in sync only when there is nothing to diverge in.
+            self.run_until(|world| world.clients.iter().all(SimClient::is_idle) && world.active().is_some());
+        }
+        // What an operator isolated, an operator brings back; a campaign brings back its own.
+        let active = self.active().expect("there is an active");
+        self.command(active, Command::Integrate);
+        self.run_until(|world| {
+            world.clients.iter().all(SimClient::is_idle) && world.in_sync() && world.at_rest()
+        });
+        self.check();
+    }
+
+    fn at_rest(&self) -> bool {
+        let (a, b) = (self.group(0), self.group(1));
+        let over =
+            |group: &Group| group.held() == group.state().meta.last && group.state().meta.campaign.is_none();
+        a.state().meta.last == b.state().meta.last && over(a) && over(b)
+    }
+
+    /// The promise, at rest: both databases are equal, every acknowledged event is in them exactly once, no other more
+    /// than once, and money is conserved.
+    ///
+    /// # Panics
+    /// When it is broken.
+    pub fn check(&self) {
+        let (a, b) = (self.group(0).state(), self.group(1).state());
+        assert_eq!(a.digest(), b.digest(), "the two databases differ");
+        assert_eq!(a.sessions, b.sessions, "the two reply tables differ");
+        assert_eq!(a.meta, b.meta, "the groups' own data differ");
+        let mut ran = BTreeMap::new();
+        a.tables.scan(TableId::of(ledger::RAN), &[], None, &mut |key, row| {
+            let id = u64::from_le_bytes(key.try_into().expect("ids have eight bytes"));
+            ran.insert(id, ledger::number_in(row));
+            true
+        });
+        for (id, times) in &ran {
+            assert_eq!(*times, 1, "event {id} is doubled");
+        }
+        let mut numbers = BTreeMap::new();
+        for (id, acknowledged) in self.clients.iter().flat_map(|client| &client.acknowledged) {
+            if acknowledged.procedure == "balance" {
+                continue;
+            }
+            let committed = matches!(acknowledged.outcome, Outcome::Committed { .. });
+            assert_eq!(
+                committed,
+                ran.contains_key(id),
+                "event {id}: {acknowledged:?}, and ran: {:?}",
+                ran.get(id)
+            );
+            assert!(numbers.insert(acknowledged.number, id).is_none(), "a number has two outcomes (R8)");
+            assert!(
+                acknowledged.number <= a.meta.last && acknowledged.number > Number(0),
+                "{acknowledged:?}"
+            );
+        }
+        let mut money = 0;
+        a.tables.scan(TableId::of(ledger::ACCOUNTS), &[], Some(&[254]), &mut |_, row| {
+            money += ledger::number_in(row);
+            true
+        });
+        let fees =
+            a.tables.get(TableId::of(ledger::ACCOUNTS), &[255]).map_or(0, |row| ledger::number_in(row));
+        // A version that computes something else makes money, if it gets to be active.
+        assert!(
+            self.settings.divergence_expected || money + fees == 0,
+            "money is made or lost: {money} {fees}"
+        );
+    }
+
+    /// An answer leaves only when every member of the record has durably what it rests on (R9, R10).
+    pub(super) fn check_held(&self, answer: &Answer) {
+        let number = match answer {
+            Answer::SessionOpened { session } => Number(session.0),
+            Answer::Ended { number, .. } => *number,
+            Answer::Retry { .. } | Answer::Rejected(_) => return,
+        };
+        let record = self.record.as_ref().expect("there is no active without a record");
+        for member in &record.in_sync {
+            let durable = self.nodes.iter().find_map(|node| node.disk.durable_in(member.store));
+            assert!(
+                durable.is_some_and(|durable| durable >= number),
+                "an answer at {number} leaves, and {} has {durable:?} (R10)",
+                member.node
+            );
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! The clock: takes what is due, one happening after another, and hands it to the processors in batches.
+
+use lockstep_core::event::Request;
+use lockstep_core::ids::{Epoch, Micros, Origin};
+use lockstep_core::input::Input;
+use lockstep_core::record::{Record, SwapOutcome};
+
+use super::{Happening, World, name};
+use crate::clients::SimClient;
+
+impl World {
+    /// Runs until `done`, or for a minute of the world's time.
+    ///
+    /// # Panics
+    /// When it is not done by then: something that should live does not.
+    pub fn run_until(&mut self, done: impl Fn(&World) -> bool) {
+        let end = self.now.plus(Micros::from_ms(60_000));
+        while !done(self) {
+            assert!(self.now < end, "nothing came of it in a minute: {}", self.describe());
+            self.run_one();
+        }
+    }
+
+    /// Runs for a length of time.
+    pub fn run_for(&mut self, length: Micros) {
+        let end = self.now.plus(length);
+        while self.queue.keys().next().is_some_and(|(at, _)| *at <= end) {
+            self.run_one();
+        }
+        self.now = end;
+    }
+
+    /// A line about how things stand.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let side = |node: usize| match &self.nodes[node].process {
+            Some(process) => format!(
+                "{} {:?} term {} last {} held {} campaign {:?}",
+                name(node),
+                process.group.role(),
+                process.group.term(),
+                process.group.state().meta.last,
+                process.group.held(),
+                process.group.state().meta.campaign.as_ref().map(|c| (c.step, c.reason.clone())),
+            ),
+            None => format!("{} is dead", name(node)),
+        };
+        let under_way: usize = self.clients.iter().map(SimClient::under_way).sum();
+        format!(
+            "{}; {}; record {:?}; link {:?}; {under_way} under way",
+            side(0),
+            side(1),
+            self.record,
+            self.link
+        )
+    }
+
+    fn run_one(&mut self) {
+        let ((at, _), happening) = self.queue.pop_first().expect("clients and ticks never end");
+        self.now = self.now.max(at);
+        match happening {
+            Happening::Input { node, incarnation, input } => {
+                if let Some(until) = self.paused(node, incarnation) {
+                    return self.after(until, Happening::Input { node, incarnation, input });
+                }
+                if self.runs(node, incarnation) {
+                    let tick = matches!(input, Input::Tick);
+                    self.input(node, input);
+                    if tick && self.runs(node, incarnation) {
+                        self.tick(node);
+                    }
+                }
+            }
+            Happening::BatchEnd { node, incarnation } => {
+                if let Some(until) = self.paused(node, incarnation) {
+                    return self.after(until, Happening::BatchEnd { node, incarnation });
+                }
+                if self.runs(node, incarnation) {
+                    self.end_batch(node);
+                }
+            }
+            Happening::Synced { node, incarnation, sync } => {
+                if let Some(until) = self.paused(node, incarnation) {
+                    return self.after(until, Happening::Synced { node, incarnation, sync });
+                }
+                if self.runs(node, incarnation)
+                    && let Some((store, through)) = self.nodes[node].disk.sync_end(sync)
+                {
+                    self.input(node, Input::Durable { store, through });
+                }
+            }
+            Happening::Read { node, incarnation } => {
+                let record = self.record.clone();
+                if self.runs(node, incarnation) {
+                    self.input_after(node, Micros(1), Input::RecordRead(Ok(record)));
+                }
+            }
+            Happening::Swap { node, incarnation, expected, next } => {
+                self.swap(node, incarnation, expected, next)
+            }
+            Happening::LinkUp => self.link_up(),
+            Happening::Clients => {
+                self.after(Micros::from_ms(2), Happening::Clients);
+                for client in 0..self.clients.len() {
+                    let now = self.now;
+                    for (node, origin, request) in self.clients[client].send(now, &mut self.random) {
+                        self.ask(node, origin, request);
+                    }
+                }
+            }
+        }
+    }
+
+    fn ask(&mut self, node: usize, origin: Origin, request: Request) {
+        let delay = Micros(self.random.within(20, 200));
+        self.input_after(node, delay, Input::Request { origin, request });
+    }
+
+    fn paused(&self, node: usize, incarnation: u64) -> Option<Micros> {
+        let process =
+            self.nodes[node].process.as_ref().filter(|process| process.incarnation == incarnation)?;
+        (process.paused_until > self.now).then(|| process.paused_until.since(self.now))
+    }
+
+    pub(super) fn runs(&self, node: usize, incarnation: u64) -> bool {
+        self.nodes[node].process.as_ref().is_some_and(|process| process.incarnation == incarnation)
+    }
+
+    pub(super) fn input_after(&mut self, node: usize, delay: Micros, input: Input) {
+        if let Some(process) = &self.nodes[node].process {
+            let incarnation = process.incarnation;
+            self.after(delay, Happening::Input { node, incarnation, input });
+        }
+    }
+
+    pub(super) fn tick(&mut self, node: usize) {
+        let now = self.now;
+        let at = self.process(node).group.next_deadline().unwrap_or(now).since(now);
+        self.input_after(node, at.max(Micros(1_000)), Input::Tick);
+    }
+
+    fn swap(&mut self, node: usize, incarnation: u64, expected: Epoch, next: Record) {
+        let epoch = self.record.as_ref().map_or(Epoch(0), |record| record.epoch);
+        let takes = epoch == expected;
+        let unknown = self.random.percent(self.settings.unknown_swaps_percent);
+        let lost_on_the_way = unknown && self.random.percent(50);
+        if takes && !lost_on_the_way {
+            assert_eq!(next.epoch, expected.next(), "epochs grow by one (R3)");
+            if let Some(record) = &self.record
+                && record.active != next.active
+            {
+                assert!(record.is_recorded(next.active.store), "only a recorded member is promoted (R5)");
+            }
+            self.tell(|| format!("record: {next:?}"));
+            self.record = Some(next.clone());
+        }
+        let outcome = if unknown {
+            self.seen.add("unknown swap");
+            SwapOutcome::Unknown("simulated".into())
+        } else if takes {
+            SwapOutcome::Done(next)
+        } else {
+            SwapOutcome::Lost(self.record.clone())
+        };
+        if self.runs(node, incarnation) {
+            self.input_after(node, Micros(1), Input::Swapped(outcome));
+        }
+    }
+
+    /// Gives an input to a processor. It ends a batch of its own, or opens one that takes further inputs for a while.
+    pub(super) fn input(&mut self, node: usize, input: Input) {
+        let (now, batch_us_max) = (self.now, self.settings.batch_us_max);
+        let process = self.process(node);
+        let open = process.batch.is_some();
+        process.group.step(now, input, process.batch.get_or_insert_default());
+        if batch_us_max == 0 {
+            return self.end_batch(node);
+        }
+        if !open {
+            let incarnation = process.incarnation;
+            let length = Micros(self.random.within(0, batch_us_max));
+            self.after(length, Happening::BatchEnd { node, incarnation });
+        }
+    }
+
+    fn end_batch(&mut self, node: usize) {
+        let now = self.now;
+        let process = self.process(node);
+        let mut effects = process.batch.take().expect("a batch is open");
+        process.group.end_batch(now, &mut effects);
+        self.carry_out(node, effects);
+    }
+}

@@ -1,0 +1,209 @@
+//! What stands in for the shell: effects are carried out on the simulated disk, network, arbiter and operating system.
+
+use lockstep_core::effect::{Alarm, Effect};
+use lockstep_core::ids::{LinkId, Micros, PluginHash, StoreId};
+use lockstep_core::input::Input;
+use lockstep_core::message::{Frame, PeerMessage};
+
+use super::{Happening, Node, World};
+use crate::clients::SimClient;
+use crate::ledger::{Edition, Ledger};
+
+impl World {
+    fn living(&self, store: StoreId) -> bool {
+        self.nodes
+            .iter()
+            .filter_map(|node| node.process.as_ref())
+            .any(|process| process.group.store() == store)
+    }
+
+    pub(super) fn carry_out(&mut self, node: usize, effects: Vec<Effect>) {
+        let incarnation = self.process(node).incarnation;
+        let mut sync = false;
+        for effect in effects {
+            match effect {
+                Effect::Answer { origin, answer } => {
+                    self.check_held(&answer);
+                    let (now, client) = (self.now, SimClient::of(origin));
+                    self.clients[client].on_answer(now, origin, answer);
+                }
+                Effect::CommandDone { result, .. } => self.results.push(result),
+                Effect::Send { link, frame } => self.carry(node, link, frame),
+                Effect::CloseLink { link } => {
+                    if self.link == Some(link) {
+                        self.drop_link();
+                    }
+                }
+                Effect::Append(entry) => {
+                    self.nodes[node].disk.append(entry);
+                    sync = true;
+                }
+                Effect::CutBack { to } => {
+                    self.nodes[node].disk.cut_back(to);
+                    sync = true;
+                }
+                Effect::Held { .. } => {}
+                Effect::CopyBegin { store, meta } => {
+                    self.seen.add("copy");
+                    self.nodes[node].disk.copy_begin(store, *meta);
+                }
+                Effect::CopyRows(rows) => self.nodes[node].disk.copy_rows(&rows),
+                Effect::CopyEnd { sessions, keyed, meta } => {
+                    let disk = &mut self.nodes[node].disk;
+                    disk.copy_end(sessions, keyed, *meta);
+                    let store = disk.target_id();
+                    let delay = Micros(self.random.within(500, 3_000));
+                    self.input_after(node, delay, Input::CopyDurable { store });
+                }
+                Effect::CopyKept => self.nodes[node].disk.copy_kept(),
+                Effect::CopyDropped => {
+                    self.nodes[node].disk.copy_dropped();
+                    sync = true;
+                }
+                Effect::ReadRecord => {
+                    let delay = Micros(self.random.within(50, 500));
+                    self.after(delay, Happening::Read { node, incarnation });
+                }
+                Effect::Swap { expected, next } => {
+                    let delay = Micros(self.random.within(200, 3_000));
+                    self.after(delay, Happening::Swap { node, incarnation, expected, next });
+                }
+                Effect::Watch { store } => {
+                    self.process(node).watched = Some(store);
+                    if !self.living(store) {
+                        self.input_after(node, Micros(300), Input::PartnerDied { store });
+                    }
+                }
+                Effect::AskLiving { store } => {
+                    let living = self.living(store);
+                    self.input_after(node, Micros(100), Input::Living { store, living });
+                }
+                Effect::LoadPlugin { hash } => self.load(node, hash),
+                Effect::Retire { .. } => self.seen.add("retired"),
+                Effect::Discard { .. } => self.seen.add("discarded"),
+                Effect::RoleChanged { role, .. } => self.seen.add(format!("role {role}")),
+                Effect::Alarm(alarm) => self.on_alarm(node, &alarm),
+                Effect::Stop { reason } => panic!("processor {node} stops: {reason}"),
+            }
+        }
+        if sync {
+            let sync = self.nodes[node].disk.sync_begin();
+            let delay = Micros(self.random.within(50, self.settings.sync_us_max));
+            self.after(delay, Happening::Synced { node, incarnation, sync });
+        }
+    }
+
+    fn on_alarm(&mut self, node: usize, alarm: &Alarm) {
+        if let Alarm::Diverged { report } = alarm {
+            assert!(self.settings.divergence_expected, "sound versions diverged: {report}");
+        }
+        self.tell(|| format!("{}: {alarm:?}", ["a", "b"][node]));
+        self.seen.add(match alarm {
+            Alarm::Diverged { .. } => "diverged".to_string(),
+            Alarm::PartnerLost { .. } => "partner lost".into(),
+            Alarm::PartnerInSync => "partner in sync".into(),
+            Alarm::TookOver { half_way } => {
+                format!("half-way: {}", half_way.split(", number").next().unwrap_or(""))
+            }
+            Alarm::ArbiterUnreachable { .. } => "arbiter unreachable".into(),
+            Alarm::Campaign { what } => {
+                format!(
+                    "campaign {}",
+                    what.split([':', ' ']).find(|word| word.starts_with(char::is_uppercase)).unwrap_or("")
+                )
+            }
+            Alarm::ProtocolBroken { what } => {
+                format!("link closed: {}", what.split(char::is_numeric).next().unwrap_or(""))
+            }
+        });
+    }
+
+    fn load(&mut self, node: usize, hash: PluginHash) {
+        let delay = Micros(self.random.within(1_000, 20_000));
+        let input = match Edition::of(hash) {
+            Some(edition) => Input::PluginLoaded { application: Box::new(Ledger::new(edition)) },
+            None => Input::PluginFailed { hash, reason: "there is no such file".into() },
+        };
+        self.input_after(node, delay, input);
+    }
+
+    fn carry(&mut self, from: usize, link: LinkId, frame: Frame) {
+        if self.link != Some(link) {
+            return;
+        }
+        if let PeerMessage::ForwardAnswer { answer, .. } = &frame.message {
+            self.check_held(answer);
+        }
+        self.tell(|| format!("{} -> {}  {}", ["a", "b"][from], ["b", "a"][from], brief(&frame.message)));
+        let to = 1 - from;
+        let at = self.now.plus(Micros(self.random.within(20, 120))).max(self.last_delivery[to]);
+        self.last_delivery[to] = at;
+        let delay = at.since(self.now);
+        self.input_after(to, delay, Input::Peer { link, frame });
+        if let Some(frames) = &mut self.frames_until_cut {
+            if *frames == 0 {
+                self.cut_here();
+            } else {
+                *frames -= 1;
+            }
+        }
+    }
+
+    /// Cuts behind the frame just sent: it arrives, nothing after it does.
+    pub(super) fn cut_here(&mut self) {
+        let Some(link) = self.link.take() else { return };
+        self.frames_until_cut = None;
+        self.seen.add("cut");
+        for node in 0..2 {
+            let delay = self.last_delivery[node].since(self.now).plus(Micros(1));
+            self.input_after(node, delay, Input::LinkDown { link });
+        }
+        self.after(Micros::from_ms(5), Happening::LinkUp);
+    }
+
+    pub(super) fn link_up(&mut self) {
+        let paused =
+            |node: &Node| node.process.as_ref().is_none_or(|process| process.paused_until > self.now);
+        if self.link.is_some() || self.nodes.iter().any(|node| node.process.is_none()) {
+            return;
+        }
+        if self.partitioned || self.nodes.iter().any(paused) {
+            return self.after(Micros::from_ms(5), Happening::LinkUp);
+        }
+        self.links += 1;
+        let link = LinkId(self.links);
+        self.link = Some(link);
+        self.last_delivery = [self.now; 2];
+        (0..2).for_each(|node| self.input_after(node, Micros(10), Input::LinkUp { link }));
+        self.last_delivery = [self.now.plus(Micros(11)); 2];
+    }
+
+    pub(super) fn drop_link(&mut self) {
+        let Some(link) = self.link.take() else { return };
+        self.frames_until_cut = None;
+        // What is in flight may still arrive: a random part of it, in order.
+        for node in 0..2 {
+            let until = self.now.plus(Micros(self.random.within(0, 300)));
+            let lost: Vec<_> = self
+                .queue
+                .iter()
+                .filter(|((at, _), happening)| {
+                    *at > until
+                        && matches!(happening, Happening::Input { node: to, input: Input::Peer { link: on, .. }, .. }
+                            if *to == node && *on == link)
+                })
+                .map(|(key, _)| *key)
+                .collect();
+            lost.iter().for_each(|key| drop(self.queue.remove(key)));
+            let delay = until.since(self.now).plus(Micros(1));
+            self.input_after(node, delay, Input::LinkDown { link });
+        }
+        let again = Micros(self.random.within(500, 20_000));
+        self.after(again, Happening::LinkUp);
+    }
+}
+
+fn brief(message: &PeerMessage) -> String {
+    let text = format!("{message:?}");
+    text.chars().take(110).collect()
+}
