@@ -70,7 +70,8 @@ mod tests {
 
     #[test]
     fn what_lives_is_counted() {
-        let (small, large) = (Layout::from_size_align(100, 8).unwrap(), Layout::from_size_align(300, 8).unwrap());
+        let (small, large) =
+            (Layout::from_size_align(100, 8).unwrap(), Layout::from_size_align(300, 8).unwrap());
         let before = live_bytes();
         // SAFETY: layouts are not empty, each block is freed once with the layout that it has.
         unsafe {

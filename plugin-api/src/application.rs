@@ -69,7 +69,9 @@ impl Application {
     /// Runs the author's start before the first of several uses.
     pub(crate) fn start(&self) -> Result<(), Error> {
         let mut starts = self.starts.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if *starts == 0 && let Some(start) = self.start {
+        if *starts == 0
+            && let Some(start) = self.start
+        {
             start()?;
         }
         *starts += 1;
@@ -147,7 +149,8 @@ impl Description {
     /// # Errors
     /// When it is not a description.
     pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
-        postcard::from_bytes(bytes).map_err(|error| Error::new(format_args!("its description can't be read: {error}")))
+        postcard::from_bytes(bytes)
+            .map_err(|error| Error::new(format_args!("its description can't be read: {error}")))
     }
 }
 

@@ -82,7 +82,12 @@ impl Context {
         with_buffer(&self.row, f)
     }
 
-    pub(crate) fn get<R>(&self, table: u32, key: &[u8], f: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, Error> {
+    pub(crate) fn get<R>(
+        &self,
+        table: u32,
+        key: &[u8],
+        f: impl FnOnce(&[u8]) -> R,
+    ) -> Result<Option<R>, Error> {
         let host = self.host();
         let mut value = Bytes::ABSENT;
         // SAFETY: the host lent `this` and its callbacks for this call; `value` is ours.
@@ -149,7 +154,8 @@ impl Context {
     #[must_use]
     pub fn feature(&self, feature: Feature) -> bool {
         let index = self.application.feature_index(feature);
-        let index = index.unwrap_or_else(|| panic!("feature `{}` is not in the list of `application!`", feature.name));
+        let index = index
+            .unwrap_or_else(|| panic!("feature `{}` is not in the list of `application!`", feature.name));
         let host = self.host();
         // SAFETY: as in `get`.
         unsafe { host.calls.feature()(host.this, index) != 0 }
@@ -177,7 +183,9 @@ impl Context {
         let host = self.host();
         self.with_row(|buffer| {
             match self.encoding {
-                Encoding::Postcard => postcard::serialize_with_flavor(reply, Appending(buffer)).map_err(Error::new),
+                Encoding::Postcard => {
+                    postcard::serialize_with_flavor(reply, Appending(buffer)).map_err(Error::new)
+                }
                 Encoding::Json => serde_json::to_writer(&mut *buffer, reply).map_err(Error::new),
             }
             .map_err(|error| Error::new(format_args!("the reply can't be encoded: {error}")))?;

@@ -7,8 +7,8 @@ use std::marker::PhantomData;
 use abi_stable::prefix_type::WithMetadata;
 
 use crate::abi::{
-    API_VERSION, Begun, Bytes, HostContext, HostServices, PluginModule, PluginModuleRef, Sink, Status, encoding,
-    status,
+    API_VERSION, Begun, Bytes, HostContext, HostServices, PluginModule, PluginModuleRef, Sink, Status,
+    encoding, status,
 };
 use crate::alloc;
 use crate::application::Application;
@@ -178,7 +178,12 @@ unsafe extern "C" fn end(handle: *mut c_void) {
     }
 }
 
-unsafe extern "C" fn check_row<A: Exported>(table: u32, key: Bytes, value: Bytes, errors: *const Sink) -> Status {
+unsafe extern "C" fn check_row<A: Exported>(
+    table: u32,
+    key: Bytes,
+    value: Bytes,
+    errors: *const Sink,
+) -> Status {
     // SAFETY: lent for the time of this call.
     let (key, value) = unsafe { (key.or_empty(), value.or_empty()) };
     let check = || {

@@ -17,8 +17,8 @@ use std::panic::resume_unwind;
 use abi_stable::prefix_type::WithMetadata;
 
 use crate::abi::{
-    Begun, Bytes, HostCalls, HostCallsRef, HostContext, HostServices, PluginModuleRef, Sink, Status, Visitor, encoding,
-    status,
+    Begun, Bytes, HostCalls, HostCallsRef, HostContext, HostServices, PluginModuleRef, Sink, Status, Visitor,
+    encoding, status,
 };
 use crate::application::Description;
 use crate::panics::outside;
@@ -71,7 +71,13 @@ pub trait UnitHost {
     /// Removes a row.
     fn delete(&mut self, table: u32, key: &[u8]);
     /// Visits the rows with `from <= key < to` in order, as long as `visit` returns true.
-    fn scan(&mut self, table: u32, from: &[u8], to: Option<&[u8]>, visit: &mut dyn FnMut(&[u8], &[u8]) -> bool);
+    fn scan(
+        &mut self,
+        table: u32,
+        from: &[u8],
+        to: Option<&[u8]>,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    );
     /// The procedure's time, in microseconds since the Unix epoch.
     fn time_us(&self) -> u64;
     /// The unit's next random number.
@@ -373,7 +379,12 @@ fn found(bytes: Option<&[u8]>, out: *mut Bytes) -> Status {
     status::OK
 }
 
-unsafe extern "C" fn get<H: UnitHost>(this: *mut c_void, table: u32, key: Bytes, value: *mut Bytes) -> Status {
+unsafe extern "C" fn get<H: UnitHost>(
+    this: *mut c_void,
+    table: u32,
+    key: Bytes,
+    value: *mut Bytes,
+) -> Status {
     // SAFETY: in this and all callbacks below: `this` is what `run` passed to the entry, which is under way; bytes are
     // lent for the time of the call.
     let (frame, key) = unsafe { (frame::<H>(this), key.or_empty()) };

@@ -105,7 +105,10 @@ impl Key for String {
     fn decode(bytes: &mut &[u8]) -> Result<Self, Error> {
         let mut text = Vec::new();
         loop {
-            let zero = bytes.iter().position(|byte| *byte == 0).ok_or_else(|| Error::new("a text in a key has no end"))?;
+            let zero = bytes
+                .iter()
+                .position(|byte| *byte == 0)
+                .ok_or_else(|| Error::new("a text in a key has no end"))?;
             text.extend_from_slice(take(bytes, zero)?);
             match take(bytes, 2)?[1] {
                 END => break,
@@ -159,7 +162,15 @@ mod tests {
     fn bytes_sort_as_values_do() {
         ordered(&[0u64, 1, 255, 256, u64::MAX]);
         ordered(&[i64::MIN, -256, -1, 0, 1, i64::MAX]);
-        ordered(&["".to_owned(), "\0".into(), "\0a".into(), "a".into(), "a\0".into(), "a\0b".into(), "ab".into()]);
+        ordered(&[
+            "".to_owned(),
+            "\0".into(),
+            "\0a".into(),
+            "a".into(),
+            "a\0".into(),
+            "a\0b".into(),
+            "ab".into(),
+        ]);
         ordered(&[("a".to_owned(), 7u32), ("a".into(), 8), ("aa".into(), 0), ("b".into(), 0)]);
         ordered(&[[0u8, 1], [1, 0]]);
     }

@@ -26,8 +26,7 @@ thread_local! {
 
 fn note(info: &PanicHookInfo<'_>) {
     let Some(location) = info.location() else { return };
-    let mut place =
-        Place { file: [0; 160], file_len: 0, line: location.line(), column: location.column() };
+    let mut place = Place { file: [0; 160], file_len: 0, line: location.line(), column: location.column() };
     // The end of a path says more than its beginning.
     let file = location.file().as_bytes();
     let file = &file[file.len().saturating_sub(place.file.len())..];
@@ -69,7 +68,8 @@ pub(crate) fn remove(loaded: bool) {
 
 fn message_of(payload: &(dyn Any + Send)) -> &str {
     let text = payload.downcast_ref::<&str>().copied();
-    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic without a message")
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("a panic without a message")
 }
 
 /// Runs the author's code.

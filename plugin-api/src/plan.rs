@@ -113,7 +113,10 @@ impl<P> Plan<P> {
     }
 
     /// The units that are to run, given which features are on.
-    pub(crate) fn resolve(self, is_on: impl Fn(Feature) -> Result<bool, String>) -> Result<Vec<WorkUnit<P>>, String> {
+    pub(crate) fn resolve(
+        self,
+        is_on: impl Fn(Feature) -> Result<bool, String>,
+    ) -> Result<Vec<WorkUnit<P>>, String> {
         let mut units = Vec::with_capacity(self.steps.len());
         for (condition, unit) in self.steps {
             let runs = match condition {

@@ -72,7 +72,10 @@ pub struct Beginning<'a> {
 
 impl Beginning<'_> {
     /// Begins a procedure whose plan is made from its parameters.
-    pub fn planned<P: DeserializeOwned + Send + 'static>(self, plan: fn(&P) -> Plan<P>) -> Result<RunHandle, Malformed> {
+    pub fn planned<P: DeserializeOwned + Send + 'static>(
+        self,
+        plan: fn(&P) -> Plan<P>,
+    ) -> Result<RunHandle, Malformed> {
         let parameters: P = decode(self.encoding, self.parameters)?;
         let features = self.features;
         let application = self.application;
@@ -86,7 +89,10 @@ impl Beginning<'_> {
     }
 
     /// Begins a procedure of one unit.
-    pub fn single<P: DeserializeOwned + Send + 'static>(self, unit: WorkUnit<P>) -> Result<RunHandle, Malformed> {
+    pub fn single<P: DeserializeOwned + Send + 'static>(
+        self,
+        unit: WorkUnit<P>,
+    ) -> Result<RunHandle, Malformed> {
         let parameters = decode(self.encoding, self.parameters)?;
         self.run(parameters, vec![unit])
     }
@@ -109,7 +115,13 @@ impl Beginning<'_> {
             }
         }
         let context = Context::new(self.application, self.encoding);
-        let run = Running { head: Head { run: run_unit::<P>, drop: drop_run::<P> }, plan, units, parameters, context };
+        let run = Running {
+            head: Head { run: run_unit::<P>, drop: drop_run::<P> },
+            plan,
+            units,
+            parameters,
+            context,
+        };
         let (plan, plan_len) = (run.plan.as_ptr(), run.plan.len());
         Ok(RunHandle { head: Box::into_raw(Box::new(run)).cast(), plan, plan_len })
     }

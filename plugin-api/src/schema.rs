@@ -10,8 +10,8 @@ use std::cell::RefCell;
 
 use serde::de::value::{MapDeserializer, StrDeserializer};
 use serde::de::{
-    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, SeqAccess, VariantAccess, Visitor,
-    value::Error,
+    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, SeqAccess, VariantAccess,
+    Visitor, value::Error,
 };
 use serde::forward_to_deserialize_any;
 use serde_json::{Value, json};
@@ -110,7 +110,8 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
     }
 
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        self.note.set(json!({ "type": "array", "items": { "type": "integer", "minimum": 0, "maximum": 255 } }));
+        self.note
+            .set(json!({ "type": "array", "items": { "type": "integer", "minimum": 0, "maximum": 255 } }));
         visitor.visit_bytes(&[])
     }
 
@@ -130,11 +131,19 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
         visitor.visit_unit()
     }
 
-    fn deserialize_unit_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Error> {
+    fn deserialize_unit_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
         self.deserialize_unit(visitor)
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Error> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -175,7 +184,8 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
     ) -> Result<V::Value, Error> {
         let (last, each) = (Note::default(), RefCell::default());
         // As a sequence: the derive reads its fields in the order in which it names them.
-        let result = visitor.visit_seq(Items { tracer: self.below(&last)?, left: fields.len(), each: Some(&each) });
+        let result =
+            visitor.visit_seq(Items { tracer: self.below(&last)?, left: fields.len(), each: Some(&each) });
         let types = each.into_inner().into_iter().chain(std::iter::repeat_with(|| json!({})));
         let is_optional = |schema: &Value| schema.get("anyOf").is_some();
         let properties: Vec<(&str, Value)> = fields.iter().copied().zip(types).collect();

@@ -73,11 +73,13 @@ impl<K, V> Clone for Table<K, V> {
 impl<K, V> Copy for Table<K, V> {}
 
 fn encode<V: Serialize>(value: &V, out: &mut Vec<u8>) -> Result<(), Error> {
-    postcard::serialize_with_flavor(value, Appending(out)).map_err(|error| Error::new(format_args!("a row can't be encoded: {error}")))
+    postcard::serialize_with_flavor(value, Appending(out))
+        .map_err(|error| Error::new(format_args!("a row can't be encoded: {error}")))
 }
 
 fn decode<V: DeserializeOwned>(bytes: &[u8]) -> Result<V, Error> {
-    let (value, rest) = postcard::take_from_bytes(bytes).map_err(|error| Error::new(format_args!("a row can't be read: {error}")))?;
+    let (value, rest) = postcard::take_from_bytes(bytes)
+        .map_err(|error| Error::new(format_args!("a row can't be read: {error}")))?;
     if rest.is_empty() { Ok(value) } else { Err(Error::new("a row has bytes too many")) }
 }
 
@@ -152,8 +154,12 @@ impl<K: Key, V: Serialize + DeserializeOwned> Table<K, V> {
             at += 1;
             assert!(at < OLDER_FORMATS_MAX, "a table keeps at most three older formats");
         }
-        self.older[at] =
-            Some(Format { number, encode: encode_older::<V, O>, decode: decode_older::<V, O>, check: check::<O> });
+        self.older[at] = Some(Format {
+            number,
+            encode: encode_older::<V, O>,
+            decode: decode_older::<V, O>,
+            check: check::<O>,
+        });
         self
     }
 }
@@ -198,9 +204,9 @@ impl<K: Key, V> Table<K, V> {
     /// When its format is unknown, or the bytes are not such a row.
     pub fn decode_row(&self, row: &[u8]) -> Result<V, Error> {
         let (number, bytes) = row.split_first().ok_or_else(|| self.error("a row is empty"))?;
-        let format = self
-            .with_number(u16::from(*number))
-            .ok_or_else(|| self.error(format_args!("a row has format {number}, which this version can't read")))?;
+        let format = self.with_number(u16::from(*number)).ok_or_else(|| {
+            self.error(format_args!("a row has format {number}, which this version can't read"))
+        })?;
         (format.decode)(bytes).map_err(|error| self.error(error))
     }
 
@@ -209,9 +215,9 @@ impl<K: Key, V> Table<K, V> {
     /// # Errors
     /// When this version can't write that format.
     pub fn encode_row(&self, value: &V, format: u16, out: &mut Vec<u8>) -> Result<(), Error> {
-        let format = self
-            .with_number(format)
-            .ok_or_else(|| self.error(format_args!("rows are to be written in format {format}, which this version can't")))?;
+        let format = self.with_number(format).ok_or_else(|| {
+            self.error(format_args!("rows are to be written in format {format}, which this version can't"))
+        })?;
         out.push(format.number);
         (format.encode)(value, out).map_err(|error| self.error(error))
     }
@@ -229,7 +235,8 @@ impl<K: Key, V> Table<K, V> {
     }
 
     fn index(&self, cx: &Context) -> Result<u32, Error> {
-        table_index(cx.application(), self.name).ok_or_else(|| self.error("it is not in the list of `application!`"))
+        table_index(cx.application(), self.name)
+            .ok_or_else(|| self.error("it is not in the list of `application!`"))
     }
 
     /// The row under `key`, as this procedure has left it so far.
@@ -309,13 +316,14 @@ impl<K: Key, V> Table<K, V> {
             Bound::Unbounded => None,
         };
         let mut failed = None;
-        cx.scan(table, &from, to, &mut |key, row| {
-            match self.decode_key(key).and_then(|key| Ok((key, self.decode_row(row)?))) {
-                Ok((key, value)) => visit(key, value),
-                Err(error) => {
-                    failed = Some(error);
-                    false
-                }
+        cx.scan(table, &from, to, &mut |key, row| match self
+            .decode_key(key)
+            .and_then(|key| Ok((key, self.decode_row(row)?)))
+        {
+            Ok((key, value)) => visit(key, value),
+            Err(error) => {
+                failed = Some(error);
+                false
             }
         })?;
         failed.map_or(Ok(()), Err)
@@ -357,12 +365,10 @@ impl TableDeclared {
         let error = |what: &dyn std::fmt::Display| Error::new(format_args!("table `{}`: {what}", self.name));
         (self.check_key)(key).map_err(|reason| error(&reason))?;
         let (number, bytes) = row.split_first().ok_or_else(|| error(&"a row is empty"))?;
-        let (_, check) = self
-            .formats
-            .iter()
-            .flatten()
-            .find(|(known, _)| known == number)
-            .ok_or_else(|| error(&format_args!("a row has format {number}, which this version can't read")))?;
+        let (_, check) =
+            self.formats.iter().flatten().find(|(known, _)| known == number).ok_or_else(|| {
+                error(&format_args!("a row has format {number}, which this version can't read"))
+            })?;
         check(bytes).map_err(|reason| error(&reason))
     }
 }

@@ -37,7 +37,8 @@ impl ArbiterClient {
     #[must_use]
     pub fn launch(arbiter: LocalArbiter, engine: EngineHandle) -> (Addr<Self>, Arbiter) {
         let thread = Arbiter::new();
-        let address = ArbiterClient::start_in_arbiter(&thread.handle(), move |_| ArbiterClient { arbiter, engine });
+        let address =
+            ArbiterClient::start_in_arbiter(&thread.handle(), move |_| ArbiterClient { arbiter, engine });
         (address, thread)
     }
 

@@ -86,7 +86,9 @@ impl LinkActor {
         if self.dialling || now < self.busy_until {
             return;
         }
-        let Some((name, address)) = self.partner.iter().find_map(|place| place.find(&self.node)) else { return };
+        let Some((name, address)) = self.partner.iter().find_map(|place| place.find(&self.node)) else {
+            return;
+        };
         let first = name.as_ref().or(self.name.as_ref()).is_none_or(|name| self.node < *name);
         if !first && now.duration_since(self.unlinked_since) < COURTESY {
             return;
@@ -192,7 +194,10 @@ fn check(ours: &LinkHello, theirs: &LinkHello) -> Result<(), String> {
         return Err(format!("the other end is called `{}` as well; names are unique in a pair", theirs.node));
     }
     if (&theirs.application, theirs.partition) != (&ours.application, ours.partition) {
-        return Err(format!("the partner's link is for `{}`, not for `{}`", theirs.application, ours.application));
+        return Err(format!(
+            "the partner's link is for `{}`, not for `{}`",
+            theirs.application, ours.application
+        ));
     }
     Ok(())
 }
@@ -229,10 +234,15 @@ pub async fn listen(listener: TcpListener, groups: Vec<Addr<LinkActor>>, hellos:
     }
 }
 
-async fn answer(mut stream: TcpStream, groups: &[Addr<LinkActor>], hellos: &[LinkHello]) -> Result<(), String> {
+async fn answer(
+    mut stream: TcpStream,
+    groups: &[Addr<LinkActor>],
+    hellos: &[LinkHello],
+) -> Result<(), String> {
     stream.set_nodelay(true).map_err(|error| error.to_string())?;
     let theirs = hear(&mut stream).await?;
-    let same = |ours: &&LinkHello| ours.application == theirs.application && ours.partition == theirs.partition;
+    let same =
+        |ours: &&LinkHello| ours.application == theirs.application && ours.partition == theirs.partition;
     let Some(ours) = hellos.iter().find(same) else {
         return Err(format!("application `{}` does not run here", theirs.application));
     };

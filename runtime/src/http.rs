@@ -14,9 +14,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use lockstep_core::command::Role;
-use lockstep_core::event::{
-    Answer, Encoding, Event, EventId, KEY_BYTES_MAX, Outcome, Rejection, Request,
-};
+use lockstep_core::event::{Answer, Encoding, Event, EventId, KEY_BYTES_MAX, Outcome, Rejection, Request};
 use lockstep_wire::events::PARAMETERS_BYTES_MAX;
 use serde_json::{Value, json};
 
@@ -175,7 +173,8 @@ async fn run(
     }
     let parameters = body.map_err(|error| {
         if error.as_response_error().status_code() == StatusCode::PAYLOAD_TOO_LARGE {
-            let (code, detail) = rejection_words(Rejection::TooLarge { bytes_max: PARAMETERS_BYTES_MAX as u64 });
+            let (code, detail) =
+                rejection_words(Rejection::TooLarge { bytes_max: PARAMETERS_BYTES_MAX as u64 });
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, code, detail, Again::Never).of_event(&key)
         } else {
             let detail = format!("the body did not come whole: {error}; send it again");
@@ -200,7 +199,9 @@ async fn run(
         .map_err(|_| busy("more requests wait than this processor takes; send it again with the same key"))?;
     let answer = match tokio::time::timeout(DEADLINE, answer).await {
         Ok(Ok(answer)) => answer,
-        Ok(Err(_)) => return Err(busy("this processor is stopping; send it to the other one with the same key")),
+        Ok(Err(_)) => {
+            return Err(busy("this processor is stopping; send it to the other one with the same key"));
+        }
         Err(_) => {
             let detail = format!("no answer in {} s; send it again with the same key", DEADLINE.as_secs());
             let problem = Problem::new(StatusCode::GATEWAY_TIMEOUT, "LS0317", detail, Again::SameId);
@@ -240,8 +241,7 @@ fn response_of(answer: Answer, engine: &EngineHandle, key: &str) -> Result<HttpR
                 Rejection::WindowFull { .. } => StatusCode::TOO_MANY_REQUESTS,
                 Rejection::NotBuilt(_) => StatusCode::NOT_IMPLEMENTED,
             };
-            let again =
-                if status == StatusCode::TOO_MANY_REQUESTS { Again::SameId } else { Again::Never };
+            let again = if status == StatusCode::TOO_MANY_REQUESTS { Again::SameId } else { Again::Never };
             let (code, detail) = rejection_words(rejection);
             Problem::new(status, code, detail, again)
         }

@@ -59,7 +59,9 @@ impl StartError {
     /// From an error whose text begins with its code.
     pub(crate) fn of_text(text: &str, fallback: &str, help: &str) -> Self {
         match text.split_once(": ") {
-            Some((code, rest)) if code.len() == 6 && code.starts_with("LS") => StartError::new(code, rest, help),
+            Some((code, rest)) if code.len() == 6 && code.starts_with("LS") => {
+                StartError::new(code, rest, help)
+            }
             _ => StartError::new(fallback, text, help),
         }
     }
@@ -87,13 +89,16 @@ impl Processor {
     /// Why it can't start, and what to do next.
     pub async fn start(config: NodeConfig) -> Result<Self, StartError> {
         let directory = take_directory(&config.data)?;
-        let keep = Keep::open(&config.data.join("plugins")).map_err(|error| cannot_write(&config.data, &error))?;
+        let keep =
+            Keep::open(&config.data.join("plugins")).map_err(|error| cannot_write(&config.data, &error))?;
         let generations = Generations::new(keep);
         let http_listener = listen("listen.http", config.listen.http)?;
         let events_listener = listen("listen.events", config.listen.events)?;
         let link_listener = listen("listen.link", config.listen.link)?;
         let address = |listener: &TcpListener| {
-            listener.local_addr().map_err(|error| StartError::new("LS0109", error.to_string(), "start it again"))
+            listener
+                .local_addr()
+                .map_err(|error| StartError::new("LS0109", error.to_string(), "start it again"))
         };
         let (http, events, link) =
             (address(&http_listener)?, address(&events_listener)?, address(&link_listener)?);
@@ -113,8 +118,12 @@ impl Processor {
             arbiter_threads.push(begun.arbiter_thread);
             match begun.started.await {
                 Ok(Ok(())) => {}
-                Ok(Err(failure)) => return Err(StartError::new(&failure.code, failure.message, failure.help)),
-                Err(_) => return Err(StartError::new("LS0446", "the engine's thread ended at once", "see the log")),
+                Ok(Err(failure)) => {
+                    return Err(StartError::new(&failure.code, failure.message, failure.help));
+                }
+                Err(_) => {
+                    return Err(StartError::new("LS0446", "the engine's thread ended at once", "see the log"));
+                }
             }
             engines.push(begun.handle);
         }
@@ -126,7 +135,11 @@ impl Processor {
             engines.iter().map(|engine| (engine.application.to_string(), engine.clone())).collect();
         let site = http::Site { node: config.node.to_string(), engines: by_name.clone() };
         let server = http::serve(http_listener, site).map_err(|error| {
-            StartError::new("LS0109", format!("HTTP can't be served: {error}"), "see the limits on threads and files")
+            StartError::new(
+                "LS0109",
+                format!("HTTP can't be served: {error}"),
+                "see the limits on threads and files",
+            )
         })?;
         let http_server = server.handle();
         actix_rt::spawn(server);
@@ -192,7 +205,10 @@ impl Processor {
         }
         for stopped in waits {
             if tokio::time::timeout(STOP_TIME_MAX, stopped).await.is_err() {
-                tracing::warn!(code = "LS0111", "an engine did not stop in time; what was acknowledged is durable");
+                tracing::warn!(
+                    code = "LS0111",
+                    "an engine did not stop in time; what was acknowledged is durable"
+                );
             }
         }
         for thread in self.arbiter_threads {
@@ -252,7 +268,11 @@ fn begin(
     let version = first_version(config, application, generations, &opened)?;
     let descriptor = Arc::new(version.descriptor().clone());
     let (poll, bell) = poll_and_bell().map_err(|error| {
-        StartError::new("LS0110", format!("the sockets can't be watched: {error}"), "see the limit on open files")
+        StartError::new(
+            "LS0110",
+            format!("the sockets can't be watched: {error}"),
+            "see the limit on open files",
+        )
     })?;
     let (handle, control, requests) = EngineHandle::new(name, bell.clone(), descriptor);
     let seed = random("a seed")?;
@@ -358,7 +378,11 @@ fn first_version(
 fn random(what: &str) -> Result<u64, StartError> {
     let random = lockstep_os::random_u128();
     random.map(|random| random as u64).map_err(|error| {
-        StartError::new("LS0110", format!("{what} can't be had from the operating system: {error}"), "start it again")
+        StartError::new(
+            "LS0110",
+            format!("{what} can't be had from the operating system: {error}"),
+            "start it again",
+        )
     })
 }
 
@@ -386,7 +410,11 @@ fn listen(field: &str, address: SocketAddr) -> Result<TcpListener, StartError> {
     });
     listener.map_err(|error| {
         let message = format!("`{field}`: {address} can't be listened on: {error}");
-        StartError::new("LS0102", message, "stop what uses the address, or choose another one; port 0 takes a free one")
+        StartError::new(
+            "LS0102",
+            message,
+            "stop what uses the address, or choose another one; port 0 takes a free one",
+        )
     })
 }
 

@@ -81,7 +81,9 @@ impl Handler<AskLiving> for Watcher {
                     tracing::debug!(%store, "the engine is busy; it asks again");
                 }
             }
-            Err(error) => tracing::warn!(%store, %error, code = "LS0621", "whether the partner lives can't be said"),
+            Err(error) => {
+                tracing::warn!(%store, %error, code = "LS0621", "whether the partner lives can't be said")
+            }
         }
     }
 }

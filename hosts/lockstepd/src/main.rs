@@ -60,7 +60,9 @@ fn main() -> ExitCode {
         match std::thread::Builder::new().name(name).spawn(move || run(config)) {
             Ok(thread) => threads.push(thread),
             Err(error) => {
-                eprintln!("error LS0110: a processor gets no thread: {error}\n   help: see the limits on threads");
+                eprintln!(
+                    "error LS0110: a processor gets no thread: {error}\n   help: see the limits on threads"
+                );
                 return ExitCode::from(1);
             }
         }

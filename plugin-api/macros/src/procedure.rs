@@ -1,7 +1,7 @@
 //! `#[procedure]`: a function that says what the runtime needs to know of the procedure, in place of the author's.
 
 use proc_macro2::{Span, TokenStream};
-use quote::{quote, quote_spanned};
+use quote::{ToTokens, quote, quote_spanned};
 use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
@@ -45,7 +45,8 @@ impl Parse for Declared {
                     input.parse::<Token![=]>()?;
                     let list;
                     bracketed!(list in input);
-                    declared.units = Punctuated::<Path, Token![,]>::parse_terminated(&list)?.into_iter().collect();
+                    declared.units =
+                        Punctuated::<Path, Token![,]>::parse_terminated(&list)?.into_iter().collect();
                 }
                 other => {
                     let message = format!(
@@ -141,7 +142,7 @@ struct Parts {
 /// A procedure that makes a plan.
 fn planned(function: &mut ItemFn, declared: &Declared) -> Result<Parts> {
     let parameters = match arguments(function, EXPECTED)?[..] {
-        [(_, parameters)] => quote! { #parameters },
+        [parameters] => parameters.elem.to_token_stream(),
         _ => {
             let span = function.sig.inputs.span();
             let message = "a plan is made from the control parameters alone: the same on both sides";
@@ -149,7 +150,8 @@ fn planned(function: &mut ItemFn, declared: &Declared) -> Result<Parts> {
         }
     };
     if declared.reads_only {
-        let message = "a procedure that reads only has one unit; write `fn name(cx: &Context, ..) -> Reply<T>`";
+        let message =
+            "a procedure that reads only has one unit; write `fn name(cx: &Context, ..) -> Reply<T>`";
         return Err(Error::new(function.sig.ident.span(), message));
     }
     let mut units = PlanUnits::default();
@@ -175,10 +177,10 @@ fn planned(function: &mut ItemFn, declared: &Declared) -> Result<Parts> {
 /// A procedure of one unit.
 fn single(function: &ItemFn, declared: &Declared) -> Result<Parts> {
     let arguments = arguments(function, EXPECTED)?;
-    let [(_, context), (_, parameters)] = arguments[..] else {
+    let [context, parameters] = arguments[..] else {
         return Err(Error::new(function.sig.inputs.span(), format!("write `{EXPECTED}`")));
     };
-    if !is_named(context, "Context") {
+    if !is_named(&context.elem, "Context") {
         return Err(Error::new(context.span(), format!("the context comes first; write `{EXPECTED}`")));
     }
     if !declared.units.is_empty() {
@@ -186,7 +188,7 @@ fn single(function: &ItemFn, declared: &Declared) -> Result<Parts> {
         return Err(Error::new(function.sig.ident.span(), message));
     }
     let (inputs, output, block) = (&function.sig.inputs, &function.sig.output, &function.block);
-    let text = function.sig.ident.to_string();
+    let (text, parameters) = (function.sig.ident.to_string(), &parameters.elem);
     let reads_body = declared.body.is_some();
     let run = quote_spanned! { output.span() => {
         let result = __unit(cx, parameters);

@@ -1,7 +1,7 @@
 //! What both macros ask of a function's signature.
 
 use syn::spanned::Spanned;
-use syn::{Error, FnArg, ItemFn, Pat, Result, ReturnType, Type};
+use syn::{Error, FnArg, ItemFn, Result, ReturnType, Type, TypeReference};
 
 /// Refuses what no procedure and no work unit can be.
 pub(crate) fn check_plain(function: &ItemFn, what: &str) -> Result<()> {
@@ -21,16 +21,16 @@ pub(crate) fn check_plain(function: &ItemFn, what: &str) -> Result<()> {
     }
 }
 
-/// The function's arguments, each with the type that it refers to.
-pub(crate) fn arguments<'a>(function: &'a ItemFn, expected: &str) -> Result<Vec<(&'a Pat, &'a Type)>> {
+/// The types of the function's arguments, which are references.
+pub(crate) fn arguments<'a>(function: &'a ItemFn, expected: &str) -> Result<Vec<&'a TypeReference>> {
     function.sig.inputs.iter().map(|argument| referred(argument, expected)).collect()
 }
 
-fn referred<'a>(argument: &'a FnArg, expected: &str) -> Result<(&'a Pat, &'a Type)> {
+fn referred<'a>(argument: &'a FnArg, expected: &str) -> Result<&'a TypeReference> {
     if let FnArg::Typed(typed) = argument
         && let Type::Reference(reference) = &*typed.ty
     {
-        return Ok((&typed.pat, &reference.elem));
+        return Ok(reference);
     }
     Err(Error::new(argument.span(), format!("an argument is taken by reference here; write `{expected}`")))
 }

@@ -16,21 +16,26 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
     let function: ItemFn = syn::parse2(item)?;
     check_plain(&function, "a work unit")?;
     let arguments = arguments(&function, EXPECTED)?;
-    let [(_, context), (_, parameters)] = arguments[..] else {
+    let [context, parameters] = arguments[..] else {
         return Err(Error::new(
             function.sig.inputs.span(),
             format!("a work unit takes its context and the control parameters; write `{EXPECTED}`"),
         ));
     };
-    if !is_named(context, "Context") {
+    if !is_named(&context.elem, "Context") {
         return Err(Error::new(context.span(), format!("the context comes first; write `{EXPECTED}`")));
     }
     let output = output(&function, EXPECTED)?;
     let (name, visibility) = (&function.sig.ident, &function.vis);
     let text = name.to_string();
+    let parameters = &parameters.elem;
     let parameters_span = parameters.span();
     // Spanned, so that a wrong return type is told at the author's line.
-    let run = quote_spanned! { output.span() => |cx, parameters| #name(cx, parameters) };
+    let run = if context.mutability.is_some() {
+        quote_spanned! { output.span() => #name }
+    } else {
+        quote_spanned! { output.span() => |cx, parameters| #name(cx, parameters) }
+    };
     let bound = quote_spanned! { parameters_span => type Parameters = #parameters; };
     Ok(quote! {
         #function
@@ -55,5 +60,8 @@ fn parse_attribute(attribute: TokenStream) -> Result<bool> {
     if word == "body" {
         return Ok(true);
     }
-    Err(Error::new(word.span(), "write `#[work_unit]`, or `#[work_unit(body)]` for a unit that reads the event's body"))
+    Err(Error::new(
+        word.span(),
+        "write `#[work_unit]`, or `#[work_unit(body)]` for a unit that reads the event's body",
+    ))
 }

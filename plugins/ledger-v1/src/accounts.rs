@@ -34,7 +34,11 @@ pub fn open_accounts(cx: &mut Context, open: &OpenAccounts) -> Reply<Opened> {
 fn open_one(cx: &mut Context, totals: &mut Totals, name: &AccountName, cents: u64) -> Outcome {
     refuse_unless!(cents <= CENTS_MAX, "too-much", "an account is opened with at most {CENTS_MAX} cents");
     refuse_unless!(!ACCOUNTS.contains(cx, name)?, "exists", "there is an account {name} already");
-    refuse_unless!(totals.accounts < ACCOUNTS_MAX, "too-many", "there are {ACCOUNTS_MAX} accounts, and no more can be");
+    refuse_unless!(
+        totals.accounts < ACCOUNTS_MAX,
+        "too-many",
+        "there are {ACCOUNTS_MAX} accounts, and no more can be"
+    );
     ACCOUNTS.put(cx, name, &Account::new(totals.accounts, cents))?;
     totals.accounts += 1;
     Ok(())

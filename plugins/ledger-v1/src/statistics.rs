@@ -107,9 +107,8 @@ pub fn start() -> std::io::Result<()> {
         return Ok(());
     }
     let (sender, receiver) = sync_channel(WAITING_MAX);
-    let thread = std::thread::Builder::new()
-        .name("ledger-statistics".into())
-        .spawn(move || collect(&receiver))?;
+    let thread =
+        std::thread::Builder::new().name("ledger-statistics".into()).spawn(move || collect(&receiver))?;
     *running = Some(Collector { users: 1, sender, thread });
     Ok(())
 }
@@ -134,7 +133,11 @@ pub fn stop() -> Option<Count> {
     // It may wait for room, which the thread makes. An error means that the thread has ended, which joining finds.
     let _ = sender.send(Word::Stop);
     let count = thread.join().ok()?;
-    tracing::debug!(transfers = count.transfers, cents = count.cents, "transferred by this copy of the plugin");
+    tracing::debug!(
+        transfers = count.transfers,
+        cents = count.cents,
+        "transferred by this copy of the plugin"
+    );
     Some(count)
 }
 

@@ -33,7 +33,11 @@ pub fn checked(cx: &Context, transfer: &Transfer, fee_cents: u64) -> Outcome {
     let sender = existing(cx, from)?;
     existing(cx, to)?;
     refuse_unless!(sender.cents >= cents + fee_cents, "too-little", "{from} holds {} cents", sender.cents);
-    refuse_unless!(sender.sent < SENT_MAX, "worn-out", "{from} has sent {SENT_MAX} transfers, and can't send more");
+    refuse_unless!(
+        sender.sent < SENT_MAX,
+        "worn-out",
+        "{from} has sent {SENT_MAX} transfers, and can't send more"
+    );
     Ok(())
 }
 

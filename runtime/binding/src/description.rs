@@ -1,8 +1,8 @@
 //! What a plugin says of itself, in the core's words.
 
 use lockstep_core::descriptor::{
-    ApplicationDescriptor, BodyUse, FeatureDescriptor, ProcedureDescriptor, Recovery, TableDescriptor, TableKind,
-    UnitDescriptor, Version,
+    ApplicationDescriptor, BodyUse, FeatureDescriptor, ProcedureDescriptor, Recovery, TableDescriptor,
+    TableKind, UnitDescriptor, Version,
 };
 use lockstep_core::ids::PluginHash;
 use lockstep_plugin_api::application::{Description, ProcedureDescription, TableDescription};

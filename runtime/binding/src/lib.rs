@@ -62,7 +62,8 @@ impl Application for Bound {
         parameters: &[u8],
         features: u64,
     ) -> Result<Box<dyn Run>, String> {
-        let declared = self.descriptor.procedures.get(procedure).ok_or("the application has no such procedure")?;
+        let declared =
+            self.descriptor.procedures.get(procedure).ok_or("the application has no such procedure")?;
         let encoding = match encoding {
             Encoding::Postcard => PluginEncoding::Postcard,
             Encoding::Json => PluginEncoding::Json,
@@ -98,6 +99,8 @@ fn ended(failure: EntryFailure) -> UnitEnd {
         EntryFailure::Refused { code, message } => UnitEnd::Refused(Refusal { code, message }),
         EntryFailure::Panicked(message) => faulted(FaultKind::Panic, message),
         EntryFailure::Failed(message) => faulted(FaultKind::Error, message),
-        EntryFailure::Contract(message) | EntryFailure::Malformed(message) => faulted(FaultKind::Contract, message),
+        EntryFailure::Contract(message) | EntryFailure::Malformed(message) => {
+            faulted(FaultKind::Contract, message)
+        }
     }
 }

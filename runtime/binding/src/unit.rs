@@ -19,7 +19,13 @@ impl UnitHost for Unit<'_, '_> {
         self.0.delete(table as usize, key);
     }
 
-    fn scan(&mut self, table: u32, from: &[u8], to: Option<&[u8]>, visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
+    fn scan(
+        &mut self,
+        table: u32,
+        from: &[u8],
+        to: Option<&[u8]>,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) {
         self.0.scan(table as usize, from, to, visit);
     }
 

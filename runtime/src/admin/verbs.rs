@@ -48,7 +48,9 @@ async fn verb(view: &View, request: AdminRequest, by: String) -> Reply {
         AdminVerb::Plugin(PluginVerb::List) => {
             let all = view.generations.list();
             Ok(AdminReply::Plugins(
-                all.into_iter().filter(|each| application.is_none_or(|name| each.application == name)).collect(),
+                all.into_iter()
+                    .filter(|each| application.is_none_or(|name| each.application == name))
+                    .collect(),
             ))
         }
         AdminVerb::Plugin(PluginVerb::Check { path }) => {
@@ -101,12 +103,17 @@ fn tell(engine: &EngineHandle, inbound: Inbound) -> Result<(), AdminError> {
 }
 
 async fn ask(engine: &EngineHandle, command: Command) -> Result<CommandReply, AdminError> {
-    let result = engine.command(command).await.map_err(|busy| error("LS0815", busy.to_string(), "ask again"))?;
+    let result =
+        engine.command(command).await.map_err(|busy| error("LS0815", busy.to_string(), "ask again"))?;
     result.map_err(|refused| {
         let (code, help) = match &refused {
             CommandError::NoActive => ("LS0630", "wait for a takeover, or see `lockstep status`"),
-            CommandError::NotInSync(_) => ("LS0631", "wait until `lockstep status` shows the pair in lock step"),
-            CommandError::CampaignUnderWay(_) => ("LS0702", "see `lockstep upgrade status`; pause or abort it first"),
+            CommandError::NotInSync(_) => {
+                ("LS0631", "wait until `lockstep status` shows the pair in lock step")
+            }
+            CommandError::CampaignUnderWay(_) => {
+                ("LS0702", "see `lockstep upgrade status`; pause or abort it first")
+            }
             CommandError::NoCampaign => ("LS0703", "`lockstep upgrade history` lists those that are over"),
             CommandError::NotNow(_) => ("LS0632", "see `lockstep status`"),
             CommandError::NotBuilt(_) => ("LS0633", "see the changelog"),
@@ -145,7 +152,12 @@ async fn status(view: &View, application: Option<&str>) -> Reply {
         });
     }
     let up_ms = u64::try_from(view.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    Ok(AdminReply::Status(ProcessorStatus { node: view.node.clone(), pid: std::process::id(), up_ms, groups }))
+    Ok(AdminReply::Status(ProcessorStatus {
+        node: view.node.clone(),
+        pid: std::process::id(),
+        up_ms,
+        groups,
+    }))
 }
 
 /// Reads, checks and probes a file on a thread that may wait.
@@ -158,7 +170,9 @@ async fn look_at(path: PathBuf) -> Result<Arc<CheckedPlugin>, AdminError> {
     match checked {
         Ok(Ok(checked)) => Ok(Arc::new(checked)),
         Ok(Err(failure)) => Err(error(&failure.code, failure.message, &failure.help)),
-        Err(joined) => Err(error("LS0452", format!("the check did not end: {joined}"), "see the processor's log")),
+        Err(joined) => {
+            Err(error("LS0452", format!("the check did not end: {joined}"), "see the processor's log"))
+        }
     }
 }
 
@@ -242,7 +256,11 @@ async fn start(
 ) -> Reply {
     let (plan, checked) = plan(view, application, target, options.clone()).await?;
     if plan.comparison.verdict == Verdict::Incompatible {
-        return Err(error("LS0711", plan.comparison.reasons.join("; "), "`lockstep upgrade plan` shows the pair"));
+        return Err(error(
+            "LS0711",
+            plan.comparison.reasons.join("; "),
+            "`lockstep upgrade plan` shows the pair",
+        ));
     }
     let engine = engine(view, application)?;
     let running = engine.face().descriptor();
@@ -283,10 +301,15 @@ async fn plan(
     let standby = status.members.iter().find(|member| member.role == Role::Standby);
     let active = status.members.iter().find(|member| member.role == Role::Active);
     let (Some(standby), Some(active)) = (standby, active) else {
-        return Err(error("LS0631", "the pair is not in lock step", "wait until `lockstep status` shows it so"));
+        return Err(error(
+            "LS0631",
+            "the pair is not in lock step",
+            "wait until `lockstep status` shows it so",
+        ));
     };
     let comparison = compare(&running, &checked.descriptor);
-    let features = if options.enable_features { new_features(&status, &checked.descriptor) } else { Vec::new() };
+    let features =
+        if options.enable_features { new_features(&status, &checked.descriptor) } else { Vec::new() };
     let formats = checked.descriptor.tables.iter().any(|table| {
         running.tables.iter().any(|before| before.name == table.name && before.format < table.format)
     });
@@ -320,5 +343,7 @@ fn shipped_units(
         descriptor.procedure(name).map_or(0, |(_, procedure)| procedure.units.len() as u32)
     };
     let shipped = comparison.procedures.iter().filter(|pairing| pairing.pairing == Pairing::Shipped);
-    shipped.map(|pairing| (pairing.name.clone(), count(old, &pairing.name), count(new, &pairing.name))).collect()
+    shipped
+        .map(|pairing| (pairing.name.clone(), count(old, &pairing.name), count(new, &pairing.name)))
+        .collect()
 }

@@ -47,7 +47,8 @@ impl View {
         let mut rates = self.rates.borrow_mut();
         for (name, engine) in &self.engines {
             let answered = engine.face().answered();
-            let before = rates.get(name).copied().unwrap_or(Rate { at: self.started, answered: 0, events_per_s: 0 });
+            let before =
+                rates.get(name).copied().unwrap_or(Rate { at: self.started, answered: 0, events_per_s: 0 });
             let ms = now.duration_since(before.at).as_millis().max(1) as u64;
             let events_per_s = answered.saturating_sub(before.answered) * 1_000 / ms;
             rates.insert(name.clone(), Rate { at: now, answered, events_per_s });

@@ -48,7 +48,8 @@ impl Actor for EngineActor {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
-        let begun = self.engine.borrow().as_ref().map_or(Ok(()), |engine| engine.start_plugin(&self.generations));
+        let begun =
+            self.engine.borrow().as_ref().map_or(Ok(()), |engine| engine.start_plugin(&self.generations));
         let failed = begun.is_err();
         let told = self.started.take().is_some_and(|sender| sender.send(begun.clone()).is_ok());
         if let (true, Err(failure)) = (failed, begun) {
@@ -103,9 +104,8 @@ async fn drive(cell: &RefCell<Option<EngineLoop>>) -> End {
             TurnEnd::Stopped => return End::Stopped,
             TurnEnd::Wait => {}
         }
-        let wait = deadline.map_or(Duration::from_millis(100), |deadline| {
-            Duration::from_micros(deadline.since(now()).0)
-        });
+        let wait = deadline
+            .map_or(Duration::from_millis(100), |deadline| Duration::from_micros(deadline.since(now()).0));
         // Only an earlier deadline moves the timer; a later one is looked at when it fires.
         let at = tokio::time::Instant::now() + wait;
         if timer.is_elapsed() || at < timer.deadline() {

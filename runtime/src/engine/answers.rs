@@ -47,24 +47,28 @@ pub fn rejection_words(rejection: Rejection) -> (&'static str, String) {
         Rejection::UnknownProcedure => {
             ("LS0201", "the application has no such procedure; `GET /` lists those it has".into())
         }
-        Rejection::MalformedParameters(what) => {
-            ("LS0202", format!("the control parameters can't be decoded: {what}; correct them and send a new event"))
-        }
+        Rejection::MalformedParameters(what) => (
+            "LS0202",
+            format!("the control parameters can't be decoded: {what}; correct them and send a new event"),
+        ),
         Rejection::TooLarge { bytes_max } => {
             ("LS0203", format!("parameters or body are over the bound of {bytes_max} bytes; send less"))
         }
-        Rejection::UnknownSession => {
-            (events::UNKNOWN_SESSION, "the session does not exist, or was dropped to make room; open a new one".into())
-        }
+        Rejection::UnknownSession => (
+            events::UNKNOWN_SESSION,
+            "the session does not exist, or was dropped to make room; open a new one".into(),
+        ),
         Rejection::AlreadyAnswered => {
             ("LS0205", "the client had said that it has this answer already; it is no longer kept".into())
         }
-        Rejection::WindowFull { window } => {
-            ("LS0206", format!("{window} events of the session are unanswered; wait for answers before sending more"))
-        }
-        Rejection::EncodingConflict => {
-            ("LS0207", "the recorded reply is in another encoding; repeat the event in the encoding it had".into())
-        }
+        Rejection::WindowFull { window } => (
+            "LS0206",
+            format!("{window} events of the session are unanswered; wait for answers before sending more"),
+        ),
+        Rejection::EncodingConflict => (
+            "LS0207",
+            "the recorded reply is in another encoding; repeat the event in the encoding it had".into(),
+        ),
         Rejection::NotBuilt(what) => ("LS0208", format!("not built yet: {what}; see the changelog")),
     }
 }
@@ -113,7 +117,8 @@ mod tests {
             Rejection::EncodingConflict,
             Rejection::NotBuilt("x".into()),
         ];
-        let codes: std::collections::BTreeSet<_> = all.into_iter().map(|each| rejection_words(each).0).collect();
+        let codes: std::collections::BTreeSet<_> =
+            all.into_iter().map(|each| rejection_words(each).0).collect();
         assert_eq!(codes.len(), 8);
     }
 }

@@ -149,14 +149,18 @@ impl Clients {
 
     /// How many there are.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn connections(&self) -> usize {
         self.slots.len() - self.free.len()
     }
 
     /// Takes a new connection, of which `said` was read already.
     pub fn add(&mut self, stream: std::net::TcpStream, said: Vec<u8>, registry: &Registry) {
-        if self.len() >= CONNECTIONS_MAX {
-            refuse(&stream, "LS0305", "this processor has as many connections as it takes; try the other one");
+        if self.connections() >= CONNECTIONS_MAX {
+            refuse(
+                &stream,
+                "LS0305",
+                "this processor has as many connections as it takes; try the other one",
+            );
             return;
         }
         if stream.set_nonblocking(true).and_then(|()| stream.set_nodelay(true)).is_err() {
@@ -305,7 +309,8 @@ impl Clients {
                         } else {
                             PARAMETERS_BYTES_MAX
                         };
-                        let rejection = lockstep_core::event::Rejection::TooLarge { bytes_max: bytes_max as u64 };
+                        let rejection =
+                            lockstep_core::event::Rejection::TooLarge { bytes_max: bytes_max as u64 };
                         self.write(slot, ticket, Answer::Rejected(rejection));
                         return self.take_next(slot);
                     }
@@ -318,7 +323,10 @@ impl Clients {
             },
             Ok(ClientMessage::Hello { protocol, application }) => {
                 if protocol.0 != PROTOCOL.0 {
-                    let text = format!("version {}.{} is spoken here; use that client library", PROTOCOL.0, PROTOCOL.1);
+                    let text = format!(
+                        "version {}.{} is spoken here; use that client library",
+                        PROTOCOL.0, PROTOCOL.1
+                    );
                     return self.refuse(slot, "LS0301", &text);
                 }
                 if application != self.application {
@@ -451,10 +459,7 @@ impl Clients {
         }
         // It may have been passed over while its output or its requests were at their bound.
         let connection = self.slots[slot].as_mut().expect("still there");
-        if (connection.readable || !connection.hungry)
-            && connection.may_be_read()
-            && !connection.in_ready
-        {
+        if (connection.readable || !connection.hungry) && connection.may_be_read() && !connection.in_ready {
             connection.in_ready = true;
             self.ready.push_back(slot);
         }

@@ -5,10 +5,10 @@
 
 use lockstep_core::effect::{Alarm, Effect};
 
+use super::EngineLoop;
 use super::clients::ORIGIN_OTHERS;
 use super::failpoints::die;
 use super::store_thread::StoreOp;
-use super::EngineLoop;
 
 impl EngineLoop {
     /// Looks whether the last step ended a generation, and takes its old version out of the effects.
@@ -68,7 +68,7 @@ impl EngineLoop {
         if dropped > 0 {
             face.clients_dropped.fetch_add(dropped, std::sync::atomic::Ordering::Relaxed);
         }
-        face.clients.store(self.clients.len() as u64, std::sync::atomic::Ordering::Relaxed);
+        face.clients.store(self.clients.connections() as u64, std::sync::atomic::Ordering::Relaxed);
     }
 
     fn carry_out_one(&mut self, effect: Effect) {
@@ -121,7 +121,11 @@ impl EngineLoop {
             }
             Effect::Alarm(alarm) => self.alarm(&alarm),
             Effect::Stop { reason } => {
-                tracing::error!(code = "LS0699", reason, "this side found itself wrong and stops; the partner takes over");
+                tracing::error!(
+                    code = "LS0699",
+                    reason,
+                    "this side found itself wrong and stops; the partner takes over"
+                );
                 std::process::abort();
             }
             Effect::Send { .. } | Effect::CloseLink { .. } | Effect::Retire { .. } => {

@@ -3,8 +3,8 @@
 //! Armed through the admin socket. A failpoint fires once; it ends the process the way a crash would, without any
 //! farewell, so that what the partner finds is what a crash leaves.
 
-use lockstep_core::message::{Frame, PeerMessage};
 use crate::admin::protocol;
+use lockstep_core::message::{Frame, PeerMessage};
 
 /// A way to fail.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -182,7 +182,10 @@ mod tests {
     use lockstep_core::ids::{Number, Term};
 
     fn step_up(position: u32) -> Frame {
-        Frame { term: Term(1), message: PeerMessage::StepUp { number: Number(1), position, digest: 0, unit: None } }
+        Frame {
+            term: Term(1),
+            message: PeerMessage::StepUp { number: Number(1), position, digest: 0, unit: None },
+        }
     }
 
     #[test]

@@ -151,7 +151,8 @@ impl Face {
     /// The role.
     #[must_use]
     pub fn role(&self) -> Role {
-        [Role::Starting, Role::Active, Role::Standby, Role::Isolated][usize::from(self.role.load(Ordering::Acquire))]
+        [Role::Starting, Role::Active, Role::Standby, Role::Isolated]
+            [usize::from(self.role.load(Ordering::Acquire))]
     }
 
     /// The term.
@@ -255,7 +256,11 @@ impl EngineHandle {
         let (control, control_end) = crossbeam_channel::bounded(CONTROL_MAX);
         let (requests, requests_end) = crossbeam_channel::bounded(REQUESTS_MAX);
         let face = Arc::new(Face::new(descriptor));
-        (EngineHandle { application: application.into(), control, requests, bell, face }, control_end, requests_end)
+        (
+            EngineHandle { application: application.into(), control, requests, bell, face },
+            control_end,
+            requests_end,
+        )
     }
 
     /// What can be seen of the engine without asking it.

@@ -180,7 +180,8 @@ pub fn open(
         let message = format!("the liveness lock of store {} can't be had: {error}", found.store);
         StartError::new("LS0107", message, "stop the other process that uses this store")
     })?;
-    let thread = StoreThread { store, durability, lock, copy_lock: None, members: 1, fail_next: false, cuts: 0 };
+    let thread =
+        StoreThread { store, durability, lock, copy_lock: None, members: 1, fail_next: false, cuts: 0 };
     Ok(OpenedStore {
         store: found.store,
         trusted: found.trusted,

@@ -103,7 +103,9 @@ impl EngineLoop {
                 BELL => {}
                 token if token.0 >= FIRST_TOKEN => self.clients.woken(event),
                 token => {
-                    if let Some(link) = self.link.as_mut().filter(|link| token == LINKS[link.id.0 as usize % 2]) {
+                    if let Some(link) =
+                        self.link.as_mut().filter(|link| token == LINKS[link.id.0 as usize % 2])
+                    {
                         link.woken(event);
                     }
                 }

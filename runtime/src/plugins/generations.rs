@@ -98,9 +98,10 @@ impl Generations {
     /// When it refuses to start.
     pub fn start(&self, application: &str, hash: PluginHash) -> Result<(), Failure> {
         let mut all = self.all();
-        let next = all.generations.iter_mut().find(|each| {
-            !each.started && each.status.hash == hash && each.status.application == application
-        });
+        let next = all
+            .generations
+            .iter_mut()
+            .find(|each| !each.started && each.status.hash == hash && each.status.application == application);
         let Some(generation) = next else { return Ok(()) };
         generation.started = true;
         generation.plugin.as_ref().map_or(Ok(()), start_on_this_thread)
@@ -119,7 +120,8 @@ impl Generations {
     fn take_plugin(&self, application: &dyn Application) -> Option<(u64, LoadedPlugin)> {
         let identity = identity(application);
         let mut all = self.all();
-        let generation = all.generations.iter_mut().find(|each| each.identity == identity && each.plugin.is_some())?;
+        let generation =
+            all.generations.iter_mut().find(|each| each.identity == identity && each.plugin.is_some())?;
         Some((generation.status.generation, generation.plugin.take()?))
     }
 
@@ -199,7 +201,12 @@ impl Generations {
 
     fn kept(&self, generation: u64, reasons: Vec<String>) {
         let why = reasons.join("; ");
-        tracing::warn!(generation, why, code = "LS0445", "a plugin's library can't be unloaded and stays mapped");
+        tracing::warn!(
+            generation,
+            why,
+            code = "LS0445",
+            "a plugin's library can't be unloaded and stays mapped"
+        );
         self.set_state(generation, PluginState::Kept, reasons);
     }
 

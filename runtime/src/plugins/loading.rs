@@ -88,7 +88,8 @@ fn not_bound(why: String) -> Failure {
 
 fn sound(descriptor: &ApplicationDescriptor) -> Result<(), Failure> {
     let checked = descriptor.check();
-    checked.map_err(|why| Failure::new("LS0455", format!("its description is not sound: {why}"), "correct it"))
+    checked
+        .map_err(|why| Failure::new("LS0455", format!("its description is not sound: {why}"), "correct it"))
 }
 
 fn bind(plugin: &LoadedPlugin, hash: PluginHash) -> Result<Bound, Failure> {
@@ -102,7 +103,9 @@ fn on_short_thread<T: Send>(work: impl FnOnce() -> Result<T, Failure> + Send) ->
         let thread = std::thread::Builder::new().name("plugin-bind".into()).spawn_scoped(scope, work);
         let failed = |why: String| Failure::new("LS0446", why, "see the log");
         match thread {
-            Ok(thread) => thread.join().unwrap_or_else(|_| Err(failed("the thread that bound it panicked".into()))),
+            Ok(thread) => {
+                thread.join().unwrap_or_else(|_| Err(failed("the thread that bound it panicked".into())))
+            }
             Err(error) => Err(failed(format!("there is no thread to bind it: {error}"))),
         }
     })
@@ -133,7 +136,11 @@ pub fn load(
             let failure = match other {
                 Ok(bound) => {
                     let name = bound.descriptor().name.clone();
-                    Failure::new("LS0456", format!("the file is application `{name}`, not `{application}`"), "")
+                    Failure::new(
+                        "LS0456",
+                        format!("the file is application `{name}`, not `{application}`"),
+                        "",
+                    )
                 }
                 Err(failure) => failure,
             };

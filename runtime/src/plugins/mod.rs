@@ -93,7 +93,8 @@ impl PluginLoader {
 
     fn on_thread(&self, work: impl FnOnce(&Generations) + Send + 'static) {
         let generations = self.generations.clone();
-        let started = std::thread::Builder::new().name("plugin-load".into()).spawn(move || work(&generations));
+        let started =
+            std::thread::Builder::new().name("plugin-load".into()).spawn(move || work(&generations));
         if let Err(error) = started {
             // Whoever waits is helped by the campaign's own bound on a step.
             tracing::error!(%error, code = "LS0443", "no thread for a plugin; see the limits on threads");
