@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use redb::StorageBackend;
 
@@ -47,6 +47,8 @@ const PAGE: u64 = 4_096;
 pub(crate) struct SheetBackend {
     file: Box<dyn DiskFile>,
     file_len: u64,
+    /// The disk failed, in words: it was not the content that the engine did not like.
+    read_failed: Arc<Mutex<Option<String>>>,
     sheet: Mutex<Sheet>,
 }
 
@@ -68,14 +70,24 @@ impl SheetBackend {
     pub fn new(file: Box<dyn DiskFile>) -> io::Result<Self> {
         let file_len = file.len()?;
         let sheet = Mutex::new(Sheet { len: file_len, file_until: file_len, pages: BTreeMap::new() });
-        Ok(SheetBackend { file, file_len, sheet })
+        Ok(SheetBackend { file, file_len, read_failed: Arc::default(), sheet })
+    }
+
+    /// What the disk says if it fails.
+    pub fn read_failed(&self) -> Arc<Mutex<Option<String>>> {
+        self.read_failed.clone()
     }
 
     fn from_file(&self, sheet: &Sheet, offset: u64, out: &mut [u8]) -> io::Result<()> {
         out.fill(0);
         let until = sheet.file_until.min(self.file_len);
         let there = until.saturating_sub(offset).min(out.len() as u64) as usize;
-        if there > 0 { self.file.read_at(offset, &mut out[..there]) } else { Ok(()) }
+        if there == 0 {
+            return Ok(());
+        }
+        self.file.read_at(offset, &mut out[..there]).inspect_err(|error| {
+            *self.read_failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+        })
     }
 
     fn locked(&self) -> io::Result<std::sync::MutexGuard<'_, Sheet>> {

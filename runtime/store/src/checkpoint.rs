@@ -10,7 +10,7 @@
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use lockstep_core::ids::{Number, SessionId, StoreId, TableId};
@@ -121,15 +121,17 @@ impl CheckpointFile {
             Err(source) => return Err(StoreError::Disk { operation: "open", path, source }),
         };
         let backend = SheetBackend::new(file).during("read", &path)?;
+        let read_failed = backend.read_failed();
         // The engine may panic on bytes that were changed behind its back: that is damage like any other.
         let loaded = catch_unwind(AssertUnwindSafe(|| self.load_all(backend)))
             .unwrap_or_else(|_| Err(redb::Error::Corrupted("the engine panicked".into())));
+        // The engine says what is wrong with the content as an input error too: only the disk tells them apart.
+        if let Some(reason) = read_failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            return Err(StoreError::Disk { operation: "read", path, source: std::io::Error::other(reason) });
+        }
         match loaded {
             Ok(Some(loaded)) => Ok(loaded),
             Ok(None) => Err(StoreError::damaged(&path, "rows are missing, added or changed")),
-            Err(redb::Error::Io(source)) if source.kind() != std::io::ErrorKind::UnexpectedEof => {
-                Err(StoreError::Disk { operation: "read", path, source })
-            }
             Err(error) => Err(StoreError::damaged(&path, error.to_string())),
         }
     }

@@ -11,6 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use lockstep_core::ids::StoreId;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::disk::{Disk, read_if_there, replace};
 use crate::error::{DuringExt, StoreError};
@@ -57,16 +58,23 @@ pub(crate) fn is_whole(disk: &dyn Disk, dir: &Path, id: StoreId) -> Result<bool,
     Ok(text(disk, &store.join(STORE))?.is_some() && text(disk, &store.join(HALF_COPY))?.is_none())
 }
 
+/// What the file `store` says: the layout, the store, and a checksum, so that a flipped bit is no other layout.
+fn identity(layout: u32, id: StoreId) -> String {
+    let text = format!("lockstep-store {layout} {id}");
+    let checksum = xxh3_64(text.as_bytes());
+    format!("{text} {checksum:016x}")
+}
+
 /// Checks that `store-<id>` is what its name says.
 pub(crate) fn check(disk: &dyn Disk, dir: &Path, id: StoreId) -> Result<bool, StoreError> {
     let path = store_dir(dir, id).join(STORE);
     let Some(text) = text(disk, &path)? else { return Ok(false) };
-    let mut words = text.split_whitespace();
-    let layout =
-        words.next().filter(|word| *word == "lockstep-store").and_then(|_| words.next()?.parse().ok());
+    let layout = text.split_whitespace().nth(1).and_then(|word| word.parse().ok());
     match layout {
-        Some(found) if found != LAYOUT => Err(StoreError::Layout { path, found, known: LAYOUT }),
-        Some(_) if words.next().and_then(|word| word.parse().ok()) == Some(id) => Ok(true),
+        Some(found) if text == identity(found, id) => match found {
+            LAYOUT => Ok(true),
+            found => Err(StoreError::Layout { path, found, known: LAYOUT }),
+        },
         _ => Err(StoreError::damaged(&path, "it does not say which store this is")),
     }
 }
@@ -74,7 +82,7 @@ pub(crate) fn check(disk: &dyn Disk, dir: &Path, id: StoreId) -> Result<bool, St
 /// Says what the store `id` is: the last step of making it, but for `current`. Durable when it returns.
 pub(crate) fn declare(disk: &dyn Disk, dir: &Path, id: StoreId) -> Result<(), StoreError> {
     let store = store_dir(dir, id);
-    let text = format!("lockstep-store {LAYOUT} {id}\n");
+    let text = identity(LAYOUT, id) + "\n";
     replace(disk, &store, STORE, text.as_bytes()).during("write", &store.join(STORE))?;
     disk.sync_dir(dir).during("sync", dir)
 }

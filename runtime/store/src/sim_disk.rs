@@ -133,6 +133,7 @@ struct World {
     syncs: u64,
     cut_after: Option<u64>,
     failing_syncs: bool,
+    failing_sync: Option<u64>,
     space: Option<u64>,
 }
 
@@ -192,14 +193,13 @@ impl SimDisk {
         let named: BTreeSet<u64> = world.live.files.values().copied().collect();
         world.inodes.retain(|id, _| named.contains(id));
         world.boot += 1;
-        (world.cut_after, world.failing_syncs, world.space) = (None, false, None);
+        (world.cut_after, world.failing_syncs, world.failing_sync, world.space) = (None, false, None, None);
     }
 
-    /// The process is killed, the machine goes on: everything written is there. Open files are gone.
+    /// The process is killed, the machine goes on: everything written is there, and faults stay ordered. Open files
+    /// are gone.
     pub fn kill(&self) {
-        let world = &mut *self.world();
-        world.boot += 1;
-        (world.cut_after, world.failing_syncs, world.space) = (None, false, None);
+        self.world().boot += 1;
     }
 
     /// How many changes and syncs there were so far.
@@ -223,6 +223,11 @@ impl SimDisk {
     /// Syncs fail from here on, or work again.
     pub fn fail_syncs(&self, fail: bool) {
         self.world().failing_syncs = fail;
+    }
+
+    /// The sync number `sync` fails, once (see [`syncs`](Self::syncs)).
+    pub fn fail_sync(&self, sync: u64) {
+        self.world().failing_sync = Some(sync);
     }
 
     /// No more than `bytes` can be written beyond what there is; `None`: as much as one likes.
@@ -272,6 +277,10 @@ impl SimDisk {
     }
 }
 
+fn failed_sync() -> io::Error {
+    io::Error::other("the sync failed")
+}
+
 fn not_found(path: &Path) -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, format!("there is no {}", path.display()))
 }
@@ -286,10 +295,11 @@ impl World {
         Ok(())
     }
 
-    fn syncs(&mut self) -> io::Result<()> {
+    /// One more sync; says whether it fails.
+    fn syncs(&mut self) -> io::Result<bool> {
         self.changes()?;
         self.syncs += 1;
-        if self.failing_syncs { Err(io::Error::other("the sync failed")) } else { Ok(()) }
+        Ok(self.failing_syncs || self.failing_sync == Some(self.syncs - 1))
     }
 
     fn rename_or(&mut self, change: Change) -> io::Result<()> {
@@ -398,7 +408,9 @@ impl Disk for SimDisk {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let world = &mut *self.world();
-        world.syncs()?;
+        if world.syncs()? {
+            return Err(failed_sync());
+        }
         // The journal goes out in order.
         let upto = world.pending.iter().rposition(|change| change.touches(path)).map_or(0, |last| last + 1);
         for change in world.pending.drain(..upto) {
@@ -462,14 +474,14 @@ impl DiskFile for SimFile {
 
     fn sync_data(&self) -> io::Result<()> {
         self.change(|world| {
-            let synced = world.syncs();
+            let fails = world.syncs()?;
             let inode = world.inodes.get_mut(&self.inode).expect("an open file");
-            match &synced {
-                Ok(()) => inode.sync(),
-                Err(_) if world.failing_syncs => inode.changed.clear(),
-                Err(_) => {}
+            if fails {
+                inode.changed.clear();
+                return Err(failed_sync());
             }
-            synced
+            inode.sync();
+            Ok(())
         })
     }
 
