@@ -7,12 +7,15 @@ use lockstep_plugin_api::prelude::*;
 /// Number, cents, entries seen, transfers sent.
 pub type Holding = (u32, u64, u64, u32);
 
+/// Transfer, from, to, cents that went in, cents that went out.
+pub type Slip = (u64, String, String, u64, u64);
+
 /// Accounts.
 pub const HOLDINGS: Table<String, Holding> = Table::new("accounts");
 /// By account number and slot: transfer, the other account, cents, whether it came in.
 pub const PAGES: Table<(u32, u8), (u64, String, u64, bool)> = Table::new("journal").ordered();
-/// By the sender's number and slot: transfer, from, to, cents that went in, cents that went out.
-pub const SLIPS: Table<(u32, u16), (u64, String, String, u64, u64)> = Table::new("receipts");
+/// By the sender's number and slot.
+pub const SLIPS: Table<(u32, u16), Slip> = Table::new("receipts");
 /// Under 0: how many accounts there are.
 pub const CENSUS: Table<u8, u32> = Table::new("totals");
 

@@ -58,11 +58,13 @@ fn compare(host: &'static TypeLayout, plugin: &'static TypeLayout) -> Result<(),
     result.map_err(|errors| shortened(&errors))
 }
 
-/// The first differences, each as `path: host has X, plugin has Y`.
+/// The innermost differences, each as `path: host has X, plugin has Y`.
 fn shortened(errors: &AbiInstabilityErrors) -> String {
-    let all: Vec<String> = errors
-        .errors
-        .iter()
+    // The innermost differences are the causes of those around them.
+    let mut by_depth: Vec<&AbiInstabilityError> = errors.errors.iter().collect();
+    by_depth.sort_by_key(|error| std::cmp::Reverse(error.stack_trace.len()));
+    let all: Vec<String> = by_depth
+        .into_iter()
         .flat_map(|error| error.errs.iter().map(move |kind| format!("{}{}", path(error), difference(kind))))
         .collect();
     let told = all.iter().take(DIFFERENCES_MAX).cloned().collect::<Vec<_>>().join("; ");

@@ -10,12 +10,15 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use abi_stable::library::ROOT_MODULE_LOADER_NAME;
+use lockstep_plugin_api::abi::{API_MAGIC, API_VERSION, API_VERSION_SYMBOL};
 
-/// What makes the static check take a C library for a plugin: the header symbol, and the unwinder's import.
+/// What makes the static check take a C library for a plugin: the header symbol, the contract's version, and the
+/// unwinder's import.
 pub const PLUGIN_IMITATION: &str = "
 extern int _Unwind_RaiseException(void *);
 int unwinds(void *exception) { return _Unwind_RaiseException(exception); }
 char HEADER[4096] = { 1 };
+const struct { unsigned long magic; unsigned major, minor; } API = { API_MAGIC, API_MAJOR, API_MINOR };
 ";
 
 /// Compiles a shared library from C and says where it is.
@@ -28,6 +31,10 @@ pub fn compile_c(directory: &Path, name: &str, source: &str, flags: &[&str]) -> 
         .args(["-shared", "-fPIC", "-g0", "-o"])
         .arg(&path)
         .arg(format!("-DHEADER={ROOT_MODULE_LOADER_NAME}"))
+        .arg(format!("-DAPI={API_VERSION_SYMBOL}"))
+        .arg(format!("-DAPI_MAGIC={API_MAGIC}UL"))
+        .arg(format!("-DAPI_MAJOR={}", API_VERSION.major))
+        .arg(format!("-DAPI_MINOR={}", API_VERSION.minor))
         .arg(&source_path)
         .args(flags)
         .arg("-lgcc_s")
