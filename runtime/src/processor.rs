@@ -122,7 +122,11 @@ impl Processor {
                     return Err(StartError::new(&failure.code, failure.message, failure.help));
                 }
                 Err(_) => {
-                    return Err(StartError::new("LS0446", "the engine's thread ended at once", "see the log"));
+                    return Err(StartError::new(
+                        "LS0446",
+                        "the engine's thread ended at once",
+                        "see the log",
+                    ));
                 }
             }
             engines.push(begun.handle);

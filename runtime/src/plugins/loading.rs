@@ -31,6 +31,14 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// What is wrong with the file at `path`.
+    fn of(path: &Path, error: LoadError) -> Self {
+        let failure = Failure::from(error);
+        Failure { message: format!("{}: {}", path.display(), failure.message), ..failure }
+    }
+}
+
 impl From<LoadError> for Failure {
     fn from(error: LoadError) -> Self {
         let text = error.to_string();
@@ -63,7 +71,7 @@ pub struct CheckedPlugin {
 /// Why it is not taken.
 pub fn check_file(path: &Path) -> Result<CheckedPlugin, Failure> {
     let file = PluginFile::read(path)?;
-    let tried = Prober::of_this_program().probe(&file)?;
+    let tried = Prober::of_this_program().probe(&file).map_err(|error| Failure::of(path, error))?;
     let hash = PluginHash(file.hash().0);
     let descriptor = lockstep_binding::descriptor_of(&tried.descriptor, hash).map_err(not_bound)?;
     sound(&descriptor)?;

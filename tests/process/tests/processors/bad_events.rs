@@ -12,6 +12,9 @@ use rig::ledger::{self, Call};
 
 use crate::{assert_serves_and_holds, pair};
 
+/// Where accounts begin that the audited load does not know of; they hold nothing.
+const OTHERS: u32 = 900_000;
+
 /// A connection on which anything may be sent.
 struct Raw {
     stream: TcpStream,
@@ -99,7 +102,7 @@ fn wrong_events_are_answered_and_nobody_else_notices() {
         matches!(&error, CallError::Rejected { code, message } if code == "LS0202" && !message.is_empty())
     );
     // The session goes on.
-    let opened = thread.call(&client, ledger::open_accounts(0, 1, 1_000_000)).wait().unwrap();
+    let opened = thread.call(&client, ledger::open_accounts(OTHERS, 1, 0)).wait().unwrap();
     assert!(opened.is_ok(), "{opened:?}");
 
     for address in pair.events() {
@@ -133,7 +136,7 @@ fn wrong_events_are_answered_and_nobody_else_notices() {
         );
         assert_eq!(raw.read(), None);
     }
-    let again = thread.call(&client, ledger::open_accounts(1, 1, 1_000_000)).wait().unwrap();
+    let again = thread.call(&client, ledger::open_accounts(OTHERS + 1, 1, 0)).wait().unwrap();
     assert!(again.is_ok(), "{again:?}");
     assert!(client.counts().connections_dropped.is_empty(), "{:?}", client.counts());
 
