@@ -78,7 +78,7 @@ impl SheetBackend {
         self.read_failed.clone()
     }
 
-    fn from_file(&self, sheet: &Sheet, offset: u64, out: &mut [u8]) -> io::Result<()> {
+    fn read_file(&self, sheet: &Sheet, offset: u64, out: &mut [u8]) -> io::Result<()> {
         out.fill(0);
         let until = sheet.file_until.min(self.file_len);
         let there = until.saturating_sub(offset).min(out.len() as u64) as usize;
@@ -106,7 +106,7 @@ impl StorageBackend for SheetBackend {
         if end > sheet.len {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        self.from_file(&sheet, offset, out)?;
+        self.read_file(&sheet, offset, out)?;
         for (page, bytes) in sheet.pages.range(offset / PAGE..end.div_ceil(PAGE)) {
             let start = page * PAGE;
             let (from, to) = (start.max(offset), (start + PAGE).min(end));
@@ -138,7 +138,7 @@ impl StorageBackend for SheetBackend {
             let start = page * PAGE;
             if !sheet.pages.contains_key(&page) {
                 let mut bytes = vec![0; PAGE as usize].into_boxed_slice();
-                self.from_file(&sheet, start, &mut bytes)?;
+                self.read_file(&sheet, start, &mut bytes)?;
                 sheet.pages.insert(page, bytes);
             }
             let (from, to) = (start.max(offset), (start + PAGE).min(end));

@@ -10,8 +10,8 @@
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 
 use lockstep_core::ids::{Number, SessionId, StoreId, TableId};
 use lockstep_core::sessions::{KeyedReply, Session};
@@ -224,7 +224,8 @@ impl CheckpointFile {
         let backend = FileBackend { file, sync_failed: sync_failed.clone() };
         let mut builder = Database::builder();
         let database = builder.set_cache_size(CACHE_BYTES).create_with_backend(backend);
-        let database = database.map_err(|error| self.of_sync(&sync_failed, self.failed("open")(error.into())))?;
+        let database =
+            database.map_err(|error| self.of_sync(&sync_failed, self.failed("open")(error.into())))?;
         Ok(Opened { database, unborn, sync_failed })
     }
 

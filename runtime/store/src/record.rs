@@ -40,9 +40,7 @@ pub(crate) enum Kind {
 impl Kind {
     fn of(byte: u8) -> Option<Kind> {
         use Kind::*;
-        [Entries, Rows, CopyEnd, Sessions, Keyed, Cut, CopyBegin]
-            .into_iter()
-            .find(|kind| *kind as u8 == byte)
+        [Entries, Rows, CopyEnd, Sessions, Keyed, Cut, CopyBegin].into_iter().find(|kind| *kind as u8 == byte)
     }
 }
 

@@ -48,7 +48,9 @@ struct Copying {
     appended: u64,
 }
 
-fn sessions(state: &State) -> (Vec<(SessionId, Session)>, Vec<(String, KeyedReply)>) {
+type AllSessions = (Vec<(SessionId, Session)>, Vec<(String, KeyedReply)>);
+
+fn sessions(state: &State) -> AllSessions {
     let sessions = state.sessions.iter().map(|(id, session)| (id, session.clone())).collect();
     (sessions, state.sessions.keyed().map(|(key, reply)| (key.to_owned(), reply.clone())).collect())
 }
@@ -202,7 +204,11 @@ fn a_crash_at_any_operation_of_a_copy_leaves_the_old_store_or_the_whole_copy() {
                 copying.is_copy(&new);
             }
             Stage::Keeping => {
-                if nobody.store == NEW { copying.is_copy(&nobody) } else { copying.is_old(&nobody) }
+                if nobody.store == NEW {
+                    copying.is_copy(&nobody)
+                } else {
+                    copying.is_old(&nobody)
+                }
                 copying.is_copy(&new);
             }
             Stage::Kept => {

@@ -60,7 +60,18 @@ impl Driver {
     pub fn new(world: World, replicated: bool) -> Self {
         let now = Possible { stream: Vec::new(), least: 0 };
         let (then, held, ends) = (None, 0, BTreeSet::from([0]));
-        Driver { world, store: None, replicated, now, then, held, ends, term: 1, opened: 0, may_be_untrusted: false }
+        Driver {
+            world,
+            store: None,
+            replicated,
+            now,
+            then,
+            held,
+            ends,
+            term: 1,
+            opened: 0,
+            may_be_untrusted: false,
+        }
     }
 
     pub fn last(&self) -> u64 {
