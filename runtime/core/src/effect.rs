@@ -71,7 +71,8 @@ pub enum Effect {
         /// The group's own data.
         meta: Box<Meta>,
     },
-    /// The copy is recorded in sync: the old store may go (R25), and the new one is found at the next start.
+    /// The copy is in force: the new store is found at the next start, and the old one, which the record does not have
+    /// any more, may go (R25).
     CopyKept,
     /// The copy failed: remove it, appends go to the old store again.
     CopyDropped,

@@ -69,6 +69,7 @@ fn prepare(seed: u64, story: bool) -> (World, Random) {
         divergence_expected: random.percent(10),
         batch_us_max: if random.percent(50) { 300 } else { 0 },
         sync_us_max: if random.percent(20) { 20_000 } else { 600 },
+        undos_recovered: random.percent(70),
         story,
     };
     let mut world = World::pair(seed, Edition::One, settings);

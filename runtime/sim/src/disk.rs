@@ -191,8 +191,9 @@ impl SimDisk {
         self.current.trusted = false;
     }
 
-    /// What a restart finds. Of two whole stores the one that is `recorded` counts, and the other goes.
-    pub fn recover(&mut self, recorded: impl Fn(StoreId) -> bool) -> Recovered {
+    /// What a restart finds. Of two whole stores the one that is `recorded` counts, and the other goes. Without `undos`
+    /// a checkpoint has gone as far as the last entry.
+    pub fn recover(&mut self, recorded: impl Fn(StoreId) -> bool, undos: bool) -> Recovered {
         if let Some(copy) = self.copy.take()
             && recorded(copy.id)
             && !recorded(self.current.id)
@@ -200,8 +201,9 @@ impl SimDisk {
             self.current = copy;
         }
         let mut state = self.current.base.clone();
-        let undos = self.current.entries.iter().map(|entry| state.apply(entry)).collect();
+        let mut taken_back: Vec<_> = self.current.entries.iter().map(|entry| state.apply(entry)).collect();
+        taken_back.truncate(if undos { taken_back.len() } else { 0 });
         let SimStore { id: store, trusted, entries, .. } = &self.current;
-        Recovered { store: *store, trusted: *trusted, state, recent: entries.clone(), undos }
+        Recovered { store: *store, trusted: *trusted, state, recent: entries.clone(), undos: taken_back }
     }
 }

@@ -30,6 +30,8 @@ pub struct Settings {
     pub batch_us_max: u64,
     /// How long a sync takes, at most, in microseconds.
     pub sync_us_max: u64,
+    /// A restart finds what takes back the latest entries.
+    pub undos_recovered: bool,
     /// Keep a story of what happened.
     pub story: bool,
 }
@@ -43,6 +45,7 @@ impl Default for Settings {
             divergence_expected: false,
             batch_us_max: 0,
             sync_us_max: 600,
+            undos_recovered: true,
             story: false,
         }
     }
@@ -226,7 +229,7 @@ impl World {
         assert!(self.nodes[node].process.is_none(), "it runs already");
         let record = self.record.clone();
         let recorded = |store| record.as_ref().is_some_and(|record| record.is_recorded(store));
-        let recovered = self.nodes[node].disk.recover(recorded);
+        let recovered = self.nodes[node].disk.recover(recorded, self.settings.undos_recovered);
         let trusted = recovered.trusted;
         let side = &mut self.nodes[node];
         side.incarnations += 1;
@@ -317,6 +320,7 @@ impl World {
     pub fn command(&mut self, node: usize, command: Command) {
         if self.nodes[node].process.is_some() {
             let origin = Origin(u64::MAX);
+            self.tell(|| format!("{} is told: {command:?}", ["a", "b"][node]));
             self.input(node, Input::Command { origin, command });
         }
     }

@@ -291,8 +291,9 @@ impl Group {
         }
         self.ack_due = false;
         let through = match self.follow {
+            // What is in a store that a start does not find is worth nothing (R25); nor is what a half copy has.
+            Follow::Entries | Follow::InStep | Follow::Diverged if self.replaced.is_some() => Number(0),
             Follow::Entries | Follow::InStep | Follow::Diverged => self.durable,
-            // What a half copy has is worth nothing.
             Follow::Copying(_) | Follow::CopyEnding(_) | Follow::Nothing => Number(0),
         };
         let confirmed = self.confirm_seen;

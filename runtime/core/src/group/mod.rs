@@ -128,7 +128,8 @@ pub struct Group {
     // as standby
     follow: Follow,
     pending: Option<Pending>,
-    /// This side differed: it asks for a copy, and stays promotable as it is until the record drops it (R15).
+    /// This side differs from the active: it asks for a copy, and stays promotable as it is until the record drops it
+    /// (R15).
     differs: bool,
     ack_due: bool,
     confirm_seen: u64,

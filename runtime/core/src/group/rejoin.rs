@@ -130,8 +130,9 @@ impl Group {
         if common < self.state.meta.last {
             let reachable = self.undos.front().is_some_and(|undo| undo.number <= common.next());
             if !reachable || common < self.held {
-                // What is to be cut has no undo information left: only a copy helps.
-                self.needs_copy = true;
+                // What is to be cut has no undo information left: only a copy helps. Should the active go before this
+                // side has left the record, then this side has all that it takes to be promoted.
+                self.differs = true;
                 self.follow = Follow::Nothing;
                 return self.say_hello();
             }
@@ -172,15 +173,9 @@ impl Group {
         self.drop_copy();
         self.pending = None;
         self.overlay.clear();
-        if let Some(old) = self.replaced {
-            // The copy before this one was never recorded. This one may be given up half-way, and then this side goes on
-            // from the one before, which must be in force by then.
-            if self.arbiter.record.as_ref().is_none_or(|record| record.is_recorded(old)) {
-                return self
-                    .close_link("a further copy came while the store before the last one is recorded");
-            }
-            self.replaced = None;
-            self.effects.push(Effect::CopyKept);
+        if self.replaced.is_some() {
+            // This copy may be given up half-way, and then this side goes on from the one before it.
+            return self.close_link("a further copy came while the store before the last one is recorded");
         }
         self.stores_made += 1;
         let (a, b) = (self.config.seed, self.stores_made ^ self.store.0 as u64);
@@ -190,6 +185,18 @@ impl Group {
         let mut state = State::default();
         state.set_meta(meta);
         self.follow = Follow::Copying(Box::new(Copying { store, state, sessions: Sessions::default() }));
+    }
+
+    /// Puts a copy in force in place of the old store, once that one is of no more use: the new one is recorded, or the
+    /// old one is not any more and nothing but a new start would bring it back. Until then nothing that the copy has is
+    /// acknowledged: a start would find the old store, and the record must not have one that a start does not find.
+    pub(super) fn keep_copy(&mut self) {
+        let (Some(old), Some(record)) = (self.replaced, &self.arbiter.record) else { return };
+        if record.is_recorded(self.store) || !record.is_recorded(old) {
+            self.replaced = None;
+            self.ack_due = true;
+            self.effects.push(Effect::CopyKept);
+        }
     }
 
     /// Gives up a copy that is under way: this side goes on from its old store.
@@ -259,6 +266,7 @@ impl Group {
         self.held = Number(0);
         self.held_told = Number(0);
         self.application_changed();
+        self.keep_copy();
         self.say_hello();
     }
 

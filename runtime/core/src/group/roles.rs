@@ -153,7 +153,6 @@ impl Group {
         );
         self.term = self.term.max(record.term);
         let mine = record.active.store == self.store;
-        let recorded = record.is_recorded(self.store);
         self.arbiter.record = Some(record.clone());
         match purpose {
             Some(Purpose::First | Purpose::Restart | Purpose::Force) => self.become_active(false),
@@ -175,17 +174,17 @@ impl Group {
             Some(Purpose::HandOver) => self.become_standby(record),
             None if mine
                 && self.role != Role::Active
+                && !self.needs_copy
                 && self.arbiter.first_epoch.is_some_and(|e| record.epoch > e) =>
             {
-                // Handed over, and the word of it was lost.
+                // Handed over, and the word of it was lost. A store that can't be trusted meanwhile waits until the
+                // other recorded one has taken over again.
                 self.become_active(true);
             }
             None if !mine && self.role == Role::Active => self.step_down(),
             None => {}
         }
-        if recorded && self.replaced.take().is_some() {
-            self.effects.push(Effect::CopyKept);
-        }
+        self.keep_copy();
         self.role_effect();
     }
 
@@ -193,13 +192,14 @@ impl Group {
     fn after_shrink(&mut self) {
         self.grow_wait = Micros((self.grow_wait.0 * 2).clamp(GROW_WAIT.0.0, GROW_WAIT.1.0));
         self.grow_after = self.now.plus(self.grow_wait);
+        if let Some(record) = self.arbiter.record.clone() {
+            self.send(PeerMessage::RecordChanged(record));
+        }
         if self.partner_out {
             self.send(PeerMessage::OutOfService { out: true });
             if let Some(partner) = &mut self.partner {
                 partner.feed = Feed::Nothing;
             }
-        } else if let Some(record) = self.arbiter.record.clone() {
-            self.send(PeerMessage::RecordChanged(record));
         }
     }
 
@@ -427,6 +427,10 @@ impl Group {
             self.effects.push(Effect::Discard { application });
         }
         self.role_effect();
+        if let Some(record) = self.arbiter.record.clone() {
+            // Whoever hears it learns whether it is still recorded.
+            self.send(PeerMessage::RecordChanged(record));
+        }
         // Whoever is still recorded is waited for until its shrink is recorded (R4).
         self.waiting =
             self.recorded_partner().map(|member| Waiting { store: member.store, acked: Number(0) });
@@ -465,7 +469,9 @@ impl Group {
         self.waiting = None;
         self.role = Role::Standby;
         self.heard_active = self.now;
-        self.follow = if self.partner.is_some() { Follow::InStep } else { Follow::Nothing };
+        // The partner may have restarted since the swap was asked for: then it is not the one that was handed over to.
+        let in_step = self.partner.as_ref().is_some_and(|partner| matches!(partner.feed, Feed::InStep));
+        self.follow = if in_step { Follow::InStep } else { Follow::Nothing };
         self.ack_due = true;
         if let Some(partner) = &mut self.partner {
             partner.feed = Feed::Nothing;

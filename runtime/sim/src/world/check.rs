@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lockstep_core::command::Command;
+use lockstep_core::command::{Command, Role};
 use lockstep_core::event::{Answer, Outcome};
 use lockstep_core::group::Group;
 use lockstep_core::ids::{Micros, Number, TableId};
@@ -30,9 +30,17 @@ impl World {
             // A version that diverges again and again gets in sync only when there is nothing to diverge in.
             self.run_until(|world| world.clients.iter().all(SimClient::is_idle) && world.active().is_some());
         }
-        // What an operator isolated, an operator brings back; a campaign brings back its own.
-        let active = self.active().expect("there is an active");
-        self.command(active, Command::Integrate);
+        // What an operator isolated, an operator brings back; a campaign brings back its own. A command may still have
+        // been under way, to a processor that is paused.
+        let isolated = |world: &World| (0..2).any(|node| world.role(node) == Some(Role::Isolated));
+        let mut turns = 0;
+        while turns == 0 || (turns < 5 && isolated(self)) {
+            turns += 1;
+            self.run_until(|world| world.active().is_some());
+            let active = self.active().expect("there is an active");
+            self.command(active, Command::Integrate);
+            self.run_for(Micros::from_ms(500));
+        }
         self.run_until(|world| {
             world.clients.iter().all(SimClient::is_idle) && world.in_sync() && world.at_rest()
         });
