@@ -3,7 +3,7 @@
 //! Invariants: a checkpoint is made of sealed segments whose every number is held (R24), in order; a segment is
 //! removed only once a durable checkpoint covers it. The store never waits for any of this.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
@@ -97,7 +97,7 @@ pub struct Background {
 /// Rows of a chunk, the last value of each.
 #[derive(Default)]
 struct Changes {
-    rows: BTreeMap<Box<[u8]>, Option<Arc<[u8]>>>,
+    rows: HashMap<Box<[u8]>, Option<Arc<[u8]>>>,
 }
 
 impl Changes {
@@ -205,13 +205,20 @@ impl Background {
     }
 
     fn turn_for(&mut self, log: &Shared, checkpoint_bytes: u64) -> Result<Work, StoreError> {
-        if self.prepare(log)? || self.sync_sealed(log)? {
+        // A full disk is no reason to make no checkpoint: that is what makes room again.
+        let full = match self.prepare(log) {
+            Ok(true) => return Ok(Work::Prepared),
+            Ok(false) => None,
+            Err(error) if error.is_full_disk() => Some(error),
+            Err(error) => return Err(error),
+        };
+        if self.sync_sealed(log)? {
             return Ok(Work::Prepared);
         }
         let chunk: Vec<Sealed> = {
             let state = log.lock();
             if !state.checkpoint_due(checkpoint_bytes) {
-                return Ok(Work::Nothing);
+                return full.map_or(Ok(Work::Nothing), Err);
             }
             let mut bytes = 0;
             let small_enough = |sealed: &&Sealed| {
@@ -264,6 +271,10 @@ impl Background {
         };
         let mut changes = Changes::default();
         for sealed in chunk {
+            // A chunk takes long; the writer meanwhile fills segments.
+            self.prepare(log)
+                .map(drop)
+                .or_else(|error| if error.is_full_disk() { Ok(()) } else { Err(error) })?;
             let path = segment::path(&log.dir, sealed.number);
             let bytes = segment::read(self.disk.as_ref(), &log.dir, log.store, sealed.number)?;
             let mut offset = UNIT as u64;
@@ -280,7 +291,8 @@ impl Background {
             ));
         }
         let last = chunk.last().expect("a chunk has a segment");
-        let rows: Vec<ChangedRow> = changes.rows.into_iter().collect();
+        let mut rows: Vec<ChangedRow> = changes.rows.into_iter().collect();
+        rows.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         let upto = (last.number, last.next_sequence, replay.copying);
         file.add(self.disk.as_ref(), &mut progress, upto, &rows, &replay.state)?;
         let through = replay.state.meta.last;
