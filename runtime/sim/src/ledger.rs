@@ -2,6 +2,9 @@
 //!
 //! Each numbered event leaves a row of its own with the count of how often it ran, so that a doubled one shows.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use lockstep_core::application::{Application, Run, UnitEnd};
 use lockstep_core::context::UnitContext;
 use lockstep_core::descriptor::{
@@ -108,14 +111,16 @@ pub const PROCEDURES: [&str; 4] = ["transfer", "careful", "upload", "balance"];
 pub struct Ledger {
     edition: Edition,
     descriptor: ApplicationDescriptor,
+    units_run: Arc<AtomicU64>,
 }
 
 impl Ledger {
     /// An edition, ready to run.
     #[must_use]
     pub fn new(edition: Edition) -> Self {
-        let table = |name: &str, kind| TableDescriptor { name: name.into(), kind, format: 1, reads_from: 1 };
         let two = edition.version().major == 2;
+        let table =
+            |name: &str, kind, format| TableDescriptor { name: name.into(), kind, format, reads_from: 1 };
         let units = |names: &[&str]| {
             names
                 .iter()
@@ -146,7 +151,11 @@ impl Ledger {
             name: "ledger".into(),
             version: edition.version(),
             hash: edition.hash(),
-            tables: vec![table(RAN, TableKind::Hash), table(ACCOUNTS, TableKind::Ordered)],
+            tables: vec![
+                table(RAN, TableKind::Hash, 1),
+                // The second format differs in its number alone, which every row starts with.
+                table(ACCOUNTS, TableKind::Ordered, 1 + u16::from(two)),
+            ],
             features: if two {
                 vec![FeatureDescriptor {
                     name: "fee".into(),
@@ -162,7 +171,14 @@ impl Ledger {
                 procedure("balance", 1, Recovery::RollBack, &["read"]),
             ],
         };
-        Ledger { edition, descriptor }
+        Ledger { edition, descriptor, units_run: Arc::default() }
+    }
+
+    /// Counts every unit that it runs.
+    #[must_use]
+    pub fn counting(mut self, units_run: Arc<AtomicU64>) -> Self {
+        self.units_run = units_run;
+        self
     }
 }
 
@@ -185,7 +201,8 @@ impl Application for Ledger {
             .filter(|unit| declared.units[*unit].name != "fee" || features & 1 == 1)
             .collect();
         let names = declared.units.iter().map(|unit| unit.name.clone()).collect();
-        Ok(Box::new(LedgerRun { edition: self.edition, parameters, plan, names }))
+        let units_run = self.units_run.clone();
+        Ok(Box::new(LedgerRun { edition: self.edition, parameters, plan, names, units_run }))
     }
 }
 
@@ -194,6 +211,7 @@ struct LedgerRun {
     parameters: Parameters,
     plan: Vec<UnitIndex>,
     names: Vec<String>,
+    units_run: Arc<AtomicU64>,
 }
 
 /// The number in a row: format, then eight bytes.
@@ -216,6 +234,7 @@ impl Run for LedgerRun {
     }
 
     fn run(&mut self, position: usize, context: &mut UnitContext<'_>) -> Result<(), UnitEnd> {
+        self.units_run.fetch_add(1, Ordering::Relaxed);
         let Parameters { id, from, to, amount } = self.parameters;
         let amount = i64::from(amount);
         match self.names[self.plan[position]].as_str() {
@@ -262,7 +281,7 @@ impl Run for LedgerRun {
             }
             "read" => {
                 let sum = context.get(ACCOUNTS_INDEX, &[from]).map_or(0, number_in);
-                context.reply(&sum.to_le_bytes());
+                context.reply(&[sum.to_le_bytes(), context.time().0.to_le_bytes()].concat());
             }
             name => unreachable!("no unit is called {name}"),
         }

@@ -1,10 +1,12 @@
 //! The simulated world: two processors with real groups, a network, an arbiter, disks, a clock.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use lockstep_core::command::{Command, CommandError, CommandResult, Role};
 use lockstep_core::effect::Effect;
-use lockstep_core::event::Request;
+use lockstep_core::event::{Answer, Request};
 use lockstep_core::group::{Group, GroupConfig, StandbyStart};
 use lockstep_core::ids::{Epoch, LinkId, Micros, NodeId, Origin, StoreId};
 use lockstep_core::input::Input;
@@ -66,6 +68,7 @@ struct Node {
     disk: SimDisk,
     process: Option<Process>,
     incarnations: u64,
+    units_run: Arc<AtomicU64>,
 }
 
 enum Happening {
@@ -111,12 +114,22 @@ pub struct World {
     frames_until_cut: Option<u64>,
     /// The clients.
     pub clients: Vec<SimClient>,
+    /// By how much the clocks of the processors are behind the world's.
+    pub clock_behind: [Micros; 2],
+    answers: Vec<Option<Answer>>,
     /// What was seen.
     pub seen: Seen,
     /// Results of commands, in order.
     pub results: Vec<CommandResult>,
     story: Vec<String>,
 }
+
+/// One request of a test and its answer; see [`World::probe`].
+#[derive(Clone, Copy, Debug)]
+pub struct Probe(usize);
+
+/// Origins of probes have this bit; those of clients do not.
+const PROBES: u64 = 1 << 63;
 
 mod check;
 mod running;
@@ -138,6 +151,7 @@ impl World {
             disk: SimDisk::new(StoreId(0xd15c_0000 + index as u128)),
             process: None,
             incarnations: 0,
+            units_run: Arc::default(),
         };
         let mut world = World {
             now: Micros(1_000_000),
@@ -153,6 +167,8 @@ impl World {
             last_delivery: [Micros(0); 2],
             frames_until_cut: None,
             clients: Vec::new(),
+            clock_behind: [Micros(0); 2],
+            answers: Vec::new(),
             seen: Seen::default(),
             results: Vec::new(),
             story: Vec::new(),
@@ -197,6 +213,38 @@ impl World {
         let now = self.now;
         let origin = self.clients[client].adopt(now, node, &request);
         self.input(node, Input::Request { origin, request });
+    }
+
+    /// Asks processor `node` something on nobody's behalf, as if it had just arrived there; what becomes of it is in
+    /// [`answer`](Self::answer).
+    pub fn probe(&mut self, node: usize, request: Request) -> Probe {
+        self.answers.push(None);
+        let probe = self.answers.len() - 1;
+        self.input_after(node, Micros(0), Input::Request { origin: Origin(PROBES | probe as u64), request });
+        Probe(probe)
+    }
+
+    /// The answer that a probe has got so far.
+    #[must_use]
+    pub fn answer(&self, probe: Probe) -> Option<&Answer> {
+        self.answers[probe.0].as_ref()
+    }
+
+    /// How many work units processor `node` has run, whatever became of them.
+    #[must_use]
+    pub fn units_run(&self, node: usize) -> u64 {
+        self.nodes[node].units_run.load(Ordering::Relaxed)
+    }
+
+    /// What processor `node`'s own clock says.
+    fn clock(&self, node: usize) -> Micros {
+        Micros(self.now.0 - self.clock_behind[node].0)
+    }
+
+    /// Puts an empty disk in place of that of processor `node`, which is dead.
+    pub fn replace_disk(&mut self, node: usize) {
+        assert!(self.nodes[node].process.is_none(), "disks are not replaced under a running process");
+        self.nodes[node].disk = SimDisk::new(StoreId(self.random.draw().into()));
     }
 
     fn after(&mut self, delay: Micros, happening: Happening) {
@@ -252,14 +300,14 @@ impl World {
             recovered.state,
             recovered.recent,
             recovered.undos,
-            Box::new(Ledger::new(edition)),
+            Box::new(Ledger::new(edition).counting(side.units_run.clone())),
         );
         let incarnation = side.incarnations;
         side.process =
             Some(Process { group, incarnation, watched: None, paused_until: Micros(0), batch: None });
         self.tell(|| format!("{} starts with {edition:?}, trusted {trusted}", ["a", "b"][node]));
         let mut effects = Vec::new();
-        let now = self.now;
+        let now = self.clock(node);
         self.process(node).group.start(now, &mut effects);
         self.carry_out(node, effects);
         self.after(Micros(500), Happening::LinkUp);

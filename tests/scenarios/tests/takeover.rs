@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use lockstep_core::command::{Command, HalfWayEnd, Role};
-use lockstep_core::event::{Encoding, Event, EventId, Request};
+use lockstep_core::event::{Answer, Encoding, Event, EventId, Outcome, Request};
 use lockstep_core::group::StandbyStart;
 use lockstep_core::ids::{Micros, SessionId};
 use lockstep_sim::ledger::{Edition, Parameters};
@@ -97,4 +97,64 @@ fn a_withheld_body_is_rolled_back_and_sent_again_by_its_client() {
 fn a_shipped_procedure_is_run_again_from_the_start_in_the_survivors_version() {
     let found = cut_everywhere("transfer", Edition::Two, StandbyStart::Behind);
     assert_eq!(found, (0..=5).map(|step_ups| (step_ups, "run again")).collect());
+}
+
+#[test]
+fn what_had_ended_comes_first_then_the_half_way_one_then_what_is_still_asked() {
+    // Three events leave in one go; the stream is cut in the middle of the second, behind its second step-up. The frames
+    // of each: `Begin`, five step-ups, the end.
+    let mut world = World::pair(31, Edition::One, Settings::default());
+    world.add_scripted_client();
+    world.run_until(|world| world.clients[0].session().is_some());
+    world.run_for(Micros::from_ms(30));
+    let session = world.clients[0].session().expect("it was just seen");
+    let last = world.group(0).state().meta.last.0;
+    world.cut_after_frames(7 + 2);
+    for number in 1..=3 {
+        let parameters = Parameters { id: number, from: 1, to: 2, amount: 5 };
+        let Request::Submit(event) = event(session, "transfer", parameters) else { unreachable!() };
+        let id = EventId::Numbered { session, number };
+        world.submit_as(0, 0, Request::Submit(Event { id, ..event }));
+    }
+    world.kill_quietly(0);
+    world.run_until(|world| world.role(1) == Some(Role::Active));
+    world.settle_and_check();
+    let number_of = |id: u64| world.clients[0].acknowledged[&id].number.0;
+    assert_eq!(number_of(1), last + 1, "it had ended: it keeps its number (R22)");
+    assert_eq!(number_of(2), last + 2, "it was half-way: its number gets its outcome (R8, R22)");
+    assert!(number_of(3) > last + 2, "the new active knew nothing of it; its client's retry ran it");
+    let half_way = world.group(1).status(world.now).half_way;
+    assert_eq!(half_way.len(), 1);
+    assert_eq!((half_way[0].0.step_ups, half_way[0].0.end), (2, HalfWayEnd::Completed));
+}
+
+#[test]
+fn the_time_that_procedures_see_never_goes_back() {
+    let mut world = World::pair(32, Edition::One, Settings::default());
+    // The standby's clock is far behind the active's.
+    world.clock_behind[1] = Micros::from_ms(500);
+    world.add_client(100);
+    world.run_until(|world| world.clients[0].acknowledged.len() > 50);
+    let read = |world: &mut World, node: usize| {
+        let parameters = Parameters { id: 1, from: 1, to: 2, amount: 5 };
+        let probe = world.probe(node, event(SessionId(1), "balance", parameters));
+        world.run_until(|world| world.answer(probe).is_some());
+        match world.answer(probe) {
+            Some(Answer::Ended { outcome: Outcome::Committed { reply }, .. }) => {
+                u64::from_le_bytes(reply[8..16].try_into().expect("a balance and a time"))
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    world.run_until(|world| world.clients[0].acknowledged.len() > 60);
+    let before = world.group(1).state().meta.time.0;
+    world.kill(0, false);
+    world.run_until(|world| world.role(1) == Some(Role::Active));
+    assert!(world.now.0 - 500_000 < before, "its clock has not overtaken the stream's");
+    let after = read(&mut world, 1);
+    assert!(after >= before, "time runs on from the last `Begin` (R33): {before}, then {after}");
+    world.run_for(Micros::from_ms(1_000));
+    let later = read(&mut world, 1);
+    assert!(later > after, "and goes on once the clock has overtaken it");
+    world.settle_and_check();
 }

@@ -34,7 +34,7 @@ impl World {
         // been under way, to a processor that is paused.
         let isolated = |world: &World| (0..2).any(|node| world.role(node) == Some(Role::Isolated));
         let mut turns = 0;
-        while turns == 0 || (turns < 5 && isolated(self)) {
+        while turns < 3 || (turns < 6 && isolated(self)) {
             turns += 1;
             self.run_until(|world| world.active().is_some());
             let active = self.active().expect("there is an active");

@@ -134,7 +134,7 @@ impl World {
     }
 
     pub(super) fn tick(&mut self, node: usize) {
-        let now = self.now;
+        let now = self.clock(node);
         let at = self.process(node).group.next_deadline().unwrap_or(now).since(now);
         self.input_after(node, at.max(Micros(1_000)), Input::Tick);
     }
@@ -169,7 +169,7 @@ impl World {
 
     /// Gives an input to a processor. It ends a batch of its own, or opens one that takes further inputs for a while.
     pub(super) fn input(&mut self, node: usize, input: Input) {
-        let (now, batch_us_max) = (self.now, self.settings.batch_us_max);
+        let (now, batch_us_max) = (self.clock(node), self.settings.batch_us_max);
         let process = self.process(node);
         let open = process.batch.is_some();
         process.group.step(now, input, process.batch.get_or_insert_default());
@@ -184,7 +184,7 @@ impl World {
     }
 
     fn end_batch(&mut self, node: usize) {
-        let now = self.now;
+        let now = self.clock(node);
         let process = self.process(node);
         let mut effects = process.batch.take().expect("a batch is open");
         process.group.end_batch(now, &mut effects);

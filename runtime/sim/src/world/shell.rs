@@ -5,7 +5,7 @@ use lockstep_core::ids::{LinkId, Micros, PluginHash, StoreId};
 use lockstep_core::input::Input;
 use lockstep_core::message::{Frame, PeerMessage};
 
-use super::{Happening, Node, World};
+use super::{Happening, Node, PROBES, World};
 use crate::clients::SimClient;
 use crate::ledger::{Edition, Ledger};
 
@@ -24,6 +24,11 @@ impl World {
             match effect {
                 Effect::Answer { origin, answer } => {
                     self.check_held(&answer);
+                    if origin.0 & PROBES != 0 {
+                        let earlier = self.answers[(origin.0 & !PROBES) as usize].replace(answer);
+                        assert_eq!(earlier, None, "a request is answered once");
+                        continue;
+                    }
                     let (now, client) = (self.now, SimClient::of(origin));
                     self.clients[client].on_answer(now, origin, answer);
                 }
@@ -39,6 +44,7 @@ impl World {
                     sync = true;
                 }
                 Effect::CutBack { to } => {
+                    self.seen.add("cut back");
                     self.nodes[node].disk.cut_back(to);
                     sync = true;
                 }
@@ -121,7 +127,10 @@ impl World {
     fn load(&mut self, node: usize, hash: PluginHash) {
         let delay = Micros(self.random.within(1_000, 20_000));
         let input = match Edition::of(hash) {
-            Some(edition) => Input::PluginLoaded { application: Box::new(Ledger::new(edition)) },
+            Some(edition) => {
+                let ledger = Ledger::new(edition).counting(self.nodes[node].units_run.clone());
+                Input::PluginLoaded { application: Box::new(ledger) }
+            }
             None => Input::PluginFailed { hash, reason: "there is no such file".into() },
         };
         self.input_after(node, delay, input);
