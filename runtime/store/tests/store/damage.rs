@@ -358,6 +358,7 @@ fn after_any_one_failed_sync_nothing_is_called_durable_that_is_not() {
         Sync,
         Held(0),
         Work,
+        Append(7),
         Kill,
         Append(9),
         Sync,
@@ -454,4 +455,44 @@ fn a_disk_without_room_for_a_segment_is_checkpointed_all_the_same() {
     assert!(world.segments(OLD).len() < before / 2, "covered segments have made room");
     world.disk.limit_space(None);
     store.append(&entries(601..=602, 1, 1)).unwrap();
+}
+
+#[test]
+fn a_row_that_the_engine_lost_is_missed() {
+    use redb::{ReadableDatabase as _, ReadableTable as _};
+    const ROWS: redb::TableDefinition<'_, &[u8], &[u8]> = redb::TableDefinition::new("rows");
+    let (world, _) = built(false);
+    let path = world.store_dir(OLD).join("checkpoint.redb");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    // Each whole by the engine's own checksums: a row lost, one changed, two that swapped their values.
+    for change in 0..3 {
+        std::fs::write(file.path(), world.disk.content(&path)).unwrap();
+        let database = redb::Database::open(file.path()).unwrap();
+        let rows: Vec<(Vec<u8>, Vec<u8>)> = {
+            let table = database.begin_read().unwrap().open_table(ROWS).unwrap();
+            let rows = table.iter().unwrap().map(Result::unwrap);
+            rows.take(2).map(|(key, value)| (key.value().to_vec(), value.value().to_vec())).collect()
+        };
+        let [(first, one), (second, other)] = &rows[..] else { panic!() };
+        assert_ne!(one, other);
+        let writing = database.begin_write().unwrap();
+        {
+            let mut table = writing.open_table(ROWS).unwrap();
+            match change {
+                0 => drop(table.remove(&first[..]).unwrap()),
+                1 => drop(table.insert(&first[..], &b"changed"[..]).unwrap()),
+                _ => {
+                    table.insert(&first[..], &other[..]).unwrap();
+                    table.insert(&second[..], &one[..]).unwrap();
+                }
+            }
+        }
+        writing.commit().unwrap();
+        drop(database);
+        let world = forked(&world);
+        world.disk.put(&path, std::fs::read(file.path()).unwrap());
+        let (_, found) = world.open();
+        assert!(!found.trusted);
+        readable(&found.warning.unwrap());
+    }
 }
