@@ -1,5 +1,6 @@
 //! Runs seeds of chaos: `cargo run --release -p lockstep-sim --example seeds -- FROM TO`, or one with its story:
 //! `-- SEED`. Prints what was seen and the seeds that broke the promise; exit status 1 when there are any.
+#![forbid(unsafe_code)]
 
 use std::panic::AssertUnwindSafe;
 

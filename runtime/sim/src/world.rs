@@ -8,7 +8,7 @@ use lockstep_core::command::{Command, CommandError, CommandResult, Role};
 use lockstep_core::effect::Effect;
 use lockstep_core::event::{Answer, Request};
 use lockstep_core::group::{Group, GroupConfig, StandbyStart};
-use lockstep_core::ids::{Epoch, LinkId, Micros, NodeId, Origin, StoreId};
+use lockstep_core::ids::{Epoch, LinkId, Micros, NodeId, Number, Origin, StoreId};
 use lockstep_core::input::Input;
 use lockstep_core::record::Record;
 
@@ -117,6 +117,8 @@ pub struct World {
     /// By how much the clocks of the processors are behind the world's.
     pub clock_behind: [Micros; 2],
     answers: Vec<Option<Answer>>,
+    /// The highest number that an answer has left for.
+    answered: Number,
     /// What was seen.
     pub seen: Seen,
     /// Results of commands, in order.
@@ -169,6 +171,7 @@ impl World {
             clients: Vec::new(),
             clock_behind: [Micros(0); 2],
             answers: Vec::new(),
+            answered: Number(0),
             seen: Seen::default(),
             results: Vec::new(),
             story: Vec::new(),

@@ -95,6 +95,21 @@ fn a_planned_switchover_drops_nothing_and_keeps_both_recorded() {
 }
 
 #[test]
+fn a_planned_switchover_waits_until_everything_is_held() {
+    let mut world = World::pair(12, Edition::Two, Settings::default());
+    world.run_for(Micros::from_ms(50));
+    let term = world.record().expect("there is a record").term;
+    world.pause(1, Micros::from_ms(60));
+    // Nobody waits for an answer to this entry, and yet it counts.
+    world.command(0, Command::EnableFeatures { features: vec![] });
+    world.command(0, Command::SwitchOver);
+    world.run_for(Micros::from_ms(40));
+    assert_eq!(world.record().expect("a record").term, term, "the standby does not hold it yet (R5)");
+    world.run_until(|world| world.active() == Some(1));
+    world.settle_and_check();
+}
+
+#[test]
 fn a_standby_too_far_behind_gets_a_whole_copy_while_clients_go_on() {
     let mut world = loaded_pair(Settings { recent_bytes_max: 4_000, ..Settings::default() });
     world.kill(1, false);

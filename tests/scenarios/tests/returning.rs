@@ -97,8 +97,9 @@ fn a_standby_that_was_away_catches_up_by_entries_under_load() {
 
 #[test]
 fn a_copy_comes_to_an_end_under_load_that_the_recent_stream_cannot_bear() {
-    // The recent stream bears some thirty entries, and clients make more than that while the copy is made durable.
-    let mut world = loaded_pair(Settings { recent_bytes_max: 4_000, ..Settings::default() });
+    // The recent stream bears a few entries, and clients make more than that while the copy is made durable.
+    let mut world = loaded_pair(Settings { recent_bytes_max: 1_000, ..Settings::default() });
+    (0..6).for_each(|_| world.add_client(u64::MAX));
     world.kill(1, false);
     let before = world.clients[0].acknowledged.len();
     world.run_until(|world| world.clients[0].acknowledged.len() > before + 200);

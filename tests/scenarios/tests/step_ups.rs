@@ -124,4 +124,11 @@ fn rows_are_written_in_the_floors_format_until_features_are_enabled() {
     world.run_for(Micros::from_ms(500));
     world.settle_and_check();
     assert_eq!(world.group(0).descriptor().hash, Edition::Two.hash());
+    // Nor does one that starts with it over an empty disk.
+    world.kill(0, false);
+    world.replace_disk(0);
+    world.start(0);
+    assert_eq!(world.group(0).descriptor().hash, Edition::One.hash());
+    world.settle_and_check();
+    assert_eq!(world.group(0).descriptor().hash, Edition::Two.hash(), "it is told what to load (R29, R31)");
 }

@@ -118,6 +118,8 @@ fn what_had_ended_comes_first_then_the_half_way_one_then_what_is_still_asked() {
     }
     world.kill_quietly(0);
     world.run_until(|world| world.role(1) == Some(Role::Active));
+    // Long before the client asks again.
+    assert_eq!(world.group(1).state().meta.last.0, last + 2, "the half-way one is dealt with at once (R22)");
     world.settle_and_check();
     let number_of = |id: u64| world.clients[0].acknowledged[&id].number.0;
     assert_eq!(number_of(1), last + 1, "it had ended: it keeps its number (R22)");

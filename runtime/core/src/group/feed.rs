@@ -36,6 +36,8 @@ pub(super) enum Feed {
         /// The next to send.
         next: Number,
     },
+    /// A whole copy, as soon as no swap is under way: it may record the very store that the copy replaces.
+    CopyWaits,
     /// A whole copy.
     Copy {
         /// Where the walk stands.
@@ -113,6 +115,13 @@ impl Group {
     }
 
     fn begin_copy(&mut self) {
+        if self.arbiter.is_busy() {
+            return self.set_feed(Feed::CopyWaits);
+        }
+        if let Some(record) = self.arbiter.record.clone() {
+            // Whether its old store is recorded decides when that one goes (R25).
+            self.send(PeerMessage::RecordChanged(record));
+        }
         self.send(PeerMessage::CopyBegin { meta: Box::new(self.state.meta.clone()) });
         let confirmed_before = self.confirm_sent;
         self.set_feed(Feed::Copy { cursor: WalkCursor::default(), confirmed_before });
@@ -219,6 +228,7 @@ impl Group {
                 self.recent.keep_from(Some(self.state.meta.last.next()));
                 self.set_feed(Feed::CopySent);
             }
+            Feed::CopyWaits => self.begin_copy(),
             Feed::Nothing | Feed::CopySent | Feed::InStep => {}
         }
     }

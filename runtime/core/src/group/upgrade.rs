@@ -458,7 +458,7 @@ impl Group {
                 // Out of service: its hello will say the same when it is back.
                 return self.set_partner_application(*theirs);
             }
-            Feed::Entries { .. } | Feed::Copy { .. } | Feed::CopySent => {
+            Feed::Entries { .. } | Feed::CopyWaits | Feed::Copy { .. } | Feed::CopySent => {
                 partner.announced = Some(theirs);
                 return;
             }

@@ -7,6 +7,8 @@ use lockstep_core::event::{Answer, Outcome};
 use lockstep_core::group::Group;
 use lockstep_core::ids::{Micros, Number, TableId};
 
+use lockstep_core::record::Record;
+
 use super::{Happening, World};
 use crate::clients::SimClient;
 use crate::ledger;
@@ -105,13 +107,29 @@ impl World {
         );
     }
 
+    /// A store is recorded as in sync only when it has durably what was answered so far (R4, R5).
+    pub(super) fn check_recorded(&self, record: &Record) {
+        for member in &record.in_sync {
+            let durable = self.nodes.iter().find_map(|node| node.disk.durable_in(member.store));
+            // One whose disk was lost after it had been recorded stays recorded until the active drops it.
+            let was = self.record.as_ref().is_some_and(|before| before.is_recorded(member.store));
+            assert!(
+                was || durable.is_some_and(|durable| durable >= self.answered),
+                "{} is recorded with {durable:?}, and {} was answered (R4)",
+                member.node,
+                self.answered
+            );
+        }
+    }
+
     /// An answer leaves only when every member of the record has durably what it rests on (R9, R10).
-    pub(super) fn check_held(&self, answer: &Answer) {
+    pub(super) fn check_held(&mut self, answer: &Answer) {
         let number = match answer {
             Answer::SessionOpened { session } => Number(session.0),
             Answer::Ended { number, .. } => *number,
             Answer::Retry { .. } | Answer::Rejected(_) => return,
         };
+        self.answered = self.answered.max(number);
         let record = self.record.as_ref().expect("there is no active without a record");
         for member in &record.in_sync {
             let durable = self.nodes.iter().find_map(|node| node.disk.durable_in(member.store));

@@ -151,6 +151,7 @@ impl World {
             {
                 assert!(record.is_recorded(next.active.store), "only a recorded member is promoted (R5)");
             }
+            self.check_recorded(&next);
             self.tell(|| format!("record: {next:?}"));
             self.record = Some(next.clone());
         }
