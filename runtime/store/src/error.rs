@@ -173,3 +173,20 @@ impl<T> DuringExt<T> for io::Result<T> {
         self.map_err(|source| StoreError::Disk { operation, path: path.into(), source })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sync_that_fails_for_want_of_room_is_a_failed_sync() {
+        let error = |operation| StoreError::Disk {
+            operation,
+            path: "/data".into(),
+            source: io::ErrorKind::StorageFull.into(),
+        };
+        assert!(error("write to").is_full_disk() && !error("write to").is_failed_sync());
+        let sync = error("sync a redo segment in");
+        assert!(sync.is_failed_sync() && !sync.is_full_disk(), "what was written may be lost (R26)");
+    }
+}

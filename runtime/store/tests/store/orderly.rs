@@ -3,7 +3,7 @@
 use lockstep_core::ids::{Number, StoreId};
 use lockstep_store::{Store, Work, export, inspect, verify};
 
-use crate::world::{World, entries, same, state_of};
+use crate::world::{World, end_of, entries, same, state_of};
 
 #[test]
 fn a_fresh_store_is_empty_and_keeps_its_id() {
@@ -58,6 +58,33 @@ fn batches_over_many_segments_come_back_with_and_without_checkpoints() {
         same(&export(&world.disk, &world.dir, false).unwrap().state, &state_of(&all));
         assert_eq!(export(&world.disk, &world.dir, true).unwrap_err().code(), "LS0507");
     }
+}
+
+#[test]
+fn the_next_segment_is_made_as_soon_as_one_is_left() {
+    let world = World::new();
+    let (mut store, _) = world.open();
+    let background = store.background();
+    let beside = std::thread::spawn(move || background.run(|error| panic!("{error}")));
+    let segment = |number| world.segment(world.options.fresh, number);
+    let wait_for = |number| {
+        let begun = std::time::Instant::now();
+        while !world.disk.files().contains(&segment(number)) {
+            assert!(begun.elapsed().as_secs() < 10, "segment {number} is not made ahead");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    };
+    wait_for(2);
+    // Nothing is held, so no checkpoint wakes the background work.
+    for batch in entries(1..=500, 1, 1).chunks(10) {
+        store.append(batch).unwrap();
+        if end_of(&world.disk, &segment(2)) > 64 {
+            break;
+        }
+    }
+    wait_for(3);
+    drop(store);
+    beside.join().unwrap();
 }
 
 #[test]
