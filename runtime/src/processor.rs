@@ -28,7 +28,7 @@ use crate::engine::inbound::{EngineHandle, Inbound};
 use crate::engine::store_thread::{self, OpenedStore};
 use crate::engine::{EngineLoop, EngineParts, poll_and_bell};
 use crate::http;
-use crate::plugins::{self, Generations, Keep, PluginLoader};
+use crate::plugins::{self, Failure, Generations, Keep, PluginLoader};
 use crate::services::Services;
 use crate::watcher::Watcher;
 
@@ -52,6 +52,12 @@ pub struct StartError {
 }
 
 impl StartError {
+    /// The operating system refused a thread, a socket, a signal or random bytes.
+    #[must_use]
+    pub fn of_system(message: impl Into<String>, help: impl Into<String>) -> Self {
+        StartError::new("LS0110", message, help)
+    }
+
     pub(crate) fn new(code: &str, message: impl Into<String>, help: impl Into<String>) -> Self {
         StartError { code: code.into(), message: message.into(), help: help.into() }
     }
@@ -64,6 +70,12 @@ impl StartError {
             }
             _ => StartError::new(fallback, text, help),
         }
+    }
+}
+
+impl From<Failure> for StartError {
+    fn from(failure: Failure) -> Self {
+        StartError { code: failure.code, message: failure.message, help: failure.help }
     }
 }
 
@@ -119,14 +131,10 @@ impl Processor {
             match begun.started.await {
                 Ok(Ok(())) => {}
                 Ok(Err(failure)) => {
-                    return Err(StartError::new(&failure.code, failure.message, failure.help));
+                    return Err(failure.into());
                 }
                 Err(_) => {
-                    return Err(StartError::new(
-                        "LS0446",
-                        "the engine's thread ended at once",
-                        "see the log",
-                    ));
+                    return Err(Failure::of_thread("the engine's thread ended at once").into());
                 }
             }
             engines.push(begun.handle);
@@ -241,7 +249,7 @@ async fn hand_over(engine: &EngineHandle) {
 struct Begun {
     handle: EngineHandle,
     arbiter_thread: Arbiter,
-    started: oneshot::Receiver<Result<(), plugins::Failure>>,
+    started: oneshot::Receiver<Result<(), Failure>>,
 }
 
 /// Opens the store, loads the plugin and starts the engine of one application.
@@ -262,7 +270,7 @@ fn begin(
             Some(members.collect())
         }
         Err(error) => {
-            tracing::warn!(%error, code = "LS0604", "the arbiter's record can't be read at the start");
+            tracing::warn!(%error, code = arbiter::UNREACHABLE, "the arbiter's record can't be read at the start");
             None
         }
     };
@@ -272,8 +280,7 @@ fn begin(
     let version = first_version(config, application, generations, &opened)?;
     let descriptor = Arc::new(version.descriptor().clone());
     let (poll, bell) = poll_and_bell().map_err(|error| {
-        StartError::new(
-            "LS0110",
+        StartError::of_system(
             format!("the sockets can't be watched: {error}"),
             "see the limit on open files",
         )
@@ -322,11 +329,13 @@ fn begin(
     Ok(Begun { handle, arbiter_thread, started })
 }
 
-/// Sets up the process: core dumps off, as they delay the word of a death; as many files as the system allows.
+/// Sets up the process: core dumps off, as they delay the word of a death; huge pages for the heap, which is then
+/// given back sooner; as many files as the system allows.
 ///
 /// # Errors
 /// When the operating system refuses.
 pub fn prepare_process() -> std::io::Result<()> {
+    lockstep_os::huge_pages::prefer();
     lockstep_os::core_dumps_off()?;
     lockstep_os::raise_open_files_limit().map(|_| ())
 }
@@ -345,8 +354,7 @@ fn first_version(
         Some(Ok(Some(bytes))) => (bytes, "the keep"),
         Some(Err(error)) => return Err(cannot_write(&config.data, &error)),
         Some(Ok(None)) | None => {
-            let checked = plugins::check_file(&application.plugin)
-                .map_err(|failure| StartError::new(&failure.code, failure.message, failure.help))?;
+            let checked = plugins::check_file(&application.plugin)?;
             if checked.descriptor.name != application.name {
                 let message = format!(
                     "{} is application `{}`, and the configuration calls it `{}`",
@@ -364,11 +372,10 @@ fn first_version(
     let load = std::thread::Builder::new()
         .name("plugin-load".into())
         .spawn(move || plugins::load(&generations, &name, bytes))
-        .map_err(|error| StartError::new("LS0110", error.to_string(), "see the limits on threads"))?;
+        .map_err(|error| StartError::of_system(error.to_string(), "see the limits on threads"))?;
     let loaded = load
         .join()
-        .map_err(|_| StartError::new("LS0446", "the thread that loaded the plugin failed", "see the log"))?
-        .map_err(|failure| StartError::new(&failure.code, failure.message, failure.help))?;
+        .map_err(|_| Failure::of_thread("the thread that loaded the plugin failed"))??;
     tracing::info!(
         application = application.name,
         version = %loaded.descriptor().version,
@@ -382,8 +389,7 @@ fn first_version(
 fn random(what: &str) -> Result<u64, StartError> {
     let random = lockstep_os::random_u128();
     random.map(|random| random as u64).map_err(|error| {
-        StartError::new(
-            "LS0110",
+        StartError::of_system(
             format!("{what} can't be had from the operating system: {error}"),
             "start it again",
         )
@@ -403,7 +409,7 @@ fn take_directory(data: &Path) -> Result<DirectoryLock, StartError> {
         .and_then(|()| std::fs::set_permissions(data, std::fs::Permissions::from_mode(0o700)))
         .map_err(|error| cannot_write(data, &error))?;
     DirectoryLock::take(data).map_err(|error| {
-        StartError::of_text(&error.to_string(), "LS0105", "one processor uses one data directory")
+        StartError::of_text(&error.to_string(), "LS0108", "one processor uses one data directory")
     })
 }
 

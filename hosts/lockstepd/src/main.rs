@@ -11,8 +11,13 @@ use std::process::ExitCode;
 use clap::{Parser, ValueEnum};
 use lockstep_runtime::config::NodeConfig;
 use lockstep_runtime::config::report::render;
+use lockstep_runtime::engine::ASSERTION_FAILED;
 use lockstep_runtime::processor::{Processor, StartError};
 use tokio::signal::unix::{SignalKind, signal};
+
+/// Rows come and go by the hundred thousand a second, and the tables are to lie in huge pages.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// A Lockstep processor: runs applications in lock step with its partner.
 #[derive(Debug, Parser)]
@@ -60,9 +65,8 @@ fn main() -> ExitCode {
         match std::thread::Builder::new().name(name).spawn(move || run(config)) {
             Ok(thread) => threads.push(thread),
             Err(error) => {
-                eprintln!(
-                    "error LS0110: a processor gets no thread: {error}\n   help: see the limits on threads"
-                );
+                let why = format!("a processor gets no thread: {error}");
+                report(&StartError::of_system(why, "see the limits on threads"));
                 return ExitCode::from(1);
             }
         }
@@ -79,19 +83,20 @@ fn run(config: NodeConfig) -> bool {
     let system = actix_rt::System::new();
     let result = system.block_on(serve(config));
     if let Err(error) = &result {
-        let StartError { code, message, help } = error;
-        let diagnostic = miette::MietteDiagnostic::new(message.clone()).with_code(code.clone());
-        let diagnostic = if help.is_empty() { diagnostic } else { diagnostic.with_help(help.clone()) };
-        eprint!("{}", render(&diagnostic));
+        report(error);
     }
     result.is_ok()
 }
 
+fn report(StartError { code, message, help }: &StartError) {
+    let diagnostic = miette::MietteDiagnostic::new(message.clone()).with_code(code.clone());
+    let diagnostic = if help.is_empty() { diagnostic } else { diagnostic.with_help(help.clone()) };
+    eprint!("{}", render(&diagnostic));
+}
+
 async fn serve(config: NodeConfig) -> Result<(), StartError> {
-    let cannot = |error: std::io::Error| StartError {
-        code: "LS0110".into(),
-        message: format!("signals can't be received: {error}"),
-        help: "start it again".into(),
+    let cannot = |error: std::io::Error| {
+        StartError::of_system(format!("signals can't be received: {error}"), "start it again")
     };
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
@@ -129,7 +134,7 @@ fn abort_on_panic() {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         before(panic);
-        tracing::error!(code = "LS0699", %panic, "an assertion failed; this processor stops, its partner takes over");
+        tracing::error!(code = ASSERTION_FAILED, %panic, "an assertion failed; this processor stops, its partner takes over");
         std::process::abort();
     }));
 }

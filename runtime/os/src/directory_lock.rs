@@ -18,7 +18,7 @@ const FILE_NAME: &str = "lock";
 pub enum DirectoryLockError {
     /// Another process has it.
     #[error(
-        "LS0510: the database directory {} is in use by another process{}; stop that process, or give this one a directory of its own",
+        "LS0105: the database directory {} is in use by another process{}; stop that process, or give this one a directory of its own",
         directory.display(),
         pid.map_or_else(String::new, |pid| format!(" (process {pid})"))
     )]
@@ -30,7 +30,7 @@ pub enum DirectoryLockError {
     },
     /// The lock file could not be opened, locked or written.
     #[error(
-        "LS0511: the database directory {} could not be locked: {source}; check that it exists, that it may be written, and that its disk has room",
+        "LS0113: the database directory {} could not be locked: {source}; check that it exists, that it may be written, and that its disk has room",
         directory.display()
     )]
     Io {
@@ -111,7 +111,7 @@ mod tests {
             DirectoryLockError::Held { pid, .. } => assert_eq!(pid, Some(std::process::id())),
             DirectoryLockError::Io { .. } => panic!("held, not failed: {text}"),
         }
-        assert!(text.starts_with("LS0510: "), "{text}");
+        assert!(text.starts_with("LS0105: "), "{text}");
         drop(first);
         DirectoryLock::take(directory.path()).expect("it is free again");
     }
@@ -136,6 +136,6 @@ mod tests {
     fn a_missing_directory_is_an_error_that_says_what_to_do() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let error = DirectoryLock::take(&directory.path().join("nowhere")).expect_err("there is none");
-        assert!(error.to_string().starts_with("LS0511: "), "{error}");
+        assert!(error.to_string().starts_with("LS0113: "), "{error}");
     }
 }

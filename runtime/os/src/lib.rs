@@ -11,6 +11,7 @@
 compile_error!("Lockstep's plugins and its failure detector need Linux with glibc");
 
 mod directory_lock;
+pub mod huge_pages;
 pub mod interpose;
 pub mod liveness;
 mod process;
