@@ -8,7 +8,7 @@ use lockstep_core::ids::Epoch;
 use lockstep_core::input::Input;
 use lockstep_core::record::{Record, SwapOutcome};
 
-use crate::arbiter::LocalArbiter;
+use crate::arbiter::{LocalArbiter, UNREACHABLE};
 use crate::engine::inbound::{EngineHandle, Inbound};
 
 /// Read the record.
@@ -66,7 +66,7 @@ impl Handler<Swap> for ArbiterClient {
     fn handle(&mut self, Swap { expected, next }: Swap, _: &mut Self::Context) {
         let outcome: SwapOutcome = self.arbiter.swap(expected, &next);
         if let SwapOutcome::Unknown(why) = &outcome {
-            tracing::warn!(why, code = "LS0604", "the outcome of a swap of the record is not known");
+            tracing::warn!(why, code = UNREACHABLE, "the outcome of a swap of the record is not known");
         }
         self.tell(Input::Swapped(outcome));
     }

@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 
 /// The version of the links' protocol; a processor refuses another major version.
 pub const LINK_PROTOCOL: (u16, u16) = (1, 0);
+/// What the partner sent breaks the protocol; the link is made anew.
+pub(crate) const PROTOCOL_BROKEN: &str = "LS0611";
 /// The largest plugin file that is taken from a partner, in bytes.
 pub const PLUGIN_BYTES_MAX: u64 = 256 << 20;
 /// How much of a plugin file goes into one message, in bytes.

@@ -280,10 +280,7 @@ fn begin(
     let version = first_version(config, application, generations, &opened)?;
     let descriptor = Arc::new(version.descriptor().clone());
     let (poll, bell) = poll_and_bell().map_err(|error| {
-        StartError::of_system(
-            format!("the sockets can't be watched: {error}"),
-            "see the limit on open files",
-        )
+        StartError::of_system(format!("the sockets can't be watched: {error}"), "see the limit on open files")
     })?;
     let (handle, control, requests) = EngineHandle::new(name, bell.clone(), descriptor);
     let seed = random("a seed")?;
@@ -373,9 +370,8 @@ fn first_version(
         .name("plugin-load".into())
         .spawn(move || plugins::load(&generations, &name, bytes))
         .map_err(|error| StartError::of_system(error.to_string(), "see the limits on threads"))?;
-    let loaded = load
-        .join()
-        .map_err(|_| Failure::of_thread("the thread that loaded the plugin failed"))??;
+    let loaded =
+        load.join().map_err(|_| Failure::of_thread("the thread that loaded the plugin failed"))??;
     tracing::info!(
         application = application.name,
         version = %loaded.descriptor().version,

@@ -10,6 +10,9 @@ use lockstep_os::{Died, LivenessWatch, is_living};
 
 use crate::engine::inbound::{EngineHandle, Inbound};
 
+/// The partner's life can't be watched; silence and the link tell.
+const UNWATCHED: &str = "LS0621";
+
 /// Watch the process that holds this store, in place of the one before.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -64,7 +67,7 @@ impl Handler<Watch> for Watcher {
         self.watch = match LivenessWatch::spawn(&store.to_string(), died) {
             Ok(watch) => Some(watch),
             Err(error) => {
-                tracing::warn!(%store, %error, code = "LS0621", "the partner's liveness can't be watched; the link and silence tell");
+                tracing::warn!(%store, %error, code = UNWATCHED, "the partner's liveness can't be watched; the link and silence tell");
                 None
             }
         };
@@ -82,7 +85,7 @@ impl Handler<AskLiving> for Watcher {
                 }
             }
             Err(error) => {
-                tracing::warn!(%store, %error, code = "LS0621", "whether the partner lives can't be said")
+                tracing::warn!(%store, %error, code = UNWATCHED, "whether the partner lives can't be said")
             }
         }
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lockstep_runtime::admin::protocol::{
-    AdminError, AdminReply, AdminRequest, AdminResponse, AdminVerb, call,
+    AdminError, AdminReply, AdminRequest, AdminResponse, AdminVerb, CallError, call,
 };
 use lockstep_runtime::config::NodeConfig;
 
@@ -104,8 +104,8 @@ pub fn write_out(bytes: &[u8]) -> Result<(), Failure> {
 
 /// The answer was not of the kind that the question has.
 pub fn unexpected(reply: &AdminReply) -> Failure {
-    let message = format!("the processor answered with something else: {reply:?}");
-    Failure::new(Exit::Failed, "LS0804", message, "use the lockstep of the same version as lockstepd")
+    let message = format!("it is of another kind: {reply:?}");
+    CallError::NotUnderstood(message).into()
 }
 
 /// The whole path of a file as the operator sees it; the processor has another working directory.

@@ -203,7 +203,7 @@ pub enum AdminResponse {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct AdminError {
-    /// A code such as `LS0601`.
+    /// A code such as `LS0606`.
     pub code: String,
     /// A sentence.
     pub message: String,

@@ -16,12 +16,16 @@ use super::protocol::{
 };
 use crate::engine::failpoints::Failpoint;
 use crate::engine::inbound::{EngineHandle, Inbound};
-use crate::plugins::{CheckedPlugin, check_file};
+use crate::plugins::{CheckedPlugin, Failure, check_file};
 
 type Reply = Result<AdminReply, AdminError>;
 
 fn error(code: &str, message: impl Into<String>, help: &str) -> AdminError {
     AdminError { code: code.into(), message: message.into(), help: help.into() }
+}
+
+fn refused(failure: Failure) -> AdminError {
+    AdminError { code: failure.code, message: failure.message, help: failure.help }
 }
 
 /// Carries out one request.
@@ -164,14 +168,14 @@ async fn status(view: &View, application: Option<&str>) -> Reply {
 async fn look_at(path: PathBuf) -> Result<Arc<CheckedPlugin>, AdminError> {
     if !path.is_absolute() {
         let help = "give the whole path of the file";
-        return Err(error("LS0451", format!("{} is not an absolute path", path.display()), help));
+        return Err(error("LS0821", format!("{} is not an absolute path", path.display()), help));
     }
     let checked = tokio::task::spawn_blocking(move || check_file(&path)).await;
     match checked {
         Ok(Ok(checked)) => Ok(Arc::new(checked)),
-        Ok(Err(failure)) => Err(error(&failure.code, failure.message, &failure.help)),
+        Ok(Err(failure)) => Err(refused(failure)),
         Err(joined) => {
-            Err(error("LS0452", format!("the check did not end: {joined}"), "see the processor's log"))
+            Err(error("LS0822", format!("the check did not end: {joined}"), "see the processor's log"))
         }
     }
 }
@@ -219,10 +223,8 @@ fn group_reply(reply: CommandReply) -> Reply {
 }
 
 fn keep(view: &View, checked: &CheckedPlugin) -> Result<(), AdminError> {
-    view.generations.keep().put(&checked.content).map(|_| ()).map_err(|why| {
-        let message = format!("the plugin file can't be kept: {why}");
-        error("LS0453", message, "see that the data directory can be written and has room")
-    })
+    let kept = view.generations.keep().put(&checked.content);
+    kept.map(|_| ()).map_err(|error| refused(Failure::not_kept(&error)))
 }
 
 async fn upgrade(view: &View, application: Option<&str>, verb: UpgradeVerb, by: String) -> Reply {

@@ -5,12 +5,15 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+/// The arbiter cannot be reached, or the outcome of a swap is not known: what the log says wherever that is found.
+pub(crate) const UNREACHABLE: &str = "LS0604";
+
 /// An error of the local arbiter.
 #[derive(Debug, Error)]
 pub enum ArbiterError {
     /// The directory can't be read or written.
     #[error(
-        "LS0601: cannot {operation} {}: {source}; see that the arbiter's directory can be written and has room",
+        "LS0606: cannot {operation} {}: {source}; see that the arbiter's directory can be written and has room",
         path.display()
     )]
     Disk {
@@ -23,7 +26,7 @@ pub enum ArbiterError {
     },
     /// The highest record is not what somebody wrote. An older one is never taken in its place.
     #[error(
-        "LS0602: the record {} cannot be read: {reason}; nobody becomes active until it is repaired: find out from \
+        "LS0607: the record {} cannot be read: {reason}; nobody becomes active until it is repaired: find out from \
          both processors which store was active, then put back the record by hand",
         path.display()
     )]
@@ -40,8 +43,8 @@ impl ArbiterError {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            ArbiterError::Disk { .. } => "LS0601",
-            ArbiterError::Unreadable { .. } => "LS0602",
+            ArbiterError::Disk { .. } => "LS0606",
+            ArbiterError::Unreadable { .. } => "LS0607",
         }
     }
 

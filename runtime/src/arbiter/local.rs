@@ -327,7 +327,7 @@ mod tests {
         ];
         for bad in bad {
             fs::write(arbiter.path(2), bad).unwrap();
-            assert_eq!(arbiter.read().unwrap_err().code(), "LS0602", "never the older one instead");
+            assert_eq!(arbiter.read().unwrap_err().code(), "LS0607", "never the older one instead");
             let next = second.with_in_sync(BTreeSet::from([member(1)]));
             assert!(matches!(arbiter.swap(Epoch(2), &next), SwapOutcome::Unknown(_)));
             assert!(!arbiter.path(3).exists());

@@ -9,4 +9,5 @@ mod local;
 pub mod nodes;
 
 pub use error::ArbiterError;
+pub(crate) use error::UNREACHABLE;
 pub use local::LocalArbiter;

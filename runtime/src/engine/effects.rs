@@ -5,10 +5,12 @@
 
 use lockstep_core::effect::{Alarm, Effect};
 
-use super::EngineLoop;
 use super::clients::ORIGIN_OTHERS;
 use super::failpoints::die;
 use super::store_thread::StoreOp;
+use super::{ASSERTION_FAILED, EngineLoop};
+use crate::arbiter::UNREACHABLE;
+use crate::link_message::PROTOCOL_BROKEN;
 
 impl EngineLoop {
     /// Looks whether the last step ended a generation, and takes its old version out of the effects.
@@ -122,7 +124,7 @@ impl EngineLoop {
             Effect::Alarm(alarm) => self.alarm(&alarm),
             Effect::Stop { reason } => {
                 tracing::error!(
-                    code = "LS0699",
+                    code = ASSERTION_FAILED,
                     reason,
                     "this side found itself wrong and stops; the partner takes over"
                 );
@@ -164,11 +166,11 @@ impl EngineLoop {
                 tracing::warn!(application, code = "LS0603", half_way, "this side took over");
             }
             Alarm::ArbiterUnreachable { why } => {
-                tracing::warn!(application, code = "LS0604", why, "the arbiter can't be reached");
+                tracing::warn!(application, code = UNREACHABLE, why, "the arbiter can't be reached");
             }
             Alarm::Campaign { what } => tracing::warn!(application, code = "LS0701", what, "campaign"),
             Alarm::ProtocolBroken { what } => {
-                tracing::warn!(application, code = "LS0611", what, "a message broke the protocol");
+                tracing::warn!(application, code = PROTOCOL_BROKEN, what, "a message broke the protocol");
             }
         }
     }

@@ -43,6 +43,8 @@ use crate::services::Services;
 const BELL: Token = Token(0);
 /// The link's token alternates between these, so that an event of an old socket is not taken for the new one's.
 const LINKS: [Token; 2] = [Token(1), Token(2)];
+/// An assertion of the runtime failed, or the core found its side wrong: the process ends, the partner takes over.
+pub const ASSERTION_FAILED: &str = "LS0699";
 /// How many events of the poll are taken at once.
 const EVENTS_MAX: usize = 1_024;
 

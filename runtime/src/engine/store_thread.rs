@@ -150,7 +150,7 @@ pub fn open(
         StartError::of_text(&error.to_string(), error.code(), "see `lockstep db inspect`")
     };
     let system = |what: &str, error: std::io::Error| {
-        StartError::new("LS0110", format!("{what} can't be had: {error}"), "start it again; see the log")
+        StartError::of_system(format!("{what} can't be had: {error}"), "start it again; see the log")
     };
     let fresh = StoreId(lockstep_os::random_u128().map_err(|error| system("an id for a store", error))?);
     let boot = lockstep_os::boot_id().map_err(|error| system("the machine's boot id", error))?;
@@ -217,7 +217,7 @@ impl StoreThread {
         let done = Arc::new(AtomicU64::new(0));
         let background = self.store.background();
         let no_thread =
-            |error: std::io::Error| StartError::new("LS0110", error.to_string(), "see the limits on threads");
+            |error: std::io::Error| StartError::of_system(error.to_string(), "see the limits on threads");
         std::thread::Builder::new()
             .name("checkpoint".into())
             .spawn(move || {
@@ -306,7 +306,7 @@ impl StoreThread {
                 self.copy_lock = match hold(store) {
                     Ok(lock) => Some((store, lock)),
                     Err(error) => {
-                        tracing::warn!(%store, %error, code = "LS0621", "no liveness lock for the copy");
+                        tracing::warn!(%store, %error, code = "LS0622", "no liveness lock for the copy");
                         None
                     }
                 };

@@ -12,7 +12,7 @@ use super::clients::{FIRST_TOKEN, ORIGIN_OTHERS, Said, Serving};
 use super::inbound::Inbound;
 use super::link::{Link, OUT_BYTES_SOFT};
 use super::{BELL, EngineLoop, LINKS, TurnEnd, now};
-use crate::link_message::{LinkMessage, PluginAssembly};
+use crate::link_message::{LinkMessage, PROTOCOL_BROKEN, PluginAssembly};
 
 /// The most inputs of a turn.
 const INPUTS_MAX: usize = 256;
@@ -222,7 +222,7 @@ impl EngineLoop {
                     break;
                 }
                 Err(why) => {
-                    tracing::warn!(code = "LS0611", why, "the partner sent what is no message");
+                    tracing::warn!(code = PROTOCOL_BROKEN, why, "the partner sent what is no message");
                     self.link_down(&why);
                 }
             }

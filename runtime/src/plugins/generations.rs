@@ -13,7 +13,7 @@ use lockstep_core::ids::PluginHash;
 use lockstep_loader::LoadedPlugin;
 
 use super::keep::Keep;
-use super::loading::{Failure, end_on_this_thread, start_on_this_thread, unload};
+use super::loading::{Failure, end_on_this_thread, start_on_this_thread, unload, warn_kept};
 use crate::admin::protocol::{PluginState, PluginStatus};
 
 /// One load of one file.
@@ -200,13 +200,7 @@ impl Generations {
     }
 
     fn kept(&self, generation: u64, reasons: Vec<String>) {
-        let why = reasons.join("; ");
-        tracing::warn!(
-            generation,
-            why,
-            code = "LS0445",
-            "a plugin's library can't be unloaded and stays mapped"
-        );
+        warn_kept(&format!("generation {generation}"), &reasons);
         self.set_state(generation, PluginState::Kept, reasons);
     }
 

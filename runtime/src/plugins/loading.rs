@@ -9,7 +9,7 @@ use lockstep_binding::Bound;
 use lockstep_core::application::Application;
 use lockstep_core::descriptor::ApplicationDescriptor;
 use lockstep_core::ids::PluginHash;
-use lockstep_loader::{LoadError, LoadedPlugin, PluginFile, Prober, Unload};
+use lockstep_loader::{LoadError, LoadedPlugin, PluginFile, Prober, Reason, Unload};
 
 use super::generations::Generations;
 
@@ -29,9 +29,18 @@ impl Failure {
     fn new(code: &str, message: impl Into<String>, help: &str) -> Self {
         Failure { code: code.into(), message: message.into(), help: help.into() }
     }
-}
 
-impl Failure {
+    /// A thread that loads, binds or runs a plugin failed.
+    pub(crate) fn of_thread(why: impl Into<String>) -> Self {
+        Failure::new("LS0446", why, "see the log")
+    }
+
+    /// The file can't be put into the keep.
+    pub(crate) fn not_kept(error: &std::io::Error) -> Self {
+        let help = "see that the data directory can be written and has room";
+        Failure::new("LS0448", format!("the plugin file can't be kept: {error}"), help)
+    }
+
     /// What is wrong with the file at `path`.
     fn of(path: &Path, error: LoadError) -> Self {
         let failure = Failure::from(error);
@@ -91,13 +100,13 @@ pub fn check_file(path: &Path) -> Result<CheckedPlugin, Failure> {
 }
 
 fn not_bound(why: String) -> Failure {
-    Failure::new("LS0454", format!("the plugin can't be bound: {why}"), "build it anew")
+    Failure::new("LS0439", format!("the plugin can't be bound: {why}"), "build it anew")
 }
 
 fn sound(descriptor: &ApplicationDescriptor) -> Result<(), Failure> {
     let checked = descriptor.check();
     checked
-        .map_err(|why| Failure::new("LS0455", format!("its description is not sound: {why}"), "correct it"))
+        .map_err(|why| Failure::new("LS0440", format!("its description is not sound: {why}"), "correct it"))
 }
 
 fn bind(plugin: &LoadedPlugin, hash: PluginHash) -> Result<Bound, Failure> {
@@ -109,12 +118,11 @@ fn bind(plugin: &LoadedPlugin, hash: PluginHash) -> Result<Bound, Failure> {
 fn on_short_thread<T: Send>(work: impl FnOnce() -> Result<T, Failure> + Send) -> Result<T, Failure> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("plugin-bind".into()).spawn_scoped(scope, work);
-        let failed = |why: String| Failure::new("LS0446", why, "see the log");
         match thread {
             Ok(thread) => {
-                thread.join().unwrap_or_else(|_| Err(failed("the thread that bound it panicked".into())))
+                thread.join().unwrap_or_else(|_| Err(Failure::of_thread("the thread that bound it panicked")))
             }
-            Err(error) => Err(failed(format!("there is no thread to bind it: {error}"))),
+            Err(error) => Err(Failure::of_thread(format!("there is no thread to bind it: {error}"))),
         }
     })
 }
@@ -129,10 +137,7 @@ pub fn load(
     bytes: Vec<u8>,
 ) -> Result<Box<dyn Application>, Failure> {
     let hash = super::hash_of(&bytes);
-    generations.keep().put(&bytes).map_err(|error| {
-        let help = "see that the data directory can be written and has room";
-        Failure::new("LS0453", format!("the plugin file can't be kept: {error}"), help)
-    })?;
+    generations.keep().put(&bytes).map_err(|error| Failure::not_kept(&error))?;
     let file = PluginFile::from_bytes(generations.keep().path(hash), bytes.into());
     Prober::of_this_program().probe(&file)?;
     let plugin = lockstep_loader::load(&file)?;
@@ -145,7 +150,7 @@ pub fn load(
                 Ok(bound) => {
                     let name = bound.descriptor().name.clone();
                     Failure::new(
-                        "LS0456",
+                        "LS0449",
                         format!("the file is application `{name}`, not `{application}`"),
                         "",
                     )
@@ -153,7 +158,7 @@ pub fn load(
                 Err(failure) => failure,
             };
             if let Unload::Kept(kept) = plugin.unload() {
-                tracing::warn!(%hash, reasons = ?kept.reasons, code = "LS0445", "a refused plugin stays mapped");
+                warn_kept(&format!("{hash}, which was refused"), &words(&kept.reasons));
             }
             return Err(failure);
         }
@@ -184,6 +189,16 @@ pub(super) fn unload(plugin: LoadedPlugin) -> Vec<String> {
             tracing::debug!(?report, "unloaded");
             Vec::new()
         }
-        Unload::Kept(kept) => kept.reasons.iter().map(ToString::to_string).collect(),
+        Unload::Kept(kept) => words(&kept.reasons),
     }
+}
+
+fn words(reasons: &[Reason]) -> Vec<String> {
+    reasons.iter().map(ToString::to_string).collect()
+}
+
+/// Says that a library stays mapped, and why.
+pub(super) fn warn_kept(which: &str, reasons: &[String]) {
+    let why = reasons.join("; ");
+    tracing::warn!(which, why, code = "LS0445", "a plugin's library can't be unloaded and stays mapped");
 }
