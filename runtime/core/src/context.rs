@@ -12,6 +12,7 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::descriptor::{ApplicationDescriptor, FeatureIndex, TableIndex};
 use crate::entry::Op;
 use crate::ids::{Micros, TableId};
+use crate::row_key::RowKey;
 use crate::state::Meta;
 use crate::tables::Tables;
 
@@ -28,7 +29,7 @@ const LINEAR_MAX: usize = 16;
 #[derive(Debug, Default)]
 pub struct Overlay {
     ops: Vec<Op>,
-    index: BTreeMap<(TableId, Box<[u8]>), usize>,
+    index: BTreeMap<(TableId, RowKey), usize>,
 }
 
 impl Overlay {

@@ -8,6 +8,7 @@ use crate::campaign::CampaignRecord;
 use crate::descriptor::{TableKind, Version};
 use crate::event::{Encoding, EventId, Outcome};
 use crate::ids::{Micros, NodeId, Number, PluginHash, TableId, Term};
+use crate::row_key::RowKey;
 
 /// One database update: the new value of a row, or its removal. Absolute, so it may be applied twice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,8 +16,7 @@ pub struct Op {
     /// The table.
     pub table: TableId,
     /// The row's key.
-    #[serde(with = "crate::bytes")]
-    pub key: Box<[u8]>,
+    pub key: RowKey,
     /// The row, or nothing when it was deleted.
     #[serde(with = "crate::bytes::optional")]
     pub value: Option<Arc<[u8]>>,
@@ -112,8 +112,7 @@ pub struct Row {
     /// The table.
     pub table: TableId,
     /// The key.
-    #[serde(with = "crate::bytes")]
-    pub key: Box<[u8]>,
+    pub key: RowKey,
     /// The value.
     #[serde(with = "crate::bytes")]
     pub value: Arc<[u8]>,

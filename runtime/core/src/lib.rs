@@ -22,6 +22,7 @@ pub mod ids;
 pub mod input;
 pub mod message;
 pub mod record;
+pub mod row_key;
 pub mod sessions;
 pub mod state;
 pub mod tables;

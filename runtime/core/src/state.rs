@@ -10,6 +10,7 @@ use crate::campaign::CampaignRecord;
 use crate::descriptor::{ApplicationDescriptor, Version};
 use crate::entry::{Control, Entry, EntryBody, Op, TableMeta};
 use crate::ids::{Micros, NodeId, Number, PluginHash, TableId, Term};
+use crate::row_key::RowKey;
 use crate::sessions::{Recorded, SessionUndo, Sessions};
 use crate::tables::Tables;
 
@@ -242,7 +243,7 @@ impl State {
     }
 
     /// Puts a row in place, outside of any entry: a checkpoint's or a copy's.
-    pub fn insert_row(&mut self, table: TableId, key: Box<[u8]>, value: std::sync::Arc<[u8]>) {
+    pub fn insert_row(&mut self, table: TableId, key: RowKey, value: std::sync::Arc<[u8]>) {
         self.tables.apply(&Op { table, key, value: Some(value) });
     }
 

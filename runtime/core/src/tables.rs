@@ -3,19 +3,20 @@
 //! A hash table is kept in shards, so that a snapshot can walk it a shard at a time while it changes.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::hash::BuildHasherDefault;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::descriptor::TableKind;
 use crate::entry::{Op, Row};
 use crate::ids::TableId;
+use crate::row_key::RowKey;
 
-type Rows = HashMap<Box<[u8]>, Arc<[u8]>, BuildHasherDefault<Xxh3Default>>;
+type Rows = HashMap<RowKey, Arc<[u8]>, BuildHasherDefault<KeyHasher>>;
 
-type Pair<'a> = (&'a Box<[u8]>, &'a Arc<[u8]>);
+type Pair<'a> = (&'a RowKey, &'a Arc<[u8]>);
 
 const SHARDS: usize = 256;
 /// What a row costs beside its key and value, in bytes; an estimate for the memory bound.
@@ -24,11 +25,30 @@ const ROW_OVERHEAD_BYTES: usize = 64;
 #[derive(Clone, Debug)]
 enum Table {
     Hash(Vec<Rows>),
-    Ordered(BTreeMap<Box<[u8]>, Arc<[u8]>>),
+    Ordered(BTreeMap<RowKey, Arc<[u8]>>),
 }
 
 fn shard(key: &[u8]) -> usize {
-    (xxh3_64(key) >> 56) as usize % SHARDS
+    // Not the bits that a map tells its rows apart by: those are to differ within a shard.
+    (xxh3_64(key) >> 24) as usize % SHARDS
+}
+
+/// Hashes a key's bytes in one piece; `Xxh3`'s own hasher sets up half a kilobyte for each key.
+#[derive(Clone, Copy, Debug, Default)]
+struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = xxh3_64_with_seed(bytes, self.0);
+    }
+
+    fn write_usize(&mut self, _length: usize) {
+        // A slice's length, which its bytes say well enough.
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// Where a walk over all rows stands.
@@ -36,7 +56,7 @@ fn shard(key: &[u8]) -> usize {
 pub struct WalkCursor {
     table: Option<TableId>,
     shard: usize,
-    after: Option<Box<[u8]>>,
+    after: Option<RowKey>,
 }
 
 /// Is shown rows by a scan, and says whether it wants more.
@@ -95,12 +115,12 @@ impl Tables {
         let table = self.tables.entry(op.table).or_insert_with(|| Table::Ordered(BTreeMap::new()));
         let before = match (table, &op.value) {
             (Table::Hash(shards), Some(value)) => put(&mut shards[shard(&op.key)], op, value),
-            (Table::Ordered(rows), Some(value)) => match rows.get_mut(&op.key) {
+            (Table::Ordered(rows), Some(value)) => match rows.get_mut(&*op.key) {
                 Some(row) => Some(std::mem::replace(row, value.clone())),
                 None => rows.insert(op.key.clone(), value.clone()),
             },
-            (Table::Hash(shards), None) => shards[shard(&op.key)].remove(&op.key),
-            (Table::Ordered(rows), None) => rows.remove(&op.key),
+            (Table::Hash(shards), None) => shards[shard(&op.key)].remove(&*op.key),
+            (Table::Ordered(rows), None) => rows.remove(&*op.key),
         };
         let cost = |value: &Arc<[u8]>| op.key.len() + value.len() + ROW_OVERHEAD_BYTES;
         self.bytes += op.value.as_ref().map_or(0, cost);
@@ -198,7 +218,7 @@ impl Tables {
 }
 
 fn put(rows: &mut Rows, op: &Op, value: &Arc<[u8]>) -> Option<Arc<[u8]>> {
-    match rows.get_mut(&op.key) {
+    match rows.get_mut(&*op.key) {
         Some(row) => Some(std::mem::replace(row, value.clone())),
         None => rows.insert(op.key.clone(), value.clone()),
     }

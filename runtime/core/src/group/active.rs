@@ -1,6 +1,6 @@
 //! The active: runs events as they come, and tells the standby step by step (R8, R10 to R16, R18).
 
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::feed::Feed;
 use super::outputs::{Asker, Output};
@@ -220,7 +220,7 @@ impl Group {
             Err(reason) => return self.reject(asker, Rejection::MalformedParameters(reason)),
         };
         let (number, time) = (self.state.meta.last.next(), self.stream_time());
-        let seed = xxh3_64(&[self.config.seed.to_le_bytes(), number.0.to_le_bytes()].concat());
+        let seed = xxh3_64_with_seed(&number.0.to_le_bytes(), self.config.seed);
         let in_step = self.in_step();
         let shipped = in_step && (self.ships_everything() || self.is_shipped(procedure));
         if in_step {

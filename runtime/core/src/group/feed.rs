@@ -118,10 +118,8 @@ impl Group {
         if self.arbiter.is_busy() {
             return self.set_feed(Feed::CopyWaits);
         }
-        if let Some(record) = self.arbiter.record.clone() {
-            // Whether its old store is recorded decides when that one goes (R25).
-            self.send(PeerMessage::RecordChanged(record));
-        }
+        // Whether its old store is recorded decides when that one goes (R25).
+        self.show_record();
         self.send(PeerMessage::CopyBegin { meta: Box::new(self.state.meta.clone()) });
         let confirmed_before = self.confirm_sent;
         self.set_feed(Feed::Copy { cursor: WalkCursor::default(), confirmed_before });

@@ -504,10 +504,8 @@ impl Group {
 
     /// A frame of an older term counts for nothing; an old active is shown the record (R3).
     fn refuse_old(&mut self, _message: PeerMessage) {
-        if self.role == Role::Active
-            && let Some(record) = self.arbiter.record.clone()
-        {
-            self.send(PeerMessage::RecordChanged(record));
+        if self.role == Role::Active {
+            self.show_record();
         }
     }
 

@@ -58,7 +58,7 @@ impl Group {
             node: self.config.node.clone(),
             store: self.store,
             role: self.role,
-            record: self.arbiter.record.clone(),
+            record: self.arbiter.record.as_deref().cloned(),
             terms: self.state.meta.terms.clone(),
             last: self.state.meta.last,
             needs_copy: self.needs_copy || self.differs,

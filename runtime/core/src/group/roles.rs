@@ -4,6 +4,7 @@
 //! nothing rests on a swap before its outcome is known, and after an unknown outcome the record is read back (R4).
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::Group;
 use super::feed::{Feed, Waiting};
@@ -44,7 +45,8 @@ pub(super) enum Purpose {
 /// What this side knows of the arbiter.
 #[derive(Default)]
 pub(super) struct ArbiterSeat {
-    pub record: Option<Record>,
+    /// Shared, as it is looked at after every step.
+    pub record: Option<Arc<Record>>,
     /// The record was read at least once, so that "none" means none.
     known: bool,
     swap: Option<(Record, Purpose)>,
@@ -148,12 +150,12 @@ impl Group {
             return;
         }
         assert!(
-            record.epoch > known || self.arbiter.record.as_ref() == Some(&record),
+            record.epoch > known || self.arbiter.record.as_deref() == Some(&record),
             "one epoch has one record (R6)"
         );
         self.term = self.term.max(record.term);
         let mine = record.active.store == self.store;
-        self.arbiter.record = Some(record.clone());
+        self.arbiter.record = Some(Arc::new(record.clone()));
         match purpose {
             Some(Purpose::First | Purpose::Restart | Purpose::Force) => self.become_active(false),
             Some(Purpose::Promote) => {
@@ -188,13 +190,19 @@ impl Group {
         self.role_effect();
     }
 
+    /// Shows the partner the record, as far as it is known here.
+    pub(super) fn show_record(&mut self) {
+        if let Some(record) = &self.arbiter.record {
+            let record = (**record).clone();
+            self.send(PeerMessage::RecordChanged(record));
+        }
+    }
+
     /// The standby has left the record: isolated, gone, or to be copied anew.
     fn after_shrink(&mut self) {
         self.grow_wait = Micros((self.grow_wait.0 * 2).clamp(GROW_WAIT.0.0, GROW_WAIT.1.0));
         self.grow_after = self.now.plus(self.grow_wait);
-        if let Some(record) = self.arbiter.record.clone() {
-            self.send(PeerMessage::RecordChanged(record));
-        }
+        self.show_record();
         if self.partner_out {
             self.send(PeerMessage::OutOfService { out: true });
             if let Some(partner) = &mut self.partner {
@@ -427,10 +435,8 @@ impl Group {
             self.effects.push(Effect::Discard { application });
         }
         self.role_effect();
-        if let Some(record) = self.arbiter.record.clone() {
-            // Whoever hears it learns whether it is still recorded.
-            self.send(PeerMessage::RecordChanged(record));
-        }
+        // Whoever hears it learns whether it is still recorded.
+        self.show_record();
         // Whoever is still recorded is waited for until its shrink is recorded (R4).
         self.waiting =
             self.recorded_partner().map(|member| Waiting { store: member.store, acked: Number(0) });
