@@ -71,6 +71,9 @@ pub enum Command {
     AbortCampaign,
     /// Become active although another member is recorded and cannot be heard. Loses what only that one holds.
     Force,
+    /// How the group is as its active sees it, who alone has the figures of traffic and evaluation; passed on like a
+    /// command that changes something.
+    ActiveStatus,
 }
 
 /// One processor of the pair, as the asked side knows it.
@@ -168,6 +171,8 @@ pub struct GroupStatus {
     pub half_way: Vec<(HalfWay, u64)>,
     /// Median and 99th percentile of an event's time from arrival to answer, microseconds, lately.
     pub latency_us: (u64, u64),
+    /// Events answered a second by this side as active, lately.
+    pub events_per_s: u64,
     /// The memory that rows take, bytes.
     pub table_bytes: u64,
 }

@@ -10,6 +10,7 @@ use lockstep_core::event::{Answer, Request};
 use lockstep_core::group::{Group, GroupConfig, StandbyStart};
 use lockstep_core::ids::{Epoch, LinkId, Micros, NodeId, Number, Origin, StoreId};
 use lockstep_core::input::Input;
+use lockstep_core::message::Frame;
 use lockstep_core::record::Record;
 
 use crate::clients::SimClient;
@@ -225,6 +226,15 @@ impl World {
         let probe = self.answers.len() - 1;
         self.input_after(node, Micros(0), Input::Request { origin: Origin(PROBES | probe as u64), request });
         Probe(probe)
+    }
+
+    /// Lets processor `node` hear a frame on the present link that its partner has not sent now.
+    ///
+    /// # Panics
+    /// When there is no link.
+    pub fn inject(&mut self, node: usize, frame: Frame) {
+        let link = self.link.expect("a link is up");
+        self.input(node, Input::Peer { link, frame });
     }
 
     /// The answer that a probe has got so far.

@@ -1,7 +1,9 @@
 //! The arbiter's rule as a pair lives through it (R4 to R7, R24, R25).
 
 use lockstep_core::command::{Command, Role};
+use lockstep_core::event::Request;
 use lockstep_core::ids::Micros;
+use lockstep_core::message::{Frame, PeerMessage, PlainBody};
 use lockstep_sim::ledger::Edition;
 use lockstep_sim::world::{Settings, World};
 
@@ -106,6 +108,29 @@ fn a_planned_switchover_waits_until_everything_is_held() {
     world.run_for(Micros::from_ms(40));
     assert_eq!(world.record().expect("a record").term, term, "the standby does not hold it yet (R5)");
     world.run_until(|world| world.active() == Some(1));
+    world.settle_and_check();
+}
+
+#[test]
+fn a_frame_of_an_older_term_counts_for_nothing() {
+    let mut world = World::pair(13, Edition::One, Settings::default());
+    let old = world.record().expect("there is a record").term;
+    world.command(0, Command::SwitchOver);
+    world.run_until(|world| world.active() == Some(1));
+    world.run_for(Micros::from_ms(50));
+    let number = world.group(0).state().meta.last.next();
+    // The old active's frame to the standby: the stream does not go on with it.
+    let stale = PeerMessage::Plain { number, time: world.now, body: PlainBody::OpenSession };
+    world.inject(0, Frame { term: old, message: stale });
+    assert!(world.group(0).state().meta.last < number, "receivers refuse lower terms (R3)");
+    // An old acknowledgement to the active: nothing is held by it.
+    world.pause(0, Micros::from_ms(60));
+    let opened = world.probe(1, Request::OpenSession);
+    world.run_for(Micros::from_ms(20));
+    world.inject(1, Frame { term: old, message: PeerMessage::Ack { through: number, confirmed: 99 } });
+    world.run_for(Micros::from_ms(20));
+    assert_eq!(world.answer(opened), None);
+    world.run_until(|world| world.answer(opened).is_some());
     world.settle_and_check();
 }
 

@@ -33,4 +33,12 @@ fn the_promise_holds_for_seeds_that_once_failed() {
     run([1434]);
     // A second copy replaced one that was in use and not yet recorded.
     run([1920]);
+    // A word about durability was of entries that were being cut off.
+    run([5374, 8103]);
+    // A switchover was recorded to a processor that had lost its disk meanwhile.
+    run([750, 15325]);
+    // A copy was acknowledged, recorded, and not found by the next start.
+    run([371, 777, 1462]);
+    // A copy took the place of a store that a swap under way then recorded.
+    run([376]);
 }

@@ -1,6 +1,6 @@
 //! Operators' commands, and the group's status.
 
-use super::Group;
+use super::{Group, LATENCY_WINDOW};
 use super::feed::Feed;
 use super::follow::Follow;
 use super::outputs::Asker;
@@ -93,6 +93,7 @@ impl Group {
                 }
                 None => Err(CommandError::NotInSync("there is no link to it".into())),
             },
+            Command::ActiveStatus => Ok(CommandReply::Status(Box::new(self.status(self.now)))),
             Command::EnableFeatures { features } => self.enable(&features),
             Command::DisableFeature { feature } => self.disable(feature),
             command => self.on_campaign_command(command),
@@ -138,6 +139,14 @@ impl Group {
         }
         self.plain(PlainBody::Control(Control::Disable { feature }));
         Ok(CommandReply::Done)
+    }
+
+    /// Answers a second in the windows over which latencies are measured.
+    fn events_per_s(&self, now: Micros) -> u64 {
+        let before = self.latencies_before.total();
+        let window = if before > 0 { LATENCY_WINDOW } else { Micros(0) };
+        let us = now.since(self.latencies_since).plus(window).0.max(1_000_000);
+        (before + self.latencies.total()) * 1_000_000 / us
     }
 
     /// How the group is.
@@ -232,6 +241,7 @@ impl Group {
             counts: self.counts,
             half_way: self.half_way.iter().map(|(half_way, count)| (half_way.clone(), *count)).collect(),
             latency_us: (latencies.percentile(50.0), latencies.percentile(99.0)),
+            events_per_s: self.events_per_s(now),
             table_bytes: self.state.tables.bytes() as u64,
         }
     }

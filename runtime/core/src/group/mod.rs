@@ -50,6 +50,9 @@ use upgrade::Evaluation;
 /// Requests that wait for an active are kept up to this many; beyond, clients are told to retry.
 pub const PARKED_MAX: usize = 8_192;
 
+/// Latencies are told over this window and the one that is under way.
+const LATENCY_WINDOW: Micros = Micros::from_ms(5_000);
+
 /// The partner at the other end of the link.
 struct Partner {
     link: LinkId,
@@ -526,7 +529,7 @@ impl Group {
             // Half an open connection: nothing comes any more, and nobody said so.
             self.close_link("the link has been silent for too long");
         }
-        if self.now.since(self.latencies_since) > Micros::from_ms(5_000) {
+        if self.now.since(self.latencies_since) > LATENCY_WINDOW {
             self.latencies_since = self.now;
             std::mem::swap(&mut self.latencies, &mut self.latencies_before);
             self.latencies.clear();
