@@ -8,10 +8,12 @@ use rig::artifacts::Artifacts;
 use rig::audit::Killed;
 use rig::load::record::LoadRecord;
 use rig::load::{Load, LoadSettings, Pace};
+use rig::node::Node;
 use rig::pair::Pair;
 use rig::{Failure, interrupt};
 use serde_json::{Value, json};
 
+use crate::outside::look;
 use crate::{Outcome, say};
 
 /// The median of the events in flight at a kill must be above this, or the kills prove little.
@@ -19,18 +21,27 @@ const IN_FLIGHT_MEDIAN_MIN: u64 = 16;
 /// Eight clients with as many each: some are always under way, and the bounded journal keeps them all.
 const IN_FLIGHT: usize = 8;
 
-/// Kills `count` times.
+/// How long the active may take to become as large as is wanted.
+const GROW_TIME_MAX: Duration = Duration::from_secs(180);
+
+/// Kills `count` times, each time once the active's resident size is at least `resident_mb`.
 ///
 /// # Errors
-/// When the pair can't be brought back.
-pub fn run(artifacts: &Artifacts, directory: &Path, count: u64) -> Result<Outcome, Failure> {
+/// When the pair can't be brought back, or does not become as large as is wanted.
+pub fn run(
+    artifacts: &Artifacts,
+    directory: &Path,
+    count: u64,
+    resident_mb: u64,
+) -> Result<Outcome, Failure> {
     let mut pair = Pair::start(artifacts, directory, artifacts.ledger_v1())?;
     let mut record: Option<LoadRecord> = None;
     let mut rows: Vec<Value> = Vec::new();
     let mut in_flight = Vec::new();
     let mut problems: Vec<String> = Vec::new();
-    let mut text =
-        String::from("kill  of  in flight  service again ms  back ms  transfers  retries  failed  audit");
+    let mut text = String::from(
+        "kill  of  resident MB  in flight  service again ms  back ms  transfers  retries  failed  audit",
+    );
     for kill in 1..=count {
         interrupt::check()?;
         let path = directory.join(format!("load-{kill}.record"));
@@ -41,6 +52,7 @@ pub fn run(artifacts: &Artifacts, directory: &Path, count: u64) -> Result<Outcom
         // Not always at the same place of whatever goes on in cycles.
         std::thread::sleep(Duration::from_millis(300 + kill * 37 % 200));
         let active = pair.active()?;
+        let resident = grown(pair.node(active), resident_mb)?;
         let name = pair.node(active).name().to_owned();
         let address = pair.node(active).ready().events.clone();
         load.phase("kill")?;
@@ -71,14 +83,14 @@ pub fn run(artifacts: &Artifacts, directory: &Path, count: u64) -> Result<Outcom
         }
         in_flight.push(under_way);
         let row = format!(
-            "{kill:>4}  {name:<2} {under_way:>10} {gap_ms:>17.1} {back_ms:>8.0} {transfers:>10} {:>8} {failed:>7}  {}",
+            "{kill:>4}  {name:<2} {resident:>12} {under_way:>10} {gap_ms:>17.1} {back_ms:>8.0} {transfers:>10} {:>8} {failed:>7}  {}",
             stopped.done.retries,
             if holds { "holds" } else { "FAILED" }
         );
         say(&row);
         text += &format!("\n{row}");
         rows.push(json!({
-            "kill": kill, "node": name, "in_flight": under_way, "service_again_ms": gap_ms, "back_ms": back_ms,
+            "kill": kill, "node": name, "resident_mb": resident, "in_flight": under_way, "service_again_ms": gap_ms, "back_ms": back_ms,
             "transfers": transfers, "retries": stopped.done.retries, "failed": failed, "audit": audit,
         }));
         if kill < count {
@@ -106,6 +118,24 @@ pub fn run(artifacts: &Artifacts, directory: &Path, count: u64) -> Result<Outcom
         "problems": problems,
     });
     Ok(Outcome { ok, json, text })
+}
+
+/// Waits until the processor is as large as is wanted; its resident size in megabytes.
+fn grown(node: &Node, resident_mb: u64) -> Result<u64, Failure> {
+    let deadline = Instant::now() + GROW_TIME_MAX;
+    loop {
+        let resident = look(node)?.rss_kib / 1_024;
+        if resident >= resident_mb {
+            return Ok(resident);
+        }
+        if Instant::now() > deadline {
+            let what =
+                format!("{} has {resident} MB after {} s of load", node.name(), GROW_TIME_MAX.as_secs());
+            return Err(Failure::new(what));
+        }
+        interrupt::check()?;
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 fn now_ms() -> u64 {

@@ -46,6 +46,9 @@ enum Exercise {
         /// How often.
         #[arg(long, default_value_t = 10)]
         count: u64,
+        /// Load the active until it is this large, in megabytes, before each kill.
+        #[arg(long, default_value_t = 0)]
+        resident_mb: u64,
     },
     /// Cut the stream between the processors at every frame of a batch and kill the active there.
     Cuts {
@@ -110,7 +113,7 @@ fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let at = directory.path();
     let outcome = match &arguments.exercise {
         Exercise::Swaps { count, rate } => swaps::run(&artifacts, at, *count, *rate),
-        Exercise::Kill { count } => kill::run(&artifacts, at, *count),
+        Exercise::Kill { count, resident_mb } => kill::run(&artifacts, at, *count, *resident_mb),
         Exercise::Cuts { count } => cuts::run(&artifacts, at, *count),
         Exercise::Bench { seconds, clients, in_flight, durability } => {
             bench::run(&artifacts, at, *seconds, *clients, *in_flight, durability.clone())
