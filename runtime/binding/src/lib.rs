@@ -12,7 +12,7 @@ mod unit;
 
 use lockstep_core::application::{Application, Run, UnitEnd};
 use lockstep_core::context::UnitContext;
-use lockstep_core::descriptor::{ApplicationDescriptor, ProcedureIndex, UnitIndex};
+use lockstep_core::descriptor::{ApplicationDescriptor, ProcedureIndex, TableIndex, UnitIndex};
 use lockstep_core::event::{Encoding, FaultKind, Refusal};
 use lockstep_core::ids::PluginHash;
 use lockstep_plugin_api::abi::PluginModuleRef;
@@ -76,6 +76,10 @@ impl Application for Bound {
             return Err(format!("its plan names work unit {unit}, and it has {}", declared.units.len()));
         }
         Ok(Box::new(BoundRun { run }))
+    }
+
+    fn check_row(&self, table: TableIndex, key: &[u8], value: &[u8]) -> Result<(), String> {
+        self.plugin.check_row(table as u32, key, value).map_err(|failure| failure.to_string())
     }
 }
 

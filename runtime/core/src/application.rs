@@ -4,7 +4,7 @@
 //! `lockstep-binding`; the core's own tests implement them directly.
 
 use crate::context::UnitContext;
-use crate::descriptor::{ApplicationDescriptor, ProcedureIndex, UnitIndex};
+use crate::descriptor::{ApplicationDescriptor, ProcedureIndex, TableIndex, UnitIndex};
 use crate::event::{Encoding, FaultKind, Refusal};
 
 /// How a work unit ended, other than well.
@@ -38,6 +38,12 @@ pub trait Application: Send {
         parameters: &[u8],
         features: u64,
     ) -> Result<Box<dyn Run>, String>;
+
+    /// Whether this version can read a row, in whatever format it is: asked before a shipped row counts (R17).
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with the row.
+    fn check_row(&self, table: TableIndex, key: &[u8], value: &[u8]) -> Result<(), String>;
 }
 
 /// One procedure under way. `Send` because a group goes to another thread at a change of its version; no run is under

@@ -172,7 +172,7 @@ fn start_campaign(world: &mut World, random: &mut Random) {
         Edition::One | Edition::Wrong if world.settings().divergence_expected => {
             &[Edition::Wrong, Edition::Two]
         }
-        Edition::One | Edition::Wrong => &[Edition::Two, Edition::Twin, Edition::Broken],
+        Edition::One | Edition::Wrong | Edition::Blind => &[Edition::Two, Edition::Twin, Edition::Broken],
         Edition::Twin => &[Edition::Two, Edition::One],
         Edition::Two | Edition::Broken => &[Edition::One, Edition::Broken],
     };

@@ -85,6 +85,22 @@ fn a_version_that_computes_something_else_is_named_dropped_and_copied_once() {
 }
 
 #[test]
+fn a_standby_that_cannot_read_a_shipped_row_does_not_hold_it() {
+    let settings = Settings { divergence_expected: true, story: true, ..Settings::default() };
+    let mut world = pair_with(Edition::Two, settings);
+    world.command(0, Command::SwitchOver);
+    world.run_until(|world| world.active() == Some(1));
+    world.command(1, Command::Load { hash: Edition::Blind.hash() });
+    world.run_until(|world| world.group(0).descriptor().hash == Edition::Blind.hash());
+    world.run_until(|world| world.clients.iter().all(SimClient::is_idle));
+    let why = world.story().iter().find(|line| line.contains("riddle")).expect("it is told why");
+    assert!(why.contains("can't be read"), "{why}");
+    assert!(!world.in_sync(), "what it can't read does not count as held (R17)");
+    world.command(1, Command::Load { hash: Edition::One.hash() });
+    world.settle_and_check();
+}
+
+#[test]
 fn an_operator_may_ask_for_one_more_copy_of_a_version_that_diverged() {
     let settings = Settings { divergence_expected: true, ..Settings::default() };
     let mut world = pair_with(Edition::Wrong, settings);

@@ -201,12 +201,14 @@ impl Group {
             (Some(_), Some(_)) => return self.close_link("a unit was shipped that had run here"),
             (Some(unit), None) => {
                 let start = self.overlay.ops().len();
-                if let Some(table) = unit.updates.iter().find(|op| !self.can_read(op)) {
-                    let what =
-                        format!("a row of table {:?} in a format that is not known here (R17)", table.table);
-                    return self.close_link(what);
-                }
+                let unreadable = unit.updates.iter().find_map(|op| self.check_row(op).err());
                 unit.updates.into_iter().for_each(|op| self.overlay.push(op));
+                if let Some(why) = unreadable {
+                    let what =
+                        format!("a shipped row can't be read by the version that runs here (R17): {why}");
+                    self.alarm(Alarm::ProtocolBroken { what });
+                    return self.diverge(&pending, &unit.name, start);
+                }
                 pending.registered.push((unit.name, unit.version));
                 start
             }
@@ -233,14 +235,19 @@ impl Group {
         self.pending = Some(pending);
     }
 
-    /// Whether this version reads the format of a shipped row (R17): a row starts with its format number.
-    fn can_read(&self, op: &Op) -> bool {
-        let Some(value) = &op.value else { return true };
-        let Some(table) = self.table_ids.iter().position(|id| *id == op.table) else { return true };
+    /// Whether this version can read a shipped row (R17): a row starts with its format number, and the application
+    /// decodes the rest. Rows of tables that this version does not have are only kept.
+    fn check_row(&self, op: &Op) -> Result<(), String> {
+        let Some(value) = &op.value else { return Ok(()) };
+        let Some(table) = self.table_ids.iter().position(|id| *id == op.table) else { return Ok(()) };
         let declared = &self.application.descriptor().tables[table];
-        value
-            .first()
-            .is_some_and(|format| (declared.reads_from..=declared.format).contains(&u16::from(*format)))
+        match value.first() {
+            Some(format) if (declared.reads_from..=declared.format).contains(&u16::from(*format)) => {
+                self.application.check_row(table, &op.key, value)
+            }
+            Some(format) => Err(format!("table `{}`: format {format} is not known here", declared.name)),
+            None => Err(format!("table `{}`: a row is empty", declared.name)),
+        }
     }
 
     fn on_end(&mut self, pending: Pending, digest: u64) {
