@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER};
@@ -17,13 +17,18 @@ use lockstep_core::command::Role;
 use lockstep_core::event::{Answer, Encoding, Event, EventId, KEY_BYTES_MAX, Outcome, Rejection, Request};
 use lockstep_wire::events::PARAMETERS_BYTES_MAX;
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 
-use crate::engine::answers::{fault_word, rejection_words};
+use crate::engine::answers::{FAULTED, fault_word, rejection_words};
 use crate::engine::inbound::EngineHandle;
 use crate::metrics;
 
 /// How long a client is kept waiting.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// How long a client is kept waiting while nobody serves.
+const UNSERVED_MAX: Duration = Duration::from_millis(1_500);
+/// How often it is looked whether somebody serves.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How many HTTP connections are taken.
 const CONNECTIONS_MAX: usize = 1_024;
 
@@ -197,18 +202,52 @@ async fn run(
     let answer = engine
         .request(Request::Submit(event))
         .map_err(|_| busy("more requests wait than this processor takes; send it again with the same key"))?;
-    let answer = match tokio::time::timeout(DEADLINE, answer).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(_)) => {
+    let answer = match wait(answer, || engine.face().served()).await {
+        Waited::Answer(answer) => answer,
+        Waited::Stopping => {
             return Err(busy("this processor is stopping; send it to the other one with the same key"));
         }
-        Err(_) => {
+        Waited::Unserved => {
+            let detail =
+                "no processor is active, or the active can't be reached; send it again with the same key";
+            let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "LS0320", detail, Again::SameId);
+            return Err(problem.of_event(&key));
+        }
+        Waited::Late => {
             let detail = format!("no answer in {} s; send it again with the same key", DEADLINE.as_secs());
             let problem = Problem::new(StatusCode::GATEWAY_TIMEOUT, "LS0317", detail, Again::SameId);
             return Err(problem.of_event(&key));
         }
     };
     response_of(answer, engine, &key)
+}
+
+/// What became of a request.
+#[derive(Debug, PartialEq, Eq)]
+enum Waited {
+    Answer(Answer),
+    Stopping,
+    /// There has been no active for so long that the client had better try again later.
+    Unserved,
+    Late,
+}
+
+/// Waits for the answer while it may come.
+async fn wait(mut answer: oneshot::Receiver<Answer>, served: impl Fn() -> bool) -> Waited {
+    let begun = Instant::now();
+    let mut unserved_since = None;
+    loop {
+        match tokio::time::timeout(LOOK_EVERY, &mut answer).await {
+            Ok(Ok(answer)) => return Waited::Answer(answer),
+            Ok(Err(_)) => return Waited::Stopping,
+            Err(_) if begun.elapsed() >= DEADLINE => return Waited::Late,
+            Err(_) if served() => unserved_since = None,
+            Err(_) if unserved_since.get_or_insert_with(Instant::now).elapsed() >= UNSERVED_MAX => {
+                return Waited::Unserved;
+            }
+            Err(_) => {}
+        }
+    }
 }
 
 fn response_of(answer: Answer, engine: &EngineHandle, key: &str) -> Result<HttpResponse, Problem> {
@@ -227,7 +266,7 @@ fn response_of(answer: Answer, engine: &EngineHandle, key: &str) -> Result<HttpR
         }
         Answer::Ended { outcome: Outcome::Faulted(fault), .. } => {
             let detail = format!("work unit `{}`: {}: {}", fault.unit, fault_word(fault.kind), fault.message);
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "LS0209", detail, Again::NewId)
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, FAULTED, detail, Again::NewId)
         }
         Answer::Retry { reason } => {
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "LS0318", reason, Again::SameId)
@@ -314,4 +353,37 @@ fn json_page(status: StatusCode, value: &Value) -> HttpResponse {
     HttpResponse::build(status)
         .insert_header((CONTENT_TYPE, "application/json"))
         .body(value.to_string() + "\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[actix_rt::test]
+    async fn a_client_does_not_wait_long_while_nobody_serves() {
+        let (sender, answer) = oneshot::channel();
+        let begun = Instant::now();
+        assert_eq!(wait(answer, || false).await, Waited::Unserved);
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+        drop(sender);
+    }
+
+    #[actix_rt::test]
+    async fn an_answer_is_waited_for_while_somebody_serves() {
+        let (sender, answer) = oneshot::channel();
+        actix_rt::spawn(async move {
+            tokio::time::sleep(UNSERVED_MAX * 2).await;
+            let _ = sender.send(Answer::Retry { reason: String::new() });
+        });
+        assert_eq!(wait(answer, || true).await, Waited::Answer(Answer::Retry { reason: String::new() }));
+        let (sender, answer) = oneshot::channel::<Answer>();
+        drop(sender);
+        assert_eq!(wait(answer, || true).await, Waited::Stopping);
+    }
+
+    #[test]
+    fn not_in_service_says_when_to_try_again() {
+        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "LS0000", "", Again::SameId).response();
+        assert_eq!(problem.headers().get(RETRY_AFTER).unwrap(), "1");
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::application::Application;
 use crate::command::{CommandResult, Role};
 use crate::entry::{Entry, Row};
-use crate::event::Answer;
+use crate::event::{Answer, Fault};
 use crate::ids::{Epoch, LinkId, Number, Origin, PluginHash, SessionId, StoreId, Term};
 use crate::message::Frame;
 use crate::record::Record;
@@ -155,10 +155,21 @@ pub enum Alarm {
         /// Why.
         why: String,
     },
-    /// The campaign went on, fell back or waits.
+    /// A work unit faulted here as active; once a fault, however often its answer is repeated.
+    Faulted {
+        /// The event's number; none for a read.
+        number: Option<Number>,
+        /// The procedure.
+        procedure: String,
+        /// What happened.
+        fault: Fault,
+    },
+    /// The campaign went on or falls back.
     Campaign {
         /// A sentence.
         what: String,
+        /// It falls back, or something stands against it.
+        back: bool,
     },
     /// A message that breaks the protocol came from the partner.
     ProtocolBroken {

@@ -65,7 +65,7 @@ impl Actor for EngineActor {
         context.spawn(end.into_actor(self).map(|end, actor, context| {
             match end {
                 End::Retire(old) => actor.move_on(old),
-                End::Stopped => actor.engine.borrow_mut().take().map_or((), EngineLoop::close),
+                End::Stopped => actor.end(),
             }
             context.stop();
             Arbiter::current().stop();
@@ -123,6 +123,20 @@ async fn drive(cell: &RefCell<Option<EngineLoop>>) -> End {
 }
 
 impl EngineActor {
+    /// The engine has stopped: its generations are shut down here, on their thread, and then unloaded.
+    fn end(&mut self) {
+        let Some(engine) = self.engine.borrow_mut().take() else { return };
+        let application = engine.handle().application.clone();
+        let stopping = engine.close();
+        let thread = self.generations.take_thread(&application);
+        self.generations.end(&application, thread, move || {
+            if let Some(done) = stopping {
+                // Nobody waits any more: fine.
+                let _ = done.send(());
+            }
+        });
+    }
+
     /// The engine goes on on a new thread; then this one drops what is left of its generation.
     fn move_on(&mut self, old: Box<dyn lockstep_core::application::Application>) {
         let Some(engine) = self.engine.borrow_mut().take() else { return };

@@ -29,6 +29,9 @@ pub fn request_of(event: events::Event) -> Request {
     })
 }
 
+/// A work unit faulted; the procedure was rolled back on both sides.
+pub const FAULTED: &str = "LS0209";
+
 /// The word for a kind of fault.
 #[must_use]
 pub fn fault_word(kind: FaultKind) -> &'static str {

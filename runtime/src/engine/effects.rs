@@ -3,6 +3,7 @@
 //! Order within a turn: frames to the partner are written first, once; then the redo goes to its thread; then each
 //! client is written once. So frames leave before the local sync, and both disks work at the same time (R9).
 
+use lockstep_core::command::Role;
 use lockstep_core::effect::{Alarm, Effect};
 
 use super::clients::ORIGIN_OTHERS;
@@ -11,6 +12,9 @@ use super::store_thread::StoreOp;
 use super::{ASSERTION_FAILED, EngineLoop};
 use crate::arbiter::UNREACHABLE;
 use crate::link_message::PROTOCOL_BROKEN;
+
+/// A campaign entered a step or falls back.
+const CAMPAIGN: &str = "LS0701";
 
 impl EngineLoop {
     /// Looks whether the last step ended a generation, and takes its old version out of the effects.
@@ -34,7 +38,7 @@ impl EngineLoop {
     /// Carries out everything that the batch asked for.
     pub(super) fn carry_out(&mut self) {
         let mut effects = std::mem::take(&mut self.effects);
-        let (mut close, mut answers) = (None, 0);
+        let mut close = None;
         for effect in effects.drain(..) {
             match effect {
                 Effect::Send { link, frame } => {
@@ -43,10 +47,7 @@ impl EngineLoop {
                     }
                 }
                 Effect::CloseLink { link } => close = Some(link),
-                effect => {
-                    answers += u64::from(matches!(effect, Effect::Answer { .. }));
-                    self.carry_out_one(effect);
-                }
+                effect => self.carry_out_one(effect),
             }
         }
         self.effects = effects;
@@ -63,9 +64,7 @@ impl EngineLoop {
         self.feed_store();
         self.clients.flush();
         let face = self.handle.face();
-        if answers > 0 {
-            face.count_answers(answers);
-        }
+        face.set_served(self.group.role() == Role::Active || self.group.partner_serves());
         let dropped = std::mem::take(&mut self.clients.dropped);
         if dropped > 0 {
             face.clients_dropped.fetch_add(dropped, std::sync::atomic::Ordering::Relaxed);
@@ -152,7 +151,7 @@ impl EngineLoop {
         }
     }
 
-    fn alarm(&self, alarm: &Alarm) {
+    fn alarm(&mut self, alarm: &Alarm) {
         let application = &*self.handle.application;
         match alarm {
             Alarm::PartnerInSync => tracing::info!(application, "the partner is in sync"),
@@ -168,7 +167,16 @@ impl EngineLoop {
             Alarm::ArbiterUnreachable { why } => {
                 tracing::warn!(application, code = UNREACHABLE, why, "the arbiter can't be reached");
             }
-            Alarm::Campaign { what } => tracing::warn!(application, code = "LS0701", what, "campaign"),
+            Alarm::Faulted { number, procedure, fault } => {
+                self.faults.log(application, *number, procedure, fault);
+            }
+            Alarm::Campaign { what, back } => {
+                // Only a way back needs anybody's attention.
+                match back {
+                    true => tracing::warn!(application, code = CAMPAIGN, what, "campaign"),
+                    false => tracing::info!(application, code = CAMPAIGN, what, "campaign"),
+                }
+            }
             Alarm::ProtocolBroken { what } => {
                 tracing::warn!(application, code = PROTOCOL_BROKEN, what, "a message broke the protocol");
             }

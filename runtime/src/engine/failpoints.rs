@@ -44,7 +44,7 @@ pub enum Failpoint {
         /// Milliseconds.
         ms: u64,
     },
-    /// The store's next append fails.
+    /// The disk fails the store's next append; the process then ends as with a real failure (R26).
     FailAppend,
     /// Nothing fails any more.
     Disarm,

@@ -125,7 +125,7 @@ pub struct Face {
     in_sync: AtomicU64,
     descriptor: RwLock<Arc<ApplicationDescriptor>>,
     linked: AtomicBool,
-    answered: AtomicU64,
+    served: AtomicBool,
     last_change: RwLock<Option<(String, std::time::Instant)>>,
     /// Connections of binary clients that were closed by this side, for tests and metrics.
     pub clients_dropped: AtomicU64,
@@ -141,7 +141,7 @@ impl Face {
             in_sync: AtomicU64::new(0),
             descriptor: RwLock::new(descriptor),
             linked: AtomicBool::new(false),
-            answered: AtomicU64::new(0),
+            served: AtomicBool::new(false),
             last_change: RwLock::new(None),
             clients_dropped: AtomicU64::new(0),
             clients: AtomicU64::new(0),
@@ -179,18 +179,18 @@ impl Face {
         self.linked.load(Ordering::Acquire)
     }
 
+    /// Whether there is an active that can be reached: this side, or the partner whose stream it follows.
+    #[must_use]
+    pub fn served(&self) -> bool {
+        self.served.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_served(&self, served: bool) {
+        self.served.store(served, Ordering::Release);
+    }
+
     pub(super) fn set_linked(&self, linked: bool) {
         self.linked.store(linked, Ordering::Release);
-    }
-
-    /// How many requests were answered.
-    #[must_use]
-    pub fn answered(&self) -> u64 {
-        self.answered.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn count_answers(&self, answers: u64) {
-        self.answered.fetch_add(answers, Ordering::Relaxed);
     }
 
     /// The last change of role, in words, and how many milliseconds ago it was.

@@ -13,7 +13,9 @@ pub mod actor;
 pub mod answers;
 pub mod clients;
 mod effects;
+mod failing_disk;
 pub mod failpoints;
+mod fault_log;
 pub mod inbound;
 mod link;
 pub mod store_thread;
@@ -33,6 +35,7 @@ use tokio::sync::oneshot;
 
 use self::clients::{Clients, Serving};
 use self::failpoints::Failpoints;
+use self::fault_log::FaultLog;
 use self::inbound::{Bell, EngineHandle, HttpRequest, Inbound};
 use self::link::Link;
 use self::store_thread::{StoreHandle, StoreOp};
@@ -117,6 +120,7 @@ pub struct EngineLoop {
     /// So many of them were looked at for the end of a generation.
     effects_seen: usize,
     failpoints: Failpoints,
+    faults: FaultLog,
     /// HTTP requests under way, by origin.
     http: HashMap<u64, oneshot::Sender<Answer>>,
     /// Commands under way, by origin.
@@ -163,6 +167,7 @@ impl EngineLoop {
             effects: Vec::new(),
             effects_seen: 0,
             failpoints: Failpoints::default(),
+            faults: FaultLog::default(),
             http: HashMap::new(),
             commands: HashMap::new(),
             origins: 0,
@@ -188,15 +193,12 @@ impl EngineLoop {
         generations.start(&self.handle.application, self.group.descriptor().hash)
     }
 
-    /// Closes the store and lets everything go, then tells who asked the engine to stop.
-    pub fn close(self) {
-        let EngineLoop { store, stopping, group, .. } = self;
+    /// Closes the store and lets everything go, the plugin's objects too; gives who is to be told that it has stopped.
+    #[must_use]
+    pub fn close(self) -> Option<oneshot::Sender<()>> {
+        let EngineLoop { store, stopping, .. } = self;
         store.close();
-        drop(group);
-        if let Some(done) = stopping {
-            // Nobody waits any more: fine.
-            let _ = done.send(());
-        }
+        stopping
     }
 
     /// A descriptor of the poll, to be watched for readiness. It is a duplicate, owned by whoever watches.

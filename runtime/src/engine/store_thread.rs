@@ -18,9 +18,9 @@ use lockstep_core::input::Input;
 use lockstep_core::sessions::{KeyedReply, Session};
 use lockstep_core::state::{Meta, State, Undo};
 use lockstep_os::LivenessLock;
-use lockstep_store::disk::RealDisk;
 use lockstep_store::{Options, Store, StoreError};
 
+use super::failing_disk::FailingDisk;
 use super::inbound::{EngineHandle, Inbound};
 use crate::config::Durability;
 use crate::processor::StartError;
@@ -73,6 +73,25 @@ pub enum StoreOp {
     CopyDropped,
     /// A test: the next append fails.
     FailNext,
+}
+
+impl StoreOp {
+    /// Whether the core waits for a word about what is durable after this: a cut or a dropped copy alone too, for the
+    /// core takes no word from before it.
+    fn changes_what_is_durable(&self) -> bool {
+        match self {
+            StoreOp::Held { .. } | StoreOp::FailNext => false,
+            // What was only handed to the operating system is synced once nobody else has it (R9).
+            StoreOp::InSync { members } => *members <= 1,
+            StoreOp::Append(_)
+            | StoreOp::CutBack { .. }
+            | StoreOp::CopyBegin { .. }
+            | StoreOp::CopyRows(_)
+            | StoreOp::CopyEnd { .. }
+            | StoreOp::CopyKept
+            | StoreOp::CopyDropped => true,
+        }
+    }
 }
 
 /// The engine's way to its store.
@@ -130,7 +149,7 @@ pub struct OpenedStore {
     pub state: State,
     /// The latest entries.
     pub recent: Vec<Arc<Entry>>,
-    /// What takes the latest entries back.
+    /// What takes back the entries that were not known to be held (R24).
     pub undos: Vec<Undo>,
     /// Its thread, before it is launched.
     pub thread: StoreThread,
@@ -155,8 +174,9 @@ pub fn open(
     let fresh = StoreId(lockstep_os::random_u128().map_err(|error| system("an id for a store", error))?);
     let boot = lockstep_os::boot_id().map_err(|error| system("the machine's boot id", error))?;
     let options = Options { recorded, boot, recent_bytes, ..Options::new(fresh) };
+    let disk = FailingDisk::default();
     let begun = std::time::Instant::now();
-    let (store, found) = Store::open(Arc::new(RealDisk), directory, options).map_err(failed)?;
+    let (store, found) = Store::open(Arc::new(disk.clone()), directory, options).map_err(failed)?;
     if let Some(warning) = &found.warning {
         tracing::warn!(store = %found.store, %warning, "the store was opened with a warning");
     }
@@ -181,13 +201,13 @@ pub fn open(
         StartError::new("LS0107", message, "stop the other process that uses this store")
     })?;
     let thread =
-        StoreThread { store, durability, lock, copy_lock: None, members: 1, fail_next: false, cuts: 0 };
+        StoreThread { store, disk, durability, lock, copy_lock: None, members: 1, fail_next: false, cuts: 0 };
     Ok(OpenedStore {
         store: found.store,
         trusted: found.trusted,
         state: found.state,
         recent: found.recent,
-        undos: Vec::new(),
+        undos: found.undos,
         thread,
     })
 }
@@ -199,6 +219,7 @@ fn hold(store: StoreId) -> std::io::Result<LivenessLock> {
 /// What the thread works with.
 pub struct StoreThread {
     store: Store,
+    disk: FailingDisk,
     durability: Durability,
     lock: LivenessLock,
     copy_lock: Option<(StoreId, LivenessLock)>,
@@ -236,10 +257,11 @@ impl StoreThread {
         let mut entries: Vec<Arc<Entry>> = Vec::new();
         while let Ok(first) = work.recv() {
             let mut next = Some(first);
-            let (mut batches, mut appended, mut outcome) = (0, 0, Ok(()));
+            let (mut batches, mut appended, mut changed, mut outcome) = (0, 0, false, Ok(()));
             while let Some(batch) = next {
                 batches += 1;
                 for op in batch {
+                    changed |= op.changes_what_is_durable();
                     if let StoreOp::Append(more) = op {
                         appended += more.len();
                         entries.extend(more);
@@ -251,7 +273,7 @@ impl StoreThread {
                 next = if appended < ENTRIES_MAX { work.try_recv().ok() } else { None };
             }
             outcome = outcome.and_then(|()| self.append(&mut entries));
-            if appended > 0 {
+            if changed {
                 outcome = outcome.and_then(|()| self.make_durable(engine));
             }
             if let Err(error) = outcome {
@@ -271,15 +293,19 @@ impl StoreThread {
             return Ok(());
         }
         if std::mem::take(&mut self.fail_next) {
-            tracing::error!("a failpoint: an append fails");
-            std::process::abort();
+            self.disk.fail_next_write_of_this_thread();
         }
         let appended = self.store.append(entries);
         entries.clear();
         appended
     }
 
+    /// Makes all that was appended durable and says how far that is.
     fn make_durable(&mut self, engine: &EngineHandle) -> Result<(), StoreError> {
+        if self.store.last().is_none() {
+            // A copy without an entry, or a store that only a copy helps.
+            return Ok(());
+        }
         // R9: while only one member is in sync, `replicated` syncs too.
         let through = if self.durability == Durability::Fsync || self.members <= 1 {
             Some(self.store.sync()?)
@@ -342,4 +368,107 @@ fn give_up(error: &StoreError) -> ! {
         "the store failed; this processor stops, and its partner takes over; see the disk, then start it again"
     );
     std::process::abort()
+}
+
+#[cfg(test)]
+mod tests {
+    use lockstep_core::descriptor::ApplicationDescriptor;
+    use lockstep_core::entry::EntryBody;
+    use lockstep_core::ids::{Micros, Term};
+
+    use super::*;
+    use crate::engine::poll_and_bell;
+
+    fn entry(number: u64) -> Arc<Entry> {
+        Arc::new(Entry {
+            number: Number(number),
+            term: Term(1),
+            time: Micros(number),
+            body: EntryBody::OpenSession,
+        })
+    }
+
+    fn opened(directory: &Path) -> OpenedStore {
+        open(directory, None, 1 << 20, Durability::Fsync).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Hands over `batches` to the store in `directory`, one after the other, and tells what is said to be durable
+    /// after each.
+    fn durable_after(directory: &Path, batches: Vec<Vec<StoreOp>>) -> Vec<(u64, Number)> {
+        let (_poll, bell) = poll_and_bell().unwrap();
+        let descriptor = ApplicationDescriptor {
+            name: "test".into(),
+            version: Default::default(),
+            hash: Default::default(),
+            tables: vec![],
+            features: vec![],
+            procedures: vec![],
+        };
+        let (engine, control, _requests) = EngineHandle::new("test", bell, Arc::new(descriptor));
+        let mut store = opened(directory).thread.launch(engine).unwrap_or_else(|error| panic!("{error}"));
+        let said = batches.into_iter().map(|batch| {
+            assert!(store.hand_over(batch).is_ok());
+            match control.recv_timeout(std::time::Duration::from_secs(10)) {
+                Ok(Inbound::Durable { cuts, through, .. }) => (cuts, through),
+                Ok(_) => panic!("something else was said"),
+                Err(error) => panic!("nothing was said: {error}"),
+            }
+        });
+        let said = said.collect();
+        store.close();
+        said
+    }
+
+    /// R24: the core takes no word from before a cut, so it gets one after it.
+    #[test]
+    fn what_is_durable_is_said_after_a_cut_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let batches = vec![
+            vec![StoreOp::Append(vec![entry(1), entry(2), entry(3)])],
+            vec![StoreOp::CutBack { to: Number(2) }],
+            vec![StoreOp::CutBack { to: Number(1) }, StoreOp::Append(vec![entry(2)])],
+        ];
+        let said = durable_after(directory.path(), batches);
+        assert_eq!(said, [(0, Number(3)), (1, Number(2)), (2, Number(2))]);
+    }
+
+    /// R25: so for a copy that was given up, although nothing was appended to it.
+    #[test]
+    fn what_is_durable_is_said_after_a_dropped_copy_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let batches = vec![
+            vec![StoreOp::Append(vec![entry(1)])],
+            vec![
+                StoreOp::CopyBegin { store: StoreId(7), meta: Box::default() },
+                StoreOp::CopyRows(vec![]),
+                StoreOp::CopyDropped,
+            ],
+        ];
+        assert_eq!(durable_after(directory.path(), batches), [(0, Number(1)), (0, Number(1))]);
+    }
+
+    /// R24: a restarted store can take back what was not held.
+    #[test]
+    fn what_was_not_held_can_be_taken_back_after_a_start() {
+        let directory = tempfile::tempdir().unwrap();
+        durable_after(directory.path(), vec![vec![StoreOp::Append(vec![entry(1), entry(2)])]]);
+        let numbers: Vec<_> = opened(directory.path()).undos.iter().map(|undo| undo.number).collect();
+        assert_eq!(numbers, [Number(1), Number(2)]);
+    }
+
+    /// R26: a write that failed leaves a store that only a copy brings back.
+    #[test]
+    fn a_write_that_fails_goes_the_way_of_a_failed_disk() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut thread = opened(directory.path()).thread;
+        thread.fail_next = true;
+        thread.append(&mut vec![entry(1)]).unwrap_err();
+        assert_eq!(
+            thread.append(&mut vec![entry(1)]).unwrap_err().code(),
+            "LS0502",
+            "nothing is taken after it"
+        );
+        drop(thread);
+        assert!(!opened(directory.path()).trusted);
+    }
 }

@@ -76,6 +76,7 @@ impl EngineLoop {
             self.note_generation_change();
         }
         self.carry_out();
+        self.faults.end_window(&self.handle.application);
         self.end_of_turn()
     }
 

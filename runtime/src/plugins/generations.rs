@@ -32,6 +32,13 @@ struct All {
     threads: BTreeMap<Arc<str>, Arbiter>,
 }
 
+impl Drop for All {
+    fn drop(&mut self) {
+        // A start that failed, or a load that a stop overtook: it goes with the process, and nobody gave it up.
+        self.generations.iter_mut().filter_map(|each| each.plugin.take()).for_each(std::mem::forget);
+    }
+}
+
 /// The generations of a processor. Cheap to clone.
 #[derive(Clone)]
 pub struct Generations {
@@ -142,6 +149,41 @@ impl Generations {
             }
             Ok(())
         });
+    }
+
+    /// Ends all generations of `application`, whose engine has stopped and dropped their objects. Called on the thread
+    /// that ran the last of them, which stops right afterwards and is `thread`. Calls `done` when they are gone; a
+    /// library that stays mapped goes with the process, which is about to end.
+    pub fn end(&self, application: &str, thread: Option<Arbiter>, done: impl FnOnce() + Send + 'static) {
+        let plugins: Vec<(u64, LoadedPlugin)> = self
+            .all()
+            .generations
+            .iter_mut()
+            .filter(|each| each.status.application == application)
+            .filter_map(|each| Some((each.status.generation, each.plugin.take()?)))
+            .collect();
+        plugins.iter().for_each(|(_, plugin)| end_on_this_thread(plugin));
+        let this = self.clone();
+        let unload = move || {
+            let joined = thread.is_none_or(|thread| {
+                thread.stop();
+                thread.join().is_ok()
+            });
+            for (generation, plugin) in plugins {
+                if joined {
+                    let reasons = unload(plugin);
+                    tracing::debug!(generation, ?reasons, "a plugin was unloaded at the stop");
+                    let state = if reasons.is_empty() { PluginState::Unloaded } else { PluginState::Kept };
+                    this.set_state(generation, state, reasons);
+                } else {
+                    std::mem::forget(plugin);
+                }
+            }
+            done();
+        };
+        if let Err(error) = std::thread::Builder::new().name("plugin-unload".into()).spawn(unload) {
+            tracing::debug!(%error, "no thread to unload plugins at the stop");
+        }
     }
 
     /// Ends a generation that never ran.

@@ -9,7 +9,7 @@ use crate::application::{Run, UnitEnd};
 use crate::command::Role;
 use crate::context::{Surroundings, UnitContext};
 use crate::descriptor::{BodyUse, ProcedureIndex, UnitDescriptor};
-use crate::effect::Effect;
+use crate::effect::{Alarm, Effect};
 use crate::entry::{Entry, EntryBody};
 use crate::event::{Answer, Event, EventId, Fault, FaultKind, KEY_BYTES_MAX, Outcome, Rejection, Request};
 use crate::ids::{Micros, Number, Origin, SessionId};
@@ -62,7 +62,8 @@ impl Group {
     }
 
     /// Whether the partner is the active, as far as its stream tells.
-    pub(super) fn partner_serves(&self) -> bool {
+    #[must_use]
+    pub fn partner_serves(&self) -> bool {
         self.role != Role::Active && self.follow.is_following()
     }
 
@@ -300,6 +301,10 @@ impl Group {
             });
         }
         self.count(&outcome);
+        if let Outcome::Faulted(fault) = &outcome {
+            let (number, procedure) = (Some(running.number), running.event.procedure.clone());
+            self.alarm(Alarm::Faulted { number, procedure, fault: fault.clone() });
+        }
         self.finish(running.number, running.time, running.event, outcome.clone());
         outcome
     }
@@ -396,7 +401,10 @@ impl Group {
                     let unit = self.unit_name(&running, position);
                     self.counts.faulted += 1;
                     self.evaluation.faults += 1;
-                    outcome = Some(Outcome::Faulted(Fault { kind, unit, message }));
+                    let fault = Fault { kind, unit, message };
+                    let procedure = running.event.procedure.clone();
+                    self.alarm(Alarm::Faulted { number: None, procedure, fault: fault.clone() });
+                    outcome = Some(Outcome::Faulted(fault));
                 }
             }
             if outcome.is_some() {

@@ -185,11 +185,11 @@ fn plan_evaluation(view: &CampaignView<'_>) -> Decision {
     let gates = &plan.gates;
     let fail = |reason: String| Decision::Enter(Step::BackSwitchOver, reason);
     if view.faults > gates.faults_max {
-        return fail(format!("{} faults, and at most {} are allowed", view.faults, gates.faults_max));
+        return fail(format!("faults: {}, and at most {} are allowed", view.faults, gates.faults_max));
     }
     if diverged_too_often(view) {
         return fail(format!(
-            "{} divergences, and at most {} are allowed",
+            "divergences: {}, and at most {} are allowed",
             view.divergences, gates.divergences_max
         ));
     }
@@ -350,7 +350,8 @@ impl Group {
             record.reason = reason;
         }
         let what = format!("campaign {}: {step:?} ({}) {}", record.id, step.figure(), record.reason);
-        self.alarm(Alarm::Campaign { what: what.trim_end().into() });
+        let back = matches!(step, Step::BackSwitchOver | Step::BackLoad | Step::FellBack);
+        self.alarm(Alarm::Campaign { what: what.trim_end().into(), back });
         if step.is_over() {
             self.integrate_partner();
         }
@@ -483,7 +484,8 @@ impl Group {
 
     pub(super) fn on_order_failed(&mut self, attempt: u32, reason: String) {
         if attempt == self.order_attempt {
-            self.alarm(Alarm::Campaign { what: format!("the partner could not load the plugin: {reason}") });
+            let what = format!("the partner could not load the plugin: {reason}");
+            self.alarm(Alarm::Campaign { what, back: true });
             self.evaluation.order_failed = Some(reason);
         }
     }

@@ -112,7 +112,8 @@ impl World {
                 format!("half-way: {}", half_way.split(", number").next().unwrap_or(""))
             }
             Alarm::ArbiterUnreachable { .. } => "arbiter unreachable".into(),
-            Alarm::Campaign { what } => {
+            Alarm::Faulted { procedure, .. } => format!("{procedure} faulted"),
+            Alarm::Campaign { what, .. } => {
                 format!(
                     "campaign {}",
                     what.split([':', ' ']).find(|word| word.starts_with(char::is_uppercase)).unwrap_or("")

@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use lockstep_client::{CallError, Encoding};
+use lockstep_core::command::Role;
 use lockstep_wire::events::{ClientMessage, Event, EventId, PROTOCOL, Reply, ServerMessage};
 use lockstep_wire::frame::{self, EVENT_FRAME_BYTES_MAX};
 use rig::clients::ClientThread;
@@ -83,6 +84,28 @@ fn http(address: &str, path: &str, body: &[u8]) -> (u16, String) {
     let answer = String::from_utf8_lossy(&answer).into_owned();
     let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
     (status.unwrap_or_else(|| panic!("no HTTP answer: {answer}")), answer)
+}
+
+#[test]
+fn a_client_hears_soon_that_nobody_serves() {
+    let (_directory, mut pair) = pair();
+    let active = pair.active().unwrap();
+    pair.lockstep(&["isolate", "ledger"]).unwrap_or_else(|failure| panic!("{failure}"));
+    pair.wait_until("the standby out of the record", Duration::from_secs(20), |group| {
+        Ok(group.members.iter().filter(|member| member.in_sync).count() == 1)
+    })
+    .unwrap_or_else(|failure| panic!("{failure}"));
+    pair.node_mut(active).kill();
+    pair.node_mut(active).wait_gone().unwrap();
+    let begun = std::time::Instant::now();
+    let (status, answer) =
+        http(&pair.node(1 - active).ready().http, "/ledger/balance", br#"{"account":"x"}"#);
+    assert!(status == 503 && answer.contains("LS0320"), "{answer}");
+    assert!(answer.to_lowercase().contains("retry-after: 1"), "{answer}");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    // It does not say that the dead one serves.
+    let group = pair.group(1 - active).unwrap_or_else(|failure| panic!("{failure}"));
+    assert!(group.members.iter().all(|member| member.role != Role::Active || !member.connected), "{group:?}");
 }
 
 #[test]

@@ -61,6 +61,20 @@ fn an_actor_that_dies_by_a_failed_assertion_ends_its_process_and_the_partner_tak
     });
 }
 
+/// R26: a disk that fails ends the process, and its store comes back as a fresh copy.
+#[test]
+fn an_active_whose_disk_fails_hands_over_and_comes_back_with_a_copy() {
+    let (_directory, pair) = pair();
+    dies(pair, |pair, active| {
+        let verb = json!({"failpoint": {"point": "append", "action": "fail"}});
+        admin::ask(&pair.node(active).ready().admin, &verb).unwrap_or_else(|failure| panic!("{failure}"));
+        let status = pair.node_mut(active).wait_end().unwrap_or_else(|failure| panic!("{failure}"));
+        assert!(!status.success(), "{status:?}");
+        let log = std::fs::read_to_string(pair.node(active).log()).unwrap();
+        assert!(log.contains("the store failed"), "{log}");
+    });
+}
+
 #[test]
 fn what_is_acknowledged_outlives_both() {
     let (_directory, mut pair) = pair();

@@ -5,6 +5,17 @@ use std::time::Duration;
 use crate::{artifacts, load, pair};
 
 #[test]
+fn an_orderly_stop_unloads_the_plugin_and_warns_of_nothing() {
+    let (_directory, mut pair) = pair();
+    pair.end().unwrap_or_else(|failure| panic!("{failure}"));
+    for at in 0..2 {
+        let log = std::fs::read_to_string(pair.node(at).log()).unwrap();
+        assert!(log.contains("stopped"), "{log}");
+        assert!(!log.contains("LS04"), "{log}");
+    }
+}
+
+#[test]
 fn after_a_swap_the_old_library_is_not_mapped() {
     let (_directory, mut pair) = pair();
     let load = load(&pair);
