@@ -200,6 +200,9 @@ pub struct Campaign {
     /// More faults than this fail
     #[arg(long, value_name = "N")]
     pub faults_max: Option<u64>,
+    /// More divergences than this fail
+    #[arg(long, value_name = "N")]
+    pub divergences_max: Option<u64>,
     /// A p99 latency above this many percent of the old version's fails; 0 switches the gate off
     #[arg(long, value_name = "PERCENT")]
     pub latency_ratio_max_percent: Option<u64>,

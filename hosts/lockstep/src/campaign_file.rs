@@ -116,6 +116,7 @@ fn flags(campaign: &Campaign, options: &mut UpgradeOptions) {
     put(&mut options.gates.events_min, campaign.events_min);
     put(&mut options.gates.time_max_ms, campaign.time_max_ms);
     put(&mut options.gates.faults_max, campaign.faults_max);
+    put(&mut options.gates.divergences_max, campaign.divergences_max);
     put(&mut options.gates.latency_ratio_max_percent, campaign.latency_ratio_max_percent);
     put(&mut options.gates.latency_floor_us, campaign.latency_floor_us);
     put(&mut options.decide, campaign.decide.map(decide));

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::args::Output;
 use crate::failure::{Exit, Failure};
-use crate::render::campaign::{is_inconclusive, outcome, steps_over, under_way};
+use crate::render::campaign::{accept, is_inconclusive, outcome, steps_over, under_way};
 use crate::session::{Session, unexpected, write_out};
 
 /// How often the processor is asked.
@@ -86,9 +86,7 @@ pub fn until_over(session: &Session, application: Option<&str>, after: Option<u6
                     screen.finish(&[])?;
                     session.print("", &json!({"current": status, "last": null}))?;
                     let message = "the evaluation is inconclusive: too few events came";
-                    let help = format!(
-                        "lockstep upgrade accept {name}, or abort; otherwise it falls back by itself"
-                    );
+                    let help = format!("{}, or abort; otherwise it falls back by itself", accept(name));
                     return Err(Failure::new(Exit::Inconclusive, "LS0720", message, help));
                 }
             }

@@ -56,6 +56,7 @@ impl Step {
 
 /// How redundancy is kept while a processor changes its version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Redundancy {
     /// The new version is loaded beside the old and takes over its stream at a procedure boundary (R28).
     #[default]
@@ -100,6 +101,7 @@ impl Default for Gates {
 
 /// Who decides after a passed evaluation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Decide {
     /// Accepted when the gates pass.
     #[default]

@@ -76,6 +76,7 @@ pub enum BodyUse {
 
 /// The structure that holds a table's rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum TableKind {
     /// Rows by hash; a range scan sorts the keys first.
     Hash,

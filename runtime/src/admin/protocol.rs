@@ -60,6 +60,20 @@ pub enum AdminVerb {
     Shutdown,
 }
 
+impl AdminVerb {
+    /// Whether nothing is changed by it.
+    #[must_use]
+    pub fn only_looks(&self) -> bool {
+        matches!(
+            self,
+            AdminVerb::Status
+                | AdminVerb::Features(FeaturesVerb::List)
+                | AdminVerb::Plugin(PluginVerb::List)
+                | AdminVerb::Upgrade(UpgradeVerb::Status | UpgradeVerb::History)
+        )
+    }
+}
+
 /// Features of the running version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -259,9 +273,7 @@ pub struct ProcessorStatus {
 pub struct GroupReport {
     /// What the core says.
     pub group: GroupStatus,
-    /// Events answered a second, lately, by this side.
-    pub events_per_s: u64,
-    /// The last change of role, in words, and how long ago it was.
+    /// The last change of the asked processor's role, in words, and how long ago it was.
     pub last_change: Option<(String, u64)>,
 }
 
@@ -460,7 +472,7 @@ mod tests {
     fn requests_read_as_documented() {
         let status: AdminRequest = parse_line(br#"{"verb":"status"}"#).unwrap();
         assert_eq!(status, AdminRequest { application: None, verb: AdminVerb::Status, by: String::new() });
-        let line = br#"{"application":"ledger","verb":{"upgrade":{"start":{"target":"/x.so","options":{"decide":"Operator"}}}}}"#;
+        let line = br#"{"application":"ledger","verb":{"upgrade":{"start":{"target":"/x.so","options":{"decide":"operator"}}}}}"#;
         let start: AdminRequest = parse_line(line).unwrap();
         let AdminVerb::Upgrade(UpgradeVerb::Start { target, options }) = start.verb else {
             panic!("{start:?}")

@@ -66,8 +66,6 @@ impl Actor for Admin {
         let Some(listener) = self.listener.take() else { return };
         let view = self.view.clone();
         context.spawn(async move { accept(listener, view).await }.into_actor(self));
-        self.view.sample();
-        context.run_interval(Duration::from_secs(1), |actor, _| actor.view.sample());
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lockstep_core::campaign::CampaignPlan;
 use lockstep_core::command::{Command, CommandError, CommandReply, GroupStatus, Role};
@@ -18,6 +18,9 @@ use crate::engine::failpoints::Failpoint;
 use crate::engine::inbound::{EngineHandle, Inbound};
 use crate::plugins::{CheckedPlugin, Failure, check_file};
 
+/// How long the active may take to tell how it is.
+const ACTIVE_TIME_MAX: Duration = Duration::from_secs(1);
+
 type Reply = Result<AdminReply, AdminError>;
 
 fn error(code: &str, message: impl Into<String>, help: &str) -> AdminError {
@@ -31,7 +34,10 @@ fn refused(failure: Failure) -> AdminError {
 /// Carries out one request.
 pub(super) async fn carry_out(view: &View, request: AdminRequest) -> AdminResponse {
     let by = if request.by.is_empty() { "(unknown)".to_owned() } else { request.by.clone() };
-    if !matches!(request.verb, AdminVerb::Status) {
+    // Those that only look are asked again and again by tools that watch.
+    if request.verb.only_looks() {
+        tracing::debug!(by, verb = ?request.verb, "an operator looks");
+    } else {
         tracing::info!(by, verb = ?request.verb, "an operator asks");
     }
     match verb(view, request, by).await {
@@ -133,10 +139,53 @@ async fn group(view: &View, application: Option<&str>, command: Command) -> Repl
     })
 }
 
-async fn group_status(engine: &EngineHandle) -> Result<GroupStatus, AdminError> {
-    match ask(engine, Command::Status).await? {
+async fn asked_status(engine: &EngineHandle, command: Command) -> Result<GroupStatus, AdminError> {
+    match ask(engine, command).await? {
         CommandReply::Status(status) => Ok(*status),
         _ => Err(error("LS0816", "the core did not answer with its status", "ask again")),
+    }
+}
+
+/// The group as its active sees it, who alone has the figures of traffic and evaluation.
+async fn active_status(engine: &EngineHandle) -> Result<GroupStatus, AdminError> {
+    let asked = asked_status(engine, Command::ActiveStatus);
+    let late = |_| error("LS0816", "the active did not answer with its status", "ask again");
+    tokio::time::timeout(ACTIVE_TIME_MAX, asked).await.map_err(late)?
+}
+
+/// The group as this processor sees it; where there is an active, with that one's figures.
+async fn group_status(engine: &EngineHandle) -> Result<GroupStatus, AdminError> {
+    let own = asked_status(engine, Command::Status).await?;
+    if own.members[0].role == Role::Active {
+        return Ok(own);
+    }
+    Ok(match active_status(engine).await {
+        Ok(active) => seen_from(own, active),
+        Err(_) => own,
+    })
+}
+
+/// What this processor says of itself, and what the active says of itself and of the group.
+fn seen_from(own: GroupStatus, active: GroupStatus) -> GroupStatus {
+    let node = own.members[0].node.clone();
+    let others = active.members.into_iter().filter(|member| member.node != node);
+    let members = own.members.into_iter().take(1).chain(others).collect();
+    GroupStatus {
+        members,
+        counts: own.counts,
+        half_way: own.half_way,
+        table_bytes: own.table_bytes,
+        application: active.application,
+        epoch: active.epoch,
+        term: active.term,
+        held: active.held,
+        features: active.features,
+        floor: active.floor,
+        shipped: active.shipped,
+        campaign: active.campaign,
+        campaigns: active.campaigns,
+        latency_us: active.latency_us,
+        events_per_s: active.events_per_s,
     }
 }
 
@@ -151,7 +200,6 @@ async fn status(view: &View, application: Option<&str>) -> Reply {
         }
         groups.push(GroupReport {
             group: group_status(engine).await?,
-            events_per_s: view.rate(name),
             last_change: engine.face().last_change(),
         });
     }
@@ -235,7 +283,8 @@ async fn upgrade(view: &View, application: Option<&str>, verb: UpgradeVerb, by: 
         }
         UpgradeVerb::Start { target, options } => start(view, application, &target, options, by).await,
         UpgradeVerb::Status => {
-            let status = group_status(engine(view, application)?).await?;
+            // A standby has no figures of the evaluation, and none at all are better than wrong ones.
+            let status = active_status(engine(view, application)?).await?;
             let last = status.campaigns.last().cloned().map(Box::new);
             Ok(AdminReply::Upgrade { current: status.campaign.map(Box::new), last })
         }
@@ -300,8 +349,9 @@ async fn plan(
         let message = format!("{} is the file that runs, version {}", target.display(), running.version);
         return Err(error("LS0712", message, "name the file of another version"));
     }
-    let standby = status.members.iter().find(|member| member.role == Role::Standby);
-    let active = status.members.iter().find(|member| member.role == Role::Active);
+    let connected =
+        |role: Role| status.members.iter().find(move |member| member.role == role && member.connected);
+    let (standby, active) = (connected(Role::Standby), connected(Role::Active));
     let (Some(standby), Some(active)) = (standby, active) else {
         return Err(error(
             "LS0631",
@@ -348,4 +398,53 @@ fn shipped_units(
     shipped
         .map(|pairing| (pairing.name.clone(), count(old, &pairing.name), count(new, &pairing.name)))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use lockstep_core::command::{CampaignStatus, MemberStatus};
+    use lockstep_core::ids::{NodeId, Number};
+
+    use super::*;
+
+    fn member(node: &str, role: Role, last: u64) -> MemberStatus {
+        MemberStatus {
+            node: NodeId(node.into()),
+            role,
+            version: None,
+            hash: None,
+            last: Number(last),
+            in_sync: true,
+            connected: true,
+        }
+    }
+
+    fn status(members: Vec<MemberStatus>, events_per_s: u64, committed: u64) -> GroupStatus {
+        GroupStatus {
+            application: "ledger".into(),
+            epoch: Default::default(),
+            term: Default::default(),
+            members,
+            held: Number(0),
+            features: vec![],
+            floor: Default::default(),
+            shipped: Default::default(),
+            campaign: None::<CampaignStatus>,
+            campaigns: vec![],
+            counts: lockstep_core::command::Counts { committed, ..Default::default() },
+            half_way: vec![],
+            latency_us: (0, 0),
+            events_per_s,
+            table_bytes: 0,
+        }
+    }
+
+    #[test]
+    fn a_standby_tells_of_itself_and_has_the_actives_figures() {
+        let own = status(vec![member("b", Role::Standby, 7), member("a", Role::Active, 5)], 0, 3);
+        let active = status(vec![member("a", Role::Active, 9), member("b", Role::Standby, 6)], 120, 8);
+        let seen = seen_from(own, active);
+        assert_eq!(seen.members, [member("b", Role::Standby, 7), member("a", Role::Active, 9)]);
+        assert_eq!((seen.events_per_s, seen.counts.committed), (120, 3));
+    }
 }

@@ -72,7 +72,7 @@ fn start(session: &Session, campaign: &Campaign, watch: bool) -> Result<Exit, Fa
     if watch {
         if session.output == Output::Text {
             let line = format!(
-                " ok  preflight                      {}.{:02} s\n",
+                " ok  preflight                        {}.{:02} s\n",
                 plan.preflight_ms / 1_000,
                 plan.preflight_ms % 1_000 / 10
             );

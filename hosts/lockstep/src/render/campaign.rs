@@ -7,6 +7,9 @@ use lockstep_core::command::CampaignStatus;
 
 use super::words::{clock, count, counted, latency, seconds};
 
+/// So wide is a title at least; a longer one pushes what stands behind it.
+const TITLE_WIDTH: usize = 26;
+
 /// What a step is called.
 fn title(record: &CampaignRecord, step: Step) -> String {
     let (first, from, to) = (&record.first, record.plan.from, record.plan.to);
@@ -31,7 +34,7 @@ pub fn steps_over(record: &CampaignRecord) -> Vec<String> {
     let mut lines: Vec<String> = pairs
         .map(|((step, begun), (_, ended))| {
             let title = title(record, *step);
-            format!(" ok  {}  {title:<26}{}", step.figure(), seconds(ended.since(*begun).0))
+            format!(" ok  {}  {title:<TITLE_WIDTH$}  {}", step.figure(), seconds(ended.since(*begun).0))
         })
         .collect();
     if record.step.is_over() {
@@ -62,7 +65,7 @@ pub fn under_way(application: &str, status: &CampaignStatus) -> Vec<String> {
     let record = &status.record;
     let gates = &record.plan.gates;
     let in_step_ms = status.in_step.0 / 1_000;
-    let mut head = format!(" >>  {}  {:<26}", record.step.figure(), title(record, record.step));
+    let mut head = format!(" >>  {}  {:<TITLE_WIDTH$}  ", record.step.figure(), title(record, record.step));
     if record.step != Step::Evaluate {
         head.push_str(&seconds(status.in_step.0));
         return with_notes(head, record);
@@ -93,11 +96,17 @@ pub fn under_way(application: &str, status: &CampaignStatus) -> Vec<String> {
             () => "",
         };
         lines.push(format!(
-            "     {why}falls back by itself in {} unless accepted:  lockstep upgrade accept {application}",
-            clock(left_ms)
+            "     {why}falls back by itself in {} unless accepted:  {}",
+            clock(left_ms),
+            accept(application)
         ));
     }
     lines
+}
+
+/// What to type to accept; without the application where none was named.
+pub fn accept(application: &str) -> String {
+    format!("lockstep upgrade accept {application}").trim_end().to_owned()
 }
 
 fn with_notes(head: String, record: &CampaignRecord) -> Vec<String> {
@@ -207,10 +216,10 @@ mod tests {
         assert_eq!(
             status("ledger", Some(&evaluating()), None),
             "upgrade 42: 1.4.0 -> 2.0.0, started by root\n \
-             ok  201  isolate b                 0.00 s\n \
-             ok  202  b on 2.0.0, in sync       3.00 s\n \
-             ok  203  switch over to b          0.00 s\n \
-             >>  203  evaluate on b             0:41 of 2:00\n     \
+             ok  201  isolate b                   0.00 s\n \
+             ok  202  b on 2.0.0, in sync         3.00 s\n \
+             ok  203  switch over to b            0.00 s\n \
+             >>  203  evaluate on b               0:41 of 2:00\n     \
                  0 faults   0 divergences   p99 1.02 x old   events 504,881 of 10,000\n     \
                  falls back by itself in 19:19 unless accepted:  lockstep upgrade accept ledger\n"
         );
@@ -236,17 +245,33 @@ mod tests {
         record.trail.push((Step::BackSwitchOver, Micros(150_000_000)));
         record.trail.push((Step::FellBack, Micros(150_250_000)));
         record.step = Step::FellBack;
-        record.reason = "3 faults, and at most 0 are allowed".into();
+        record.reason = "faults: 3, and at most 0 are allowed".into();
         assert_eq!(
             status("ledger", None, Some(&record)).lines().last().unwrap(),
-            "back  200  fell back: 1.4.0 runs everywhere: 3 faults, and at most 0 are allowed"
+            "back  200  fell back: 1.4.0 runs everywhere: faults: 3, and at most 0 are allowed"
         );
         assert_eq!(
             history(&[record]),
             "upgrade 42: 1.4.0 -> 2.0.0, started by root   fell back after 50.25 s: \
-             3 faults, and at most 0 are allowed\n"
+             faults: 3, and at most 0 are allowed\n"
         );
         assert_eq!(status("ledger", None, None), "no upgrade is under way, and none was before\n");
+    }
+
+    #[test]
+    fn a_long_title_keeps_its_distance_from_the_time() {
+        let mut status = evaluating();
+        status.record.step = Step::LoadSecond;
+        status.record.plan.to = "2.0.10".parse().unwrap();
+        let line = &under_way("ledger", &status)[0];
+        assert!(line.contains("the other on 2.0.10, in sync  41.00 s"), "{line}");
+    }
+
+    #[test]
+    fn what_to_type_is_whole_without_a_name() {
+        assert_eq!(accept(""), "lockstep upgrade accept");
+        let lines = under_way("", &evaluating());
+        assert!(lines[2].ends_with("unless accepted:  lockstep upgrade accept"), "{lines:?}");
     }
 
     #[test]

@@ -14,22 +14,28 @@ pub fn processor(status: &ProcessorStatus) -> String {
 
 /// One group: a line for it, a line for each processor, a line for what concerns both.
 fn group(report: &GroupReport, up_ms: u64) -> String {
-    let GroupReport { group, events_per_s, last_change } = report;
+    let GroupReport { group, last_change } = report;
     let mut out = format!("{}   {}   epoch {}\n", group.application, standing(group), group.epoch);
-    let active = group.members.iter().find(|member| member.role == Role::Active).map(|member| member.last);
+    let active = group.members.iter().find(|member| serves(member)).map(|member| member.last);
     let rows: Vec<Vec<String>> = group
         .members
         .iter()
         .enumerate()
         .map(|(at, member)| {
+            let asked = at == 0;
+            if !member.connected && !asked {
+                // What the record says of it may long be past.
+                let word = if member.in_sync { "recorded in sync" } else { "not in sync" };
+                return vec![member.node.to_string(), "not heard of".into(), String::new(), word.into()];
+            }
             let version = member.version.map_or_else(|| "-".into(), |version| version.to_string());
             let place = format!("seq {}", count(member.last.0));
             let mut row = vec![member.node.to_string(), member.role.to_string(), version, place];
-            let asked = at == 0;
-            row.extend(tail(member, active, asked).into_iter().filter(|_| member.role != Role::Active));
-            if asked && member.role == Role::Active {
-                row.push(format!("{} events/s", count(*events_per_s)));
+            if serves(member) {
+                row.push(format!("{} events/s", count(group.events_per_s)));
                 row.push(format!("p99 {}", latency(group.latency_us.1)));
+            } else {
+                row.extend(tail(member, active, group.events_per_s));
             }
             if asked {
                 row.push(format!("up {}", age(up_ms)));
@@ -69,13 +75,22 @@ fn aligned_head(rows: &[Vec<String>]) -> String {
     lines.collect()
 }
 
-/// How far a member that is not active is behind, and whether it counts.
-fn tail(member: &MemberStatus, active: Option<Number>, asked: bool) -> Vec<String> {
+/// Whether a member is the active, as far as it can be heard.
+fn serves(member: &MemberStatus) -> bool {
+    member.role == Role::Active && member.connected
+}
+
+/// How far a member that is not active is behind, and whether it counts. The time is what the events between the two
+/// take at the rate at which they come.
+fn tail(member: &MemberStatus, active: Option<Number>, events_per_s: u64) -> Vec<String> {
     let mut words = Vec::new();
-    if !member.connected && !asked {
-        words.push("not heard".to_owned());
-    } else if let Some(active) = active {
-        words.push(format!("{} behind", count(active.0.saturating_sub(member.last.0))));
+    if let Some(active) = active {
+        let behind = active.0.saturating_sub(member.last.0);
+        let time = match (behind.saturating_mul(1_000_000)).checked_div(events_per_s) {
+            Some(us) if behind > 0 => format!(" ({}.{} ms)", us / 1_000, us % 1_000 / 100),
+            _ => String::new(),
+        };
+        words.push(format!("{} behind{time}", count(behind)));
     }
     if !member.in_sync {
         words.push("not in sync".to_owned());
@@ -86,7 +101,8 @@ fn tail(member: &MemberStatus, active: Option<Number>, asked: bool) -> Vec<Strin
 /// The state of the group in a few words.
 fn standing(group: &GroupStatus) -> String {
     let has = |role: Role, in_sync: bool| {
-        group.members.iter().any(|member| member.role == role && (!in_sync || member.in_sync))
+        let is = |member: &MemberStatus| member.role == role && member.connected;
+        group.members.iter().any(|member| is(member) && (!in_sync || member.in_sync))
     };
     if !has(Role::Active, false) {
         "not in service".into()
@@ -147,13 +163,14 @@ pub mod tests {
             counts: Counts::default(),
             half_way: vec![],
             latency_us: (400, 1_940),
+            events_per_s: 12_408,
             table_bytes: 0,
         }
     }
 
     fn shown(group: GroupStatus) -> String {
         let last_change = Some(("switchover (planned)".to_owned(), 2 * 86_400_000));
-        let report = GroupReport { group, events_per_s: 12_408, last_change };
+        let report = GroupReport { group, last_change };
         processor(&ProcessorStatus {
             node: NodeId("a".into()),
             pid: 1,
@@ -168,7 +185,7 @@ pub mod tests {
             shown(pair()),
             "ledger   in lock step   epoch 7\n  \
                a  active   1.4.0   seq 18,442,107   12,408 events/s   p99 1.9 ms   up 41 d\n  \
-               b  standby  1.4.0   seq 18,442,105   2 behind\n\
+               b  standby  1.4.0   seq 18,442,105   2 behind (0.1 ms)\n\
              features: none   campaign: none   last change: 2 d ago, switchover (planned)\n"
         );
     }
@@ -182,8 +199,8 @@ pub mod tests {
         assert_eq!(
             shown(group),
             "ledger   in service alone   epoch 7\n  \
-               a  active    1.4.0   seq 18,442,107   12,408 events/s   p99 1.9 ms   up 41 d\n  \
-               b  isolated  1.4.0   seq 18,442,105   not heard   not in sync\n\
+               a  active        1.4.0   seq 18,442,107   12,408 events/s   p99 1.9 ms   up 41 d\n  \
+               b  not heard of          not in sync\n\
              features: none   campaign: none   last change: 2 d ago, switchover (planned)\n"
         );
     }
@@ -198,10 +215,20 @@ pub mod tests {
         assert_eq!(
             shown(group),
             "ledger   in lock step, 1 procedure shipped   epoch 7\n  \
-               b  standby  2.0.0   seq 18,442,105   2 behind   up 41 d\n  \
-               a  active   1.4.0   seq 18,442,107\n\
+               b  standby  2.0.0   seq 18,442,105   2 behind (0.1 ms)   up 41 d\n  \
+               a  active   1.4.0   seq 18,442,107   12,408 events/s   p99 1.9 ms\n\
              features: transfer-fee   campaign: none   last change: 2 d ago, switchover (planned)\n"
         );
+    }
+
+    #[test]
+    fn a_recorded_active_that_is_dead_does_not_serve() {
+        let mut group = pair();
+        group.members.reverse();
+        (group.members[1].connected, group.members[1].last) = (false, Number(0));
+        let shown = shown(group);
+        assert!(shown.starts_with("ledger   not in service   epoch 7\n"), "{shown}");
+        assert!(shown.contains("\n  a  not heard of          recorded in sync\n"), "{shown}");
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Operators' commands, and the group's status.
 
-use super::{Group, LATENCY_WINDOW};
 use super::feed::Feed;
 use super::follow::Follow;
 use super::outputs::Asker;
 use super::roles::HandOver;
+use super::{Group, LATENCY_WINDOW};
 use crate::command::{
     CampaignStatus, Command, CommandError, CommandReply, CommandResult, GroupStatus, MemberStatus, Role,
 };
