@@ -149,7 +149,11 @@ fn upgrade_to_2(pair: &Pair, load: &mut Load, display: &Display, time: Duration)
         std::thread::sleep(Duration::from_millis(50));
         display.glance(load.glance(), " at 203: evaluating version 2 on live traffic");
     }
-    pair.lockstep(&["upgrade", "accept", "ledger"])?;
+    if let Err(refused) = pair.lockstep(&["upgrade", "accept", "ledger"]) {
+        // If it fell back meanwhile, why it did says more than the refusal.
+        over(follow(pair, load, display, before, |_| false)?, Step::Done)?;
+        return Err(refused);
+    }
     let record = over(follow(pair, load, display, before, |_| false)?, Step::Done)?;
     let group = pair.group(pair.active()?)?;
     let off: Vec<_> =
