@@ -1,14 +1,15 @@
 //! The simulated world: two processors with real groups, a network, an arbiter, disks, a clock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lockstep_core::command::{Command, CommandError, CommandResult, Role};
 use lockstep_core::effect::Effect;
+use lockstep_core::entry::Entry;
 use lockstep_core::event::{Answer, Request};
 use lockstep_core::group::{Group, GroupConfig, StandbyStart};
-use lockstep_core::ids::{Epoch, LinkId, Micros, NodeId, Number, Origin, StoreId};
+use lockstep_core::ids::{Epoch, LinkId, Micros, NodeId, Number, Origin, StoreId, Term};
 use lockstep_core::input::Input;
 use lockstep_core::message::Frame;
 use lockstep_core::record::Record;
@@ -118,6 +119,7 @@ pub struct World {
     /// By how much the clocks of the processors are behind the world's.
     pub clock_behind: [Micros; 2],
     answers: Vec<Option<Answer>>,
+    entries: HashMap<(Term, Number), Arc<Entry>>,
     /// The highest number that an answer has left for.
     answered: Number,
     /// What was seen.
@@ -172,6 +174,7 @@ impl World {
             clients: Vec::new(),
             clock_behind: [Micros(0); 2],
             answers: Vec::new(),
+            entries: HashMap::new(),
             answered: Number(0),
             seen: Seen::default(),
             results: Vec::new(),

@@ -52,6 +52,27 @@ fn a_restarted_active_waits_for_a_recorded_standby_that_lives() {
 }
 
 #[test]
+fn a_restart_during_its_own_swap_raises_the_term_all_the_same() {
+    for step in 0..40 {
+        let mut world = loaded_pair(Settings::default());
+        world.kill(1, false);
+        world.run_until(|world| world.record().expect("a record").in_sync.len() == 1);
+        let term = world.record().expect("there is a record").term;
+        world.start(1);
+        // Sooner or later the active is restarted just as the standby is about to be recorded.
+        world.run_for(Micros(18_000 + 250 * step));
+        world.kill(0, true);
+        world.start(0);
+        while world.active() != Some(0) && world.active() != Some(1) {
+            world.run_for(Micros(50));
+        }
+        let now = world.record().expect("there is a record").term;
+        assert!(now > term, "step {step}: what was lost with the process has the old term (R7)");
+        world.settle_and_check();
+    }
+}
+
+#[test]
 fn both_restart_in_either_order() {
     for first in [0, 1] {
         let mut world = loaded_pair(Settings::default());

@@ -41,4 +41,6 @@ fn the_promise_holds_for_seeds_that_once_failed() {
     run([371, 777, 1462]);
     // A copy took the place of a store that a swap under way then recorded.
     run([376]);
+    // A restarted active took a swap of the process before it for a new mandate, and served in the same term.
+    run([49261]);
 }

@@ -13,7 +13,7 @@ use super::outputs::Asker;
 use crate::command::{CommandError, CommandReply, Role};
 use crate::effect::{Alarm, Effect};
 use crate::event::Answer;
-use crate::ids::{Epoch, Micros, Number, StoreId};
+use crate::ids::{Epoch, Micros, Number, StoreId, Term};
 use crate::message::PeerMessage;
 use crate::record::{Member, Record, SwapOutcome};
 
@@ -56,9 +56,10 @@ pub(super) struct ArbiterSeat {
     again_at: Option<Micros>,
     /// `--force` was given.
     force: bool,
-    /// The epoch that the first read of this process found. A later record that names this side active was made
-    /// for this process; one that is not later was left over by the process before it, whose term is used (R7).
-    first_epoch: Option<Epoch>,
+    /// The term that the first read of this process found. A record of a later term that names this side active has
+    /// made it so, and nobody has served in that term. Any other is one that the process before this one served under,
+    /// also when a swap of its own still grows it: what that process made and lost has the same term and numbers (R7).
+    first_term: Option<Term>,
     /// The other recorded member has handed over to this restarted side.
     pub yielded: bool,
 }
@@ -128,8 +129,8 @@ impl Group {
             }
         };
         self.arbiter.known = true;
-        let epoch = record.as_ref().map_or(Epoch(0), |record| record.epoch);
-        self.arbiter.first_epoch.get_or_insert(epoch);
+        let term = record.as_ref().map_or(Term(0), |record| record.term);
+        self.arbiter.first_term.get_or_insert(term);
         let mut purpose = None;
         if self.arbiter.unknown {
             self.arbiter.unknown = false;
@@ -177,7 +178,7 @@ impl Group {
             None if mine
                 && self.role != Role::Active
                 && !self.needs_copy
-                && self.arbiter.first_epoch.is_some_and(|e| record.epoch > e) =>
+                && self.arbiter.first_term.is_some_and(|first| record.term > first) =>
             {
                 // Handed over, and the word of it was lost. A store that can't be trusted meanwhile waits until the
                 // other recorded one has taken over again.
@@ -398,7 +399,7 @@ impl Group {
     fn forced(&self, record: &Record) -> Record {
         let epoch = record.epoch.next();
         let active = self.member();
-        Record { epoch, term: crate::ids::Term(epoch.0), in_sync: BTreeSet::from([active.clone()]), active }
+        Record { epoch, term: Term(epoch.0), in_sync: BTreeSet::from([active.clone()]), active }
     }
 
     pub(super) fn force(&mut self) {

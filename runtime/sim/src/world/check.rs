@@ -1,8 +1,10 @@
 //! What must hold: at rest, and at every answer.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use lockstep_core::command::{Command, Role};
+use lockstep_core::entry::Entry;
 use lockstep_core::event::{Answer, Outcome};
 use lockstep_core::group::Group;
 use lockstep_core::ids::{Micros, Number, TableId};
@@ -105,6 +107,12 @@ impl World {
             self.settings.divergence_expected || money + fees == 0,
             "money is made or lost: {money} {fees}"
         );
+    }
+
+    /// Term and number name one entry for ever, on whatever side and in whatever process it is made (R8, R24).
+    pub(super) fn check_entry(&mut self, entry: &Arc<Entry>) {
+        let first = self.entries.entry((entry.term, entry.number)).or_insert_with(|| entry.clone());
+        assert_eq!(first, entry, "two entries have one term and number");
     }
 
     /// A store is recorded as in sync only when it has durably what was answered so far (R4, R5).

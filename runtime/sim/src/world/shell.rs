@@ -40,6 +40,7 @@ impl World {
                     }
                 }
                 Effect::Append(entry) => {
+                    self.check_entry(&entry);
                     self.nodes[node].disk.append(entry);
                     sync = true;
                 }
