@@ -1,6 +1,6 @@
 //! The JSON schema of control parameters, found by letting a type read itself from a source that only takes notes.
 //!
-//! `serde`'s derive asks a deserializer for what it wants, field by field; the [`Tracer`] notes the wish and gives the
+//! `serde`'s derive asks a deserializer for what it wants, field by field; the `Tracer` notes the wish and gives the
 //! least value of that kind. Types with checks of their own may refuse that value: then the notes so far are the
 //! schema. Of an enum all names are known, and of the data only that of the first variant.
 //!

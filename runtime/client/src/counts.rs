@@ -20,7 +20,7 @@ pub struct Counts {
     pub retries: u64,
     /// Connections made after the first one of each address.
     pub reconnects: u64,
-    /// Connections that worked and were ended by the other side; the latest [`DROPS_MAX`].
+    /// Connections that worked and were ended by the other side; the latest `DROPS_MAX`.
     pub connections_dropped: Vec<ConnectionDropped>,
     /// Requests that got an answer.
     pub answered: u64,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::descriptor::Version;
 use crate::ids::{Micros, NodeId, PluginHash};
 
-/// The steps of [P] Fig. 6, and the legs of the way back.
+/// The steps of \[P\] Fig. 6, and the legs of the way back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Step {
     /// 201: the standby is being taken out of service.
@@ -33,7 +33,7 @@ pub enum Step {
 }
 
 impl Step {
-    /// The number that [P] gives the step; the way back counts as 200.
+    /// The number that \[P\] gives the step; the way back counts as 200.
     #[must_use]
     pub fn figure(self) -> u16 {
         match self {
@@ -61,7 +61,7 @@ pub enum Redundancy {
     /// The new version is loaded beside the old and takes over its stream at a procedure boundary (R28).
     #[default]
     Keep,
-    /// [P]'s literal flow: the standby leaves the in-sync set while it changes.
+    /// \[P\]'s literal flow: the standby leaves the in-sync set while it changes.
     Isolate,
 }
 

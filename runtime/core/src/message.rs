@@ -41,7 +41,7 @@ pub struct Hello {
     pub application: ApplicationDescriptor,
 }
 
-/// The description of a work unit, which the standby registers in place of one of its own ([P] Fig. 4).
+/// The description of a work unit, which the standby registers in place of one of its own (\[P\] Fig. 4).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnitDescription {
     /// The unit's name.

@@ -1,7 +1,7 @@
 //! The static check of a plugin: what the file itself tells, before the dynamic linker sees it. The
 //! linker trusts the files it opens, and crashes on some that are cut off.
 //!
-//! Deliberately absent: the plugin's code and data, which the trial run looks at ([`crate::probe`]); and a verdict on
+//! Deliberately absent: the plugin's code and data, which the trial run looks at ([`crate::Prober`]); and a verdict on
 //! what keeps a library from being unloaded: such a plugin is taken, swapped and kept mapped.
 //!
 //! Invariant: nothing here panics, whatever the bytes are.

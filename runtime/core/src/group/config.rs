@@ -8,7 +8,7 @@ pub enum StandbyStart {
     /// Unit k only with `StepUp(k)` in hand: the proof that the active survived it.
     #[default]
     Behind,
-    /// [P] Fig. 3: the first unit on `Begin`. One event can kill both hosts.
+    /// \[P\] Fig. 3: the first unit on `Begin`. One event can kill both hosts.
     Beside,
 }
 
