@@ -4,15 +4,18 @@ use std::collections::BTreeSet;
 
 use tidy::{document, packages, root, walk};
 
-const DOCUMENTS: [&str; 8] = [
+const DOCUMENTS: [&str; 11] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "docs/configuration.md",
+    "docs/durability.md",
     "docs/errors.md",
     "docs/events-protocol.md",
     "docs/http.md",
     "docs/operations.md",
+    "docs/plugins.md",
+    "docs/rules.md",
 ];
 
 /// The lines of `text` that stand in blocks of shell commands.
@@ -69,6 +72,28 @@ fn links_lead_somewhere() {
             }
             assert!(folder.join(target).exists(), "{path}: nothing at {target}");
         }
+    }
+}
+
+/// Every rule has one entry, and the entry says how far it is built.
+#[test]
+fn every_rule_has_an_entry_and_a_state() {
+    let text = document("docs/rules.md");
+    let entries: Vec<&str> = text.split("\n**R").skip(1).collect();
+    assert_eq!(entries.len(), 35);
+    for (at, entry) in entries.iter().enumerate() {
+        let number = format!("{} ", at + 1);
+        assert!(entry.starts_with(&number), "the entry of R{number}");
+        let state = entry.split("** (").nth(1).and_then(|rest| rest.split(')').next());
+        assert!(
+            matches!(state, Some("built" | "partly built" | "not built yet")),
+            "R{number} has the state {state:?}"
+        );
+        assert_eq!(
+            state == Some("partly built"),
+            entry.contains("*Missing:"),
+            "R{number} says what is missing"
+        );
     }
 }
 
