@@ -8,6 +8,7 @@ mod bad_events;
 mod bad_plugins;
 mod faults;
 mod swaps;
+mod telling;
 
 use std::path::Path;
 use std::process::{Output, Stdio};
