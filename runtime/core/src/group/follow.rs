@@ -52,7 +52,7 @@ pub(super) struct Pending {
     pub step_ups: u32,
     /// `beside`: the unit of the next step-up has run already; here its updates start.
     pub ahead: Option<Result<usize, UnitEnd>>,
-    /// What the standby registered in place of work units of its own ([P] Fig. 4), for takeover and trace.
+    /// What the standby registered in place of work units of its own (\[P\] Fig. 4), for takeover and trace.
     pub registered: Vec<(String, u32)>,
 }
 
