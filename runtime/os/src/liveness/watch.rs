@@ -47,11 +47,14 @@ impl LivenessWatch {
     /// must only hand the word on.
     pub fn spawn(store_name: &str, on_died: impl FnOnce(Died) + Send + 'static) -> io::Result<Self> {
         let page = Page::open(store_name)?;
+        // Looked at here, not on the thread: whoever holds it now is watched, however late the thread starts.
+        let holder = page.as_ref().map(Page::incarnation);
         let callback: Arc<Mutex<Option<Callback>>> = Arc::new(Mutex::new(Some(Box::new(on_died))));
         let watched = Arc::clone(&callback);
         std::thread::Builder::new().name("liveness-watch".to_owned()).stack_size(STACK_BYTES).spawn(
             move || {
-                let Some(ending) = watch(page.as_ref(), || lock(&watched).is_none()) else { return };
+                let watched_page = page.as_ref().zip(holder);
+                let Some(ending) = watch(watched_page, || lock(&watched).is_none()) else { return };
                 let callback = lock(&watched).take();
                 if let Some(callback) = callback {
                     callback(ending);
@@ -72,10 +75,9 @@ fn lock(callback: &Mutex<Option<Callback>>) -> std::sync::MutexGuard<'_, Option<
     callback.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits for the end of the holder of now; none when cancelled.
-fn watch(page: Option<&Page>, is_cancelled: impl Fn() -> bool) -> Option<Died> {
-    let Some(page) = page else { return Some(Died::Absent) };
-    let Incarnation::Held { number, pid } = page.incarnation() else { return Some(Died::Absent) };
+/// Waits for the end of the holder; none when cancelled.
+fn watch(page: Option<(&Page, Incarnation)>, is_cancelled: impl Fn() -> bool) -> Option<Died> {
+    let Some((page, Incarnation::Held { number, pid })) = page else { return Some(Died::Absent) };
     loop {
         let acquired = page.acquire_within(SLICE);
         let now = page.incarnation();
