@@ -13,6 +13,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use lockstep_core::ids::PluginHash;
 
+/// How much of a file is written between syncs, in bytes: the redo log shares the disk, and its syncs, which answers
+/// wait for, would otherwise wait behind a whole file.
+const PIECE_BYTES: usize = 256 << 10;
+
 /// The hash of a file's bytes.
 #[must_use]
 pub fn hash_of(bytes: &[u8]) -> PluginHash {
@@ -70,7 +74,10 @@ impl Keep {
         let mark = MADE.fetch_add(1, Ordering::Relaxed);
         let temporary = self.directory.join(format!(".{hash}.{}.{mark}", std::process::id()));
         let written = File::create(&temporary).and_then(|mut file| {
-            file.write_all(bytes)?;
+            for piece in bytes.chunks(PIECE_BYTES) {
+                file.write_all(piece)?;
+                file.sync_data()?;
+            }
             file.sync_all()
         });
         let named = written.and_then(|()| std::fs::rename(&temporary, self.path(hash)));
