@@ -77,7 +77,7 @@ pub(crate) fn make(
                     file.write_at(at, &zeros[..piece as usize])?;
                     at += piece;
                     // In pieces, so that the disk is never busy with this for long.
-                    if at % (4 << 20) == 0 {
+                    if at % (1 << 20) == 0 {
                         file.sync_data()?;
                     }
                 }
