@@ -205,3 +205,65 @@ fn single(function: &ItemFn, declared: &Declared) -> Result<Parts> {
         parameters: quote! { #parameters },
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(attribute: TokenStream, item: TokenStream) -> String {
+        expand(attribute, item).expect_err("it is refused").to_string()
+    }
+
+    #[test]
+    fn a_plan_names_its_units_once_each_in_their_order() {
+        let made = expand(
+            quote! { version = 2, recovery = complete, units = [extra, check] },
+            quote! {
+                pub fn transfer(t: &Transfer) -> Plan<Transfer> {
+                    let fast = t.cents < 10;
+                    Plan::of([check, books::debit]).when(FEE, charge).unless(FEE, thank).then(check)
+                }
+            },
+        )
+        .expect("it is a procedure")
+        .to_string();
+        let declared = &made[made.find("units : const").expect("units are declared")..];
+        let places: Vec<_> = ["check", "books :: debit", "charge", "thank", "extra"]
+            .map(|unit| {
+                declared.find(&format!("< {unit} as")).unwrap_or_else(|| panic!("{unit}: {declared}"))
+            })
+            .into();
+        assert!(places.is_sorted(), "{declared}");
+        assert_eq!(declared.matches("< check as").count(), 1, "{declared}");
+        assert!(made.contains("pub const fn transfer ()") && made.contains("version : 2u32"), "{made}");
+    }
+
+    #[test]
+    fn what_is_no_procedure_is_refused_with_what_to_write() {
+        let plan = quote! { fn transfer(t: &Transfer) -> Plan<Transfer> { Plan::of([check]) } };
+        let told = refused(quote! {}, plan.clone());
+        assert!(told.contains("#[procedure(version = 1)]"), "{told}");
+        assert!(refused(quote! { version = 0 }, plan.clone()).contains("numbered from 1"));
+        let told = refused(quote! { version = 1, recovery = maybe }, plan.clone());
+        assert!(told.contains("`complete` or `roll_back`"), "{told}");
+        let told = refused(quote! { version = 1, colour = red }, plan.clone());
+        assert!(told.contains("`colour` is not one of"), "{told}");
+        let told = refused(quote! { version = 1, reads_only }, plan);
+        assert!(told.contains("one unit"), "{told}");
+        let told = refused(quote! { version = 1 }, quote! { fn p(t: &T) -> Plan<T> { elsewhere(t) } });
+        assert!(told.contains("units = [a, b]"), "{told}");
+        let told =
+            refused(quote! { version = 1 }, quote! { fn p(cx: &mut Context, t: &T) -> Plan<T> { x() } });
+        assert!(told.contains("control parameters alone"), "{told}");
+        let told =
+            refused(quote! { version = 1 }, quote! { fn p(t: &T, cx: &mut Context) -> Reply<u8> { x() } });
+        assert!(told.contains("context comes first"), "{told}");
+        let told =
+            refused(quote! { version = 1 }, quote! { fn p(cx: &mut Context, t: T) -> Reply<u8> { x() } });
+        assert!(told.contains("by reference"), "{told}");
+        let told = refused(quote! { version = 1 }, quote! { fn p(cx: &mut Context, t: &T) { x() } });
+        assert!(told.contains("nothing is returned"), "{told}");
+        let told = refused(quote! { version = 1 }, quote! { async fn p(t: &T) -> Plan<T> { x() } });
+        assert!(told.contains("this one is async"), "{told}");
+    }
+}

@@ -16,7 +16,9 @@ pub(crate) fn check_plain(function: &ItemFn, what: &str) -> Result<()> {
         None
     };
     match refused {
-        Some((span, how)) => Err(Error::new(span, format!("{what} is a plain function, not an {how} one"))),
+        Some((span, how)) => {
+            Err(Error::new(span, format!("{what} is a plain function, and this one is {how}")))
+        }
         None => Ok(()),
     }
 }

@@ -65,3 +65,34 @@ fn parse_attribute(attribute: TokenStream) -> Result<bool> {
         "write `#[work_unit]`, or `#[work_unit(body)]` for a unit that reads the event's body",
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_function_stays_and_a_type_of_its_name_carries_the_unit() {
+        let item = quote! { pub fn check(cx: &mut Context, t: &Transfer) -> Outcome { Ok(()) } };
+        let made = expand(quote! { body }, item).expect("it is a work unit").to_string();
+        assert!(made.contains("pub fn check (cx") && made.contains("pub struct check { }"), "{made}");
+        assert!(made.contains("new (\"check\" , true , check)"), "{made}");
+        let item = quote! { fn look(cx: &Context, t: &Transfer) -> Outcome { Ok(()) } };
+        let made = expand(quote! {}, item).expect("a unit may only read").to_string();
+        assert!(made.contains("false , | cx , parameters | look"), "{made}");
+    }
+
+    #[test]
+    fn what_is_no_work_unit_is_refused_with_what_to_write() {
+        let refused = |attribute, item| expand(attribute, item).expect_err("it is refused").to_string();
+        let told = refused(quote! {}, quote! { fn check(t: &Transfer) -> Outcome { Ok(()) } });
+        assert!(told.contains(EXPECTED), "{told}");
+        let told =
+            refused(quote! {}, quote! { fn check(t: &Transfer, cx: &mut Context) -> Outcome { Ok(()) } });
+        assert!(told.contains("context comes first"), "{told}");
+        let told =
+            refused(quote! { bodies }, quote! { fn check(cx: &mut Context, t: &T) -> Outcome { Ok(()) } });
+        assert!(told.contains("#[work_unit(body)]"), "{told}");
+        let told = refused(quote! {}, quote! { fn check<T>(cx: &mut Context, t: &T) -> Outcome { Ok(()) } });
+        assert!(told.contains("this one is generic"), "{told}");
+    }
+}
