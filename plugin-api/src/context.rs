@@ -7,7 +7,7 @@ use std::any::Any;
 use std::cell::RefCell;
 use std::ffi::c_void;
 use std::fmt::Display;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::resume_unwind;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -16,6 +16,7 @@ use crate::abi::{Bytes, HostContext, Status, Visitor, status};
 use crate::application::Application;
 use crate::key::Key;
 use crate::outcome::Error;
+use crate::panics::inside;
 use crate::plan::Feature;
 use crate::procedure::Encoding;
 use crate::table::Appending;
@@ -252,7 +253,7 @@ unsafe extern "C" fn visit_row(visitor: *mut c_void, key: Bytes, row: Bytes) -> 
     let visiting = unsafe { &mut *visitor.cast::<Visiting<'_>>() };
     // SAFETY: lent for the time of this call.
     let (key, row) = unsafe { (key.or_empty(), row.or_empty()) };
-    match catch_unwind(AssertUnwindSafe(|| (visiting.visit)(key, row))) {
+    match inside(|| (visiting.visit)(key, row)) {
         Ok(go_on) => u8::from(go_on),
         Err(panic) => {
             visiting.panic = Some(panic);

@@ -97,6 +97,14 @@ pub(crate) fn caught<R>(run: impl FnOnce() -> R) -> Result<R, String> {
     })
 }
 
+/// Runs code of the author's that the host calls back: its panic is noted like any other, and goes on in the entry.
+pub(crate) fn inside<R>(run: impl FnOnce() -> R) -> Result<R, Box<dyn Any + Send>> {
+    let before = INSIDE.replace(true);
+    let result = catch_unwind(AssertUnwindSafe(run));
+    INSIDE.set(before);
+    result
+}
+
 /// Runs host code that a callback of the plugin leads to: its panics are not the plugin's, so the hook that was
 /// there before sees them.
 pub(crate) fn outside<R>(run: impl FnOnce() -> R) -> Result<R, Box<dyn Any + Send>> {
