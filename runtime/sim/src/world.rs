@@ -339,6 +339,12 @@ impl World {
 
     /// Kills a processor's process; with `power`, what was not synced may be lost.
     pub fn kill(&mut self, node: usize, power: bool) {
+        self.kill_in_silence(node, power);
+        self.drop_link();
+    }
+
+    /// As [`kill`](Self::kill), but nothing on the link tells of it: it stays up and silent until it is cut.
+    pub fn kill_in_silence(&mut self, node: usize, power: bool) {
         let Some(process) = self.nodes[node].process.take() else { return };
         self.tell(|| format!("{} is killed ({:?}, power {power})", ["a", "b"][node], process.group.role()));
         self.seen.add(format!("kill of {}", process.group.role()));
@@ -349,7 +355,6 @@ impl World {
             let delay = Micros(self.random.within(300, 3_000));
             self.input_after(other, delay, Input::PartnerDied { store });
         }
-        self.drop_link();
     }
 
     /// Kills a processor's process so that what it has sent arrives: only the process is gone.

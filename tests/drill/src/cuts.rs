@@ -73,11 +73,13 @@ pub fn run(artifacts: &Artifacts, directory: &Path, count: Option<u64>) -> Resul
         let killed = Instant::now();
         pair.node_mut(active).kill();
         batches.collect(batch)?;
-        slowest = slowest.max(killed.elapsed());
+        let answered = killed.elapsed();
+        slowest = slowest.max(answered);
+        let answered_ms = answered.as_secs_f64() * 1e3;
         for (found, times) in half_way(&pair, survivor)? {
             let new = times - before.get(&found).copied().unwrap_or(0);
             if new > 0 {
-                say(&format!("cut after {frames:>3} frames: {found:?}"));
+                say(&format!("cut after {frames:>3} frames, answered after {answered_ms:>6.1} ms: {found:?}"));
                 *taken_over.entry(found).or_default() += new;
             }
         }

@@ -178,3 +178,18 @@ fn an_isolated_standby_comes_back_only_when_it_is_integrated() {
     world.run_until(World::in_sync);
     world.settle_and_check();
 }
+
+#[test]
+fn a_new_active_does_not_wait_for_a_dead_partner_whose_link_is_silent() {
+    let mut world = loaded_pair(Settings::default());
+    world.kill_in_silence(0, false);
+    world.run_until(|world| world.role(1) == Some(Role::Active));
+    world.run_for(Micros::from_ms(20));
+    let probe = world.probe(1, Request::OpenSession);
+    // Much sooner than the silence after which a standby that was waited for is dropped.
+    world.run_for(Micros::from_ms(20));
+    assert!(world.answer(probe).is_some(), "{}", world.describe());
+    world.cut();
+    world.start(0);
+    world.settle_and_check();
+}

@@ -291,8 +291,10 @@ impl Group {
     /// Whether the partner is in lock step and close enough to be waited for.
     pub(super) fn partner_is_close(&self) -> Option<StoreId> {
         let partner = self.partner.as_ref()?;
+        // A word on this feed, not only an old hello: a dead one's link may stay up in silence.
+        let answered = partner.confirmed >= partner.acks_from;
         let close = partner.acked.0 + CLOSE >= self.state.meta.last.0;
-        if !close || partner.diverged || !matches!(partner.feed, Feed::InStep) {
+        if !answered || !close || partner.diverged || !matches!(partner.feed, Feed::InStep) {
             return None;
         }
         partner.hello.as_ref().map(|hello| hello.store)
