@@ -165,6 +165,12 @@ impl<K: Key, V: Serialize + DeserializeOwned> Table<K, V> {
 }
 
 impl<K: Key, V> Table<K, V> {
+    /// The table's name.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// What the runtime needs to know of the table.
     #[must_use]
     pub const fn declared(&self) -> TableDeclared {

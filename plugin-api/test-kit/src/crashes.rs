@@ -1,0 +1,248 @@
+//! The death of the active at every point of a procedure.
+//!
+//! For each point there is a fresh pair with the same history. The active dies when so much of the procedure has
+//! arrived at the standby; that one takes over, and the client asks there again under the same id. What a procedure
+//! takes from `cx.time()` and `cx.random()` may differ when it runs again; it is told apart by a run without a crash on
+//! another day.
+
+use std::collections::BTreeSet;
+
+use lockstep_core::event::Outcome;
+
+use crate::answer::{Answer, said};
+use crate::call::Call;
+use crate::desk::{Desk, Settings};
+use crate::pair::Pair;
+use crate::rows::{AllRows, Rows, all_rows, show, show_row};
+use crate::trace::Traced;
+
+/// One crash and what came of it.
+#[derive(Clone, Debug)]
+pub struct Crash {
+    point: String,
+    answer: Answer,
+    rows: AllRows,
+}
+
+impl Crash {
+    /// When the active died, in words.
+    ///
+    /// ```
+    /// # use lockstep_test_kit::{Pair, call, example};
+    /// let crashes = Pair::of(example::application())
+    ///     .crash_after_every_work_unit_of(call("add", &("eggs", 4u64)));
+    /// let points: Vec<&str> = crashes.all().iter().map(|crash| crash.point()).collect();
+    /// assert_eq!(points, [
+    ///     "before anything arrived",
+    ///     "before work unit `check` (1 of 2)",
+    ///     "after work unit `check` (1 of 2)",
+    ///     "after work unit `count_up` (2 of 2)",
+    ///     "after the end of the procedure arrived",
+    /// ]);
+    /// ```
+    #[must_use]
+    pub fn point(&self) -> &str {
+        &self.point
+    }
+
+    /// What the client was told in the end.
+    ///
+    /// ```
+    /// # use lockstep_test_kit::{Pair, call, example};
+    /// let crashes = Pair::of(example::application())
+    ///     .crash_after_every_work_unit_of(call("add", &("eggs", 4u64)));
+    /// assert!(crashes.all().iter().all(|crash| crash.answer().reply::<u64>() == 4));
+    /// ```
+    #[must_use]
+    pub fn answer(&self) -> &Answer {
+        &self.answer
+    }
+}
+
+/// What came of crashes at every point of a procedure. See
+/// [`Pair::crash_after_every_work_unit_of`].
+#[must_use = "crashes alone compare nothing; call `same_outcome_everywhere()`"]
+#[derive(Clone, Debug)]
+pub struct Crashes {
+    procedure: String,
+    without: (Answer, AllRows),
+    another_day: (Answer, AllRows),
+    crashes: Vec<Crash>,
+}
+
+fn end(desk: &Desk, answer: Answer) -> (Answer, AllRows) {
+    (answer, all_rows(desk.group(desk.the_active()).state()))
+}
+
+/// The points at which an active can die that sends the frames `sent` of a procedure with the units `units`.
+fn points(sent: &[Traced], units: &[String]) -> Vec<String> {
+    let of = units.len();
+    let unit = |at: usize| {
+        let name = units.get(at).map_or("?", String::as_str);
+        format!("work unit `{name}` ({} of {of})", at + 1)
+    };
+    let mut points = vec!["before anything arrived".to_string()];
+    let mut done = 0;
+    for frame in sent {
+        points.push(match frame {
+            Traced::Begin { .. } => format!("before {}", unit(0)),
+            Traced::Unit { .. } => {
+                done += 1;
+                format!("after {}", unit(done - 1))
+            }
+            Traced::End { .. } => "after the end of the procedure arrived".into(),
+            Traced::Abort(_) => "after the refusal or fault arrived".into(),
+        });
+    }
+    points
+}
+
+impl Pair {
+    /// Lets the active die after each work unit of `call`, and before the first, and after the last word of it: each
+    /// time in a fresh pair that has done what this one has.
+    ///
+    /// ```
+    /// # use lockstep_test_kit::{Pair, call, example};
+    /// Pair::of(example::application())
+    ///     .given([call("add", &("eggs", 3u64))])
+    ///     .crash_after_every_work_unit_of(call("add", &("eggs", 4u64)))
+    ///     .same_outcome_everywhere();
+    /// ```
+    ///
+    /// # Panics
+    /// When a client that asks twice with the same id is told different things, or nobody takes over.
+    #[track_caller]
+    pub fn crash_after_every_work_unit_of(&self, call: Call) -> Crashes {
+        let day = Settings::default();
+        let mut desk = self.history.replay(day);
+        let (active, begun) = (desk.the_active(), desk.trace().len());
+        desk.units_run(active);
+        let answer = desk.run(&call);
+        let points = points(&desk.trace()[begun..], &desk.units_run(active));
+        let without = end(&desk, answer);
+        let mut desk = self.history.replay(day.another_day());
+        let answer = desk.run(&call);
+        let another_day = end(&desk, answer);
+        let crash = |(frames, point)| {
+            let mut desk = self.history.replay(day);
+            let answer = desk.run_with_crash(&call, frames);
+            let (answer, rows) = end(&desk, answer);
+            Crash { point, answer, rows }
+        };
+        let crashes = points.into_iter().enumerate().map(crash).collect();
+        Crashes { procedure: call.procedure, without, another_day, crashes }
+    }
+}
+
+impl Crashes {
+    /// All of them, in the order of the points.
+    ///
+    /// ```
+    /// # use lockstep_test_kit::{Pair, call, example};
+    /// let crashes = Pair::of(example::application())
+    ///     .crash_after_every_work_unit_of(call("add", &("eggs", 4u64)));
+    /// assert_eq!(crashes.all().len(), 5);
+    /// ```
+    #[must_use]
+    pub fn all(&self) -> &[Crash] {
+        &self.crashes
+    }
+
+    /// Every client got the answer, and every table has the rows, that there are without a crash; nothing is doubled.
+    ///
+    /// A value that a procedure takes from `cx.time()` or `cx.random()` may be another one when the procedure ran
+    /// again.
+    ///
+    /// ```
+    /// # use lockstep_test_kit::{Pair, call, example};
+    /// Pair::of(example::application())
+    ///     .crash_after_every_work_unit_of(call("add", &("eggs", 4u64)))
+    ///     .same_outcome_everywhere();
+    /// ```
+    ///
+    /// # Panics
+    /// When an outcome differs; the message names procedure, work unit and what differed.
+    #[track_caller]
+    pub fn same_outcome_everywhere(&self) {
+        for crash in &self.crashes {
+            if let Some(difference) = self.difference(crash) {
+                panic!(
+                    "`{}`: the active died {}, and the outcome is another than without a crash.\n{difference}",
+                    self.procedure, crash.point
+                );
+            }
+        }
+    }
+
+    fn difference(&self, crash: &Crash) -> Option<String> {
+        let (without, another_day) = (&self.without.0.outcome, &self.another_day.0.outcome);
+        let got = &crash.answer.outcome;
+        if got != without && (without == another_day || !alike(got, without)) {
+            return Some(format!("the client was told: {}\nwithout a crash: {}", said(got), said(without)));
+        }
+        let none = Rows::new();
+        let tables: BTreeSet<&String> = crash.rows.keys().chain(self.without.1.keys()).collect();
+        tables.into_iter().find_map(|table| {
+            let of = |all: &'_ AllRows| all.get(table).cloned().unwrap_or_else(|| none.clone());
+            let rows = [&crash.rows, &self.without.1, &self.another_day.1].map(of);
+            table_difference(&rows).map(|difference| format!("table `{table}`, {difference}"))
+        })
+    }
+}
+
+/// Whether two outcomes are of one kind.
+fn alike(one: &Outcome, other: &Outcome) -> bool {
+    match (one, other) {
+        (Outcome::Committed { .. }, Outcome::Committed { .. }) => true,
+        (Outcome::Refused(one), Outcome::Refused(other)) => one.code == other.code,
+        (Outcome::Faulted(one), Outcome::Faulted(other)) => one.kind == other.kind && one.unit == other.unit,
+        _ => false,
+    }
+}
+
+/// Where a table differs from what it is without a crash, beyond what differs from day to day.
+fn table_difference([crash, without, another_day]: &[Rows; 3]) -> Option<String> {
+    if !without.keys().eq(another_day.keys()) {
+        // Its very keys are drawn.
+        let (found, expected) = (crash.len(), without.len());
+        return (found != expected).then(|| format!("{found} rows; without a crash {expected}"));
+    }
+    let keys: BTreeSet<&Vec<u8>> = crash.keys().chain(without.keys()).collect();
+    keys.into_iter().find_map(|key| {
+        let [found, expected, other] = [crash, without, another_day].map(|rows| rows.get(key));
+        let drawn = expected != other && found.is_some() == expected.is_some();
+        let shown = |row: Option<&Vec<u8>>| show_row(row.map(Vec::as_slice));
+        (found != expected && !drawn)
+            .then(|| format!("key {}: {}; without a crash {}", show(key), shown(found), shown(expected)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(rows: &[(&str, &str)]) -> Rows {
+        rows.iter().map(|(key, row)| (key.as_bytes().to_vec(), row.as_bytes().to_vec())).collect()
+    }
+
+    #[test]
+    fn what_differs_from_day_to_day_may_differ_after_a_crash() {
+        let without = rows(&[("a", "5"), ("at", "monday")]);
+        let another_day = rows(&[("a", "5"), ("at", "friday")]);
+        let difference = |crash: Rows| table_difference(&[crash, without.clone(), another_day.clone()]);
+        assert_eq!(difference(without.clone()), None);
+        assert_eq!(difference(rows(&[("a", "5"), ("at", "tuesday")])), None);
+        let doubled = difference(rows(&[("a", "9"), ("at", "monday")]));
+        assert_eq!(doubled.as_deref(), Some("key \"a\": \"9\"; without a crash \"5\""));
+        assert!(difference(rows(&[("a", "5")])).is_some());
+        assert!(difference(rows(&[("a", "5"), ("at", "monday"), ("b", "1")])).is_some());
+    }
+
+    #[test]
+    fn of_rows_with_drawn_keys_the_number_counts() {
+        let [without, another_day] = [rows(&[("7", "x")]), rows(&[("8", "x")])];
+        let difference = |crash: Rows| table_difference(&[crash, without.clone(), another_day.clone()]);
+        assert_eq!(difference(rows(&[("9", "x")])), None);
+        assert!(difference(rows(&[("7", "x"), ("9", "x")])).is_some());
+    }
+}

@@ -1,0 +1,52 @@
+//! What an active says of its procedures to its standby: the course of each, unit by unit.
+
+use lockstep_core::entry::Op;
+use lockstep_core::event::Outcome;
+use lockstep_core::message::PeerMessage;
+
+/// A frame of a procedure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Traced {
+    /// It begins.
+    Begin {
+        /// Its name.
+        procedure: String,
+        /// Its units are shipped.
+        shipped: bool,
+    },
+    /// A unit is done.
+    Unit {
+        /// Its name; none when it ran in lock step.
+        name: Option<String>,
+        /// The digest of what it did.
+        digest: u64,
+        /// What it did, when it was shipped.
+        updates: Vec<Op>,
+    },
+    /// It has ended well.
+    End {
+        /// The digest of the reply.
+        digest: u64,
+    },
+    /// It was refused or has faulted.
+    Abort(Outcome),
+}
+
+impl Traced {
+    /// What `message` says of a procedure, if it is about one.
+    pub(crate) fn of(message: &PeerMessage) -> Option<Self> {
+        match message {
+            PeerMessage::Begin { event, shipped, .. } => {
+                Some(Traced::Begin { procedure: event.procedure.clone(), shipped: *shipped })
+            }
+            PeerMessage::StepUp { digest, unit, .. } => Some(Traced::Unit {
+                name: unit.as_ref().map(|unit| unit.name.clone()),
+                digest: *digest,
+                updates: unit.as_ref().map_or_else(Vec::new, |unit| unit.updates.clone()),
+            }),
+            PeerMessage::EndProcedure { digest, .. } => Some(Traced::End { digest: *digest }),
+            PeerMessage::Abort { outcome, .. } => Some(Traced::Abort((**outcome).clone())),
+            _ => None,
+        }
+    }
+}

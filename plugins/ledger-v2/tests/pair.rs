@@ -1,0 +1,125 @@
+//! Version 2 beside version 1, and the upgrade between them.
+#![forbid(unsafe_code)]
+
+use std::panic::catch_unwind;
+
+use ledger_v1::name::AccountName;
+use ledger_v1::parameters::{Line, Of, OpenAccount, Statement, Transfer, Transferred};
+use ledger_v1::rows::{ACCOUNTS, JOURNAL as JOURNAL_FORMAT_1, RECEIPTS};
+use ledger_v2::rows::JOURNAL;
+use ledger_v2::transfer::{FEE_CENTS, fees_account};
+use lockstep_plugin_api::Application;
+use lockstep_test_kit::{Call, Pair, call};
+
+fn name(text: &str) -> AccountName {
+    AccountName::new(text).expect("a name")
+}
+
+fn open(account: &str, cents: u64) -> Call {
+    call("open_account", &OpenAccount { account: name(account), cents })
+}
+
+fn transfer(from: &str, to: &str, cents: u64) -> Call {
+    call("transfer", &Transfer { from: name(from), to: name(to), cents })
+}
+
+fn givens() -> [Call; 3] {
+    [open("alice", 500), open("bob", 0), transfer("alice", "bob", 100)]
+}
+
+fn versions() -> (&'static Application, &'static Application) {
+    (ledger_v1::application(), ledger_v2::application())
+}
+
+fn cents(pair: &Pair) -> Vec<(String, u64)> {
+    let rows = pair.rows(&ACCOUNTS);
+    rows.into_iter().map(|(name, row)| (name.as_str().to_owned(), row.cents)).collect()
+}
+
+#[test]
+fn while_versions_differ_a_transfer_is_shipped_and_leaves_the_same_rows() {
+    let (one, two) = versions();
+    let mut left = Vec::new();
+    for (active, standby, shipped) in [(one, one, false), (one, two, true), (two, one, true)] {
+        let mut pair = Pair::of_versions(active, standby).given(givens());
+        let answer = pair.run(transfer("alice", "bob", 250));
+        assert_eq!(answer.was_shipped(), shipped);
+        assert!(!pair.run(open("carol", 1)).was_shipped());
+        let Transferred { entry } = answer.reply();
+        left.push((entry, pair.rows(&ACCOUNTS), pair.rows(&JOURNAL_FORMAT_1), pair.rows(&RECEIPTS)));
+    }
+    assert_eq!(left[0], left[1]);
+    assert_eq!(left[0], left[2]);
+}
+
+#[test]
+fn a_crash_after_any_work_unit_changes_nothing_whatever_the_versions() {
+    let (one, two) = versions();
+    for (active, standby) in [(two, two), (one, two), (two, one)] {
+        Pair::of_versions(active, standby)
+            .given(givens())
+            .crash_after_every_work_unit_of(transfer("alice", "bob", 250))
+            .same_outcome_everywhere();
+    }
+}
+
+#[test]
+fn an_upgrade_enables_the_fee() {
+    let (one, two) = versions();
+    let mut pair = Pair::of(one).given(givens()).upgrade_to(two);
+    assert!(!pair.run(transfer("alice", "bob", 200)).was_shipped());
+    let fees = fees_account().as_str().to_owned();
+    let expected = [("alice", 200 - FEE_CENTS), ("bob", 300), (&fees, FEE_CENTS)];
+    assert_eq!(cents(&pair), expected.map(|(name, cents)| (name.to_owned(), cents)));
+    // Rows of both formats are read.
+    let mut paid: Vec<u64> = pair.rows(&JOURNAL).iter().map(|(_, row)| row.fee_cents).collect();
+    paid.sort_unstable();
+    assert_eq!(paid, [0, 0, 0, FEE_CENTS]);
+    let statement: Statement = pair.run(call("statement", &Of { account: name("bob") })).reply();
+    assert_eq!(statement.last.iter().map(|line: &Line| line.cents).collect::<Vec<_>>(), [100, 200]);
+}
+
+#[test]
+fn with_the_fee_on_crashes_change_nothing_and_runs_repeat_themselves() {
+    let (one, two) = versions();
+    let pair = Pair::of(one).given(givens()).upgrade_to(two);
+    let crashes = pair.crash_after_every_work_unit_of(transfer("alice", "bob", 200));
+    // Five units now.
+    assert_eq!(crashes.all().len(), 8);
+    crashes.same_outcome_everywhere();
+    pair.deterministic(transfer("alice", "bob", 200));
+}
+
+#[test]
+fn before_the_fee_is_enabled_there_is_a_way_back() {
+    let (one, two) = versions();
+    let mut stayed = Pair::of(one).given(givens());
+    for step in [Pair::evaluate, Pair::install] {
+        let mut pair = step(Pair::of(one).given(givens()), two);
+        let _ = pair.run(transfer("alice", "bob", 10));
+        let mut pair = pair.back();
+        assert!(!pair.run(transfer("bob", "alice", 10)).was_shipped());
+        if stayed.rows(&RECEIPTS).len() == 1 {
+            let _ = (stayed.run(transfer("alice", "bob", 10)), stayed.run(transfer("bob", "alice", 10)));
+        }
+        assert_eq!(pair.rows(&ACCOUNTS), stayed.rows(&ACCOUNTS));
+        assert_eq!(pair.rows(&JOURNAL_FORMAT_1), stayed.rows(&JOURNAL_FORMAT_1));
+        assert_eq!(pair.rows(&RECEIPTS), stayed.rows(&RECEIPTS));
+    }
+}
+
+#[test]
+fn after_the_fee_is_enabled_there_is_none() {
+    let (one, two) = versions();
+    let panic = catch_unwind(|| Pair::of(one).upgrade_to(two).back()).expect_err("no way back");
+    let message = panic.downcast_ref::<String>().expect("a message");
+    assert!(message.contains("there is no way back to ledger 1.4.0"), "{message}");
+}
+
+#[test]
+fn the_fee_may_be_too_much() {
+    let (one, two) = versions();
+    let mut pair = Pair::of(one).given(givens()).upgrade_to(two);
+    let answer = pair.run(transfer("alice", "bob", 400));
+    assert_eq!(answer.refusal(), Some(("too-little", "alice holds 400 cents")));
+}
