@@ -5,7 +5,14 @@ use serde::de::DeserializeOwned;
 
 use crate::rows::show;
 
-/// The answer to a call. See [`Pair::run`](crate::Pair::run).
+/// The answer to a call, from [`Pair::run`](crate::Pair::run).
+///
+/// ```
+/// # use lockstep_test_kit::{Answer, Pair, call, example};
+/// # let mut pair = Pair::of(example::application());
+/// let answer: Answer = pair.run(call("add", &("eggs", 3u64)));
+/// assert!(answer.refusal().is_none() && answer.fault().is_none());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     pub(crate) procedure: String,

@@ -5,6 +5,14 @@ use lockstep_core::ids::SessionId;
 use serde::Serialize;
 
 /// An event to be: a procedure, its control parameters, perhaps a body. Made by [`call`].
+///
+/// ```
+/// use lockstep_test_kit::{Call, call};
+/// fn add(name: &str, by: u64) -> Call {
+///     call("add", &(name, by))
+/// }
+/// # drop(add("eggs", 1));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
     pub(crate) procedure: String,

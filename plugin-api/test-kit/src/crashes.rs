@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 
+use lockstep_core::command::HalfWayEnd;
 use lockstep_core::event::Outcome;
 
 use crate::answer::{Answer, said};
@@ -16,10 +17,37 @@ use crate::pair::Pair;
 use crate::rows::{AllRows, Rows, all_rows, show, show_row};
 use crate::trace::Traced;
 
+/// What a takeover does with a procedure that it finds half-way.
+///
+/// ```
+/// # use lockstep_test_kit::{Pair, Takeover, call, example};
+/// let crashes = Pair::of(example::application())
+///     .crash_after_every_work_unit_of(call("add", &("eggs", 4u64)));
+/// assert_eq!(crashes.all()[2].takeover(), Some(Takeover::Completed));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takeover {
+    /// It runs the units that remain, as `recovery = complete` says.
+    Completed,
+    /// It drops the procedure, and the client's repeat runs it: `recovery = roll_back`, or the body is lost.
+    RolledBack,
+    /// It drops the procedure and runs it from the start: no unit had run here, or the versions differ.
+    RunAgain,
+}
+
 /// One crash and what came of it.
+///
+/// ```
+/// # use lockstep_test_kit::{Pair, call, example};
+/// let crashes = Pair::of(example::application())
+///     .crash_after_every_work_unit_of(call("add", &("eggs", 4u64)));
+/// let [first, ..] = crashes.all() else { unreachable!() };
+/// assert_eq!(first.point(), "before anything arrived");
+/// ```
 #[derive(Clone, Debug)]
 pub struct Crash {
     point: String,
+    takeover: Option<Takeover>,
     answer: Answer,
     rows: AllRows,
 }
@@ -45,6 +73,20 @@ impl Crash {
         &self.point
     }
 
+    /// What the standby did with the procedure when it took over; none when it knew nothing of it, or its end.
+    ///
+    /// ```
+    /// # use lockstep_test_kit::{Pair, Takeover, call, example};
+    /// let crashes = Pair::of(example::application())
+    ///     .crash_after_every_work_unit_of(call("add", &("eggs", 4u64)));
+    /// assert_eq!(crashes.all()[0].takeover(), None);
+    /// assert_eq!(crashes.all()[1].takeover(), Some(Takeover::RunAgain));
+    /// ```
+    #[must_use]
+    pub fn takeover(&self) -> Option<Takeover> {
+        self.takeover
+    }
+
     /// What the client was told in the end.
     ///
     /// ```
@@ -59,8 +101,14 @@ impl Crash {
     }
 }
 
-/// What came of crashes at every point of a procedure. See
-/// [`Pair::crash_after_every_work_unit_of`].
+/// What came of crashes at every point of a procedure.
+///
+/// ```
+/// # use lockstep_test_kit::{Crashes, Pair, call, example};
+/// let crashes: Crashes = Pair::of(example::application())
+///     .crash_after_every_work_unit_of(call("add", &("eggs", 4u64)));
+/// crashes.same_outcome_everywhere();
+/// ```
 #[must_use = "crashes alone compare nothing; call `same_outcome_everywhere()`"]
 #[derive(Clone, Debug)]
 pub struct Crashes {
@@ -126,8 +174,13 @@ impl Pair {
         let crash = |(frames, point)| {
             let mut desk = self.history.replay(day);
             let answer = desk.run_with_crash(&call, frames);
+            let takeover = desk.half_way().map(|end| match end {
+                HalfWayEnd::Completed => Takeover::Completed,
+                HalfWayEnd::RolledBack => Takeover::RolledBack,
+                HalfWayEnd::RunAgain => Takeover::RunAgain,
+            });
             let (answer, rows) = end(&desk, answer);
-            Crash { point, answer, rows }
+            Crash { point, takeover, answer, rows }
         };
         let crashes = points.into_iter().enumerate().map(crash).collect();
         Crashes { procedure: call.procedure, without, another_day, crashes }

@@ -13,7 +13,7 @@ mod steps;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use lockstep_core::command::{CommandResult, Role};
+use lockstep_core::command::{CommandResult, HalfWayEnd, Role};
 use lockstep_core::descriptor::Version;
 use lockstep_core::event::Answer;
 use lockstep_core::group::{Group, GroupConfig, StandbyStart};
@@ -211,13 +211,16 @@ impl Desk {
             && self.record.as_ref().is_some_and(|record| record.in_sync.len() == 2)
     }
 
+    /// What the active did with a procedure that its takeover found half-way, if it found one.
+    pub(crate) fn half_way(&self) -> Option<HalfWayEnd> {
+        let status = self.group(self.the_active()).status(self.now);
+        status.half_way.last().map(|(half_way, _)| half_way.end)
+    }
+
     /// The first database difference between the two sides, in words.
     pub(crate) fn difference(&self) -> Option<String> {
-        let [active, standby] = {
-            let active = self.the_active();
-            [active, 1 - active]
-        };
+        let active = self.the_active();
         let rows = |node: usize| crate::rows::all_rows(self.group(node).state());
-        crate::rows::first_difference(("active", &rows(active)), ("standby", &rows(standby)))
+        crate::rows::first_difference(("active", &rows(active)), ("standby", &rows(1 - active)))
     }
 }

@@ -43,5 +43,5 @@ mod upgrade;
 
 pub use answer::Answer;
 pub use call::{Call, call};
-pub use crashes::{Crash, Crashes};
+pub use crashes::{Crash, Crashes, Takeover};
 pub use pair::Pair;

@@ -12,9 +12,10 @@ use crate::answer::{Answer, said};
 use crate::call::Call;
 use crate::desk::{Desk, Settings};
 use crate::linked::descriptor;
+use crate::rows::{all_rows, first_difference};
 
 /// One thing that was done with a pair.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) enum Done {
     /// An event ran.
     Ran(Call),
@@ -24,6 +25,17 @@ pub(crate) enum Done {
     SwitchedOver,
     /// Features and formats were enabled.
     Enabled,
+}
+
+impl std::fmt::Debug for Done {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Done::Ran(call) => f.write_str(&call.procedure),
+            Done::Loaded(_) => f.write_str("(load)"),
+            Done::SwitchedOver => f.write_str("(switch over)"),
+            Done::Enabled => f.write_str("(enable)"),
+        }
+    }
 }
 
 /// How a pair came to be what it is: what a fresh one is made of.
@@ -74,7 +86,7 @@ impl std::fmt::Debug for Pair {
         f.debug_struct("Pair")
             .field("active", &self.application(active))
             .field("standby", &self.application(1 - active))
-            .field("history", &self.history.done)
+            .field("done", &self.history.done)
             .finish()
     }
 }
@@ -113,8 +125,7 @@ impl Pair {
     /// they come from; the others are shipped.
     ///
     /// ```
-    /// # use lockstep_test_kit::{Pair, example};
-    /// # use lockstep_test_kit::call;
+    /// # use lockstep_test_kit::{Pair, call, example};
     /// let mut pair = Pair::of_versions(example::application(), example::next::application());
     /// assert!(!pair.run(call("add", &("eggs", 3u64))).was_shipped());
     /// assert!(pair.run(call("add_all", &[("eggs", 3u64)][..])).was_shipped());
@@ -215,5 +226,25 @@ impl Pair {
             true
         });
         rows
+    }
+    /// Panics unless the tables of this pair hold the same bytes as those of `other`: what two versions leave behind as
+    /// long as no feature is enabled.
+    ///
+    /// ```
+    /// # use lockstep_test_kit::{Pair, call, example};
+    /// # let (version_1, version_2) = (example::application(), example::next::application());
+    /// let all = || [call("add_all", &[("eggs", 3u64), ("milk", 1u64)][..])];
+    /// let old = Pair::of(version_1).given(all());
+    /// Pair::of_versions(version_2, version_1).given(all()).same_rows_as(&old);
+    /// ```
+    ///
+    /// # Panics
+    /// When a row differs; the message names the first.
+    #[track_caller]
+    pub fn same_rows_as(&self, other: &Pair) {
+        let rows = |pair: &Pair| all_rows(pair.desk.group(pair.desk.the_active()).state());
+        if let Some(difference) = first_difference(("here", &rows(self)), ("there", &rows(other))) {
+            panic!("{self:?}\nand\n{other:?}\nleft different rows: {difference}");
+        }
     }
 }

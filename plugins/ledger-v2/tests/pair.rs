@@ -4,8 +4,8 @@
 use std::panic::catch_unwind;
 
 use ledger_v1::name::AccountName;
-use ledger_v1::parameters::{Line, Of, OpenAccount, Statement, Transfer, Transferred};
-use ledger_v1::rows::{ACCOUNTS, JOURNAL as JOURNAL_FORMAT_1, RECEIPTS};
+use ledger_v1::parameters::{Line, Of, OpenAccount, Statement, Transfer};
+use ledger_v1::rows::{ACCOUNTS, RECEIPTS};
 use ledger_v2::rows::JOURNAL;
 use ledger_v2::transfer::{FEE_CENTS, fees_account};
 use lockstep_plugin_api::Application;
@@ -39,17 +39,20 @@ fn cents(pair: &Pair) -> Vec<(String, u64)> {
 #[test]
 fn while_versions_differ_a_transfer_is_shipped_and_leaves_the_same_rows() {
     let (one, two) = versions();
-    let mut left = Vec::new();
-    for (active, standby, shipped) in [(one, one, false), (one, two, true), (two, one, true)] {
+    let calls = || [transfer("alice", "bob", 250), open("carol", 1), transfer("bob", "carol", 7)];
+    let old = Pair::of(one).given(givens()).given(calls());
+    for (active, standby) in [(one, two), (two, one), (two, two)] {
         let mut pair = Pair::of_versions(active, standby).given(givens());
-        let answer = pair.run(transfer("alice", "bob", 250));
-        assert_eq!(answer.was_shipped(), shipped);
-        assert!(!pair.run(open("carol", 1)).was_shipped());
-        let Transferred { entry } = answer.reply();
-        left.push((entry, pair.rows(&ACCOUNTS), pair.rows(&JOURNAL_FORMAT_1), pair.rows(&RECEIPTS)));
+        let shipped = calls().map(|call| pair.run(call).was_shipped());
+        assert_eq!(shipped, if std::ptr::eq(active, standby) { [false; 3] } else { [true, false, true] });
+        if std::ptr::eq(active, standby) {
+            // Alone it writes its own format of the journal; everything else is the same.
+            assert_eq!(pair.rows(&ACCOUNTS), old.rows(&ACCOUNTS));
+            assert_eq!(pair.rows(&RECEIPTS), old.rows(&RECEIPTS));
+        } else {
+            pair.same_rows_as(&old);
+        }
     }
-    assert_eq!(left[0], left[1]);
-    assert_eq!(left[0], left[2]);
 }
 
 #[test]
@@ -93,18 +96,13 @@ fn with_the_fee_on_crashes_change_nothing_and_runs_repeat_themselves() {
 #[test]
 fn before_the_fee_is_enabled_there_is_a_way_back() {
     let (one, two) = versions();
-    let mut stayed = Pair::of(one).given(givens());
+    let stayed =
+        Pair::of(one).given(givens()).given([transfer("alice", "bob", 10), transfer("bob", "alice", 10)]);
     for step in [Pair::evaluate, Pair::install] {
-        let mut pair = step(Pair::of(one).given(givens()), two);
-        let _ = pair.run(transfer("alice", "bob", 10));
+        let pair = step(Pair::of(one).given(givens()), two).given([transfer("alice", "bob", 10)]);
         let mut pair = pair.back();
         assert!(!pair.run(transfer("bob", "alice", 10)).was_shipped());
-        if stayed.rows(&RECEIPTS).len() == 1 {
-            let _ = (stayed.run(transfer("alice", "bob", 10)), stayed.run(transfer("bob", "alice", 10)));
-        }
-        assert_eq!(pair.rows(&ACCOUNTS), stayed.rows(&ACCOUNTS));
-        assert_eq!(pair.rows(&JOURNAL_FORMAT_1), stayed.rows(&JOURNAL_FORMAT_1));
-        assert_eq!(pair.rows(&RECEIPTS), stayed.rows(&RECEIPTS));
+        pair.same_rows_as(&stayed);
     }
 }
 

@@ -5,6 +5,7 @@ mod clock;
 mod counter;
 mod open_ends;
 mod order;
+mod unreadable;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -77,6 +78,24 @@ fn what_a_dropped_run_leaves_behind_is_found() {
     let crashes = Pair::of(open_ends::application()).crash_after_every_work_unit_of(note("a"));
     let message = panic_of(|| crashes.same_outcome_everywhere());
     assert_names(&message, &["`note`", "the active died after work unit `open` (1 of 2)", "notes"]);
+}
+
+#[test]
+fn rows_that_the_other_version_cannot_read_are_found() {
+    let (one, two) = (unreadable::one::application(), unreadable::two::application());
+    let message = panic_of(|| drop(Pair::of(one).evaluate(two).run(note("a"))));
+    assert_names(&message, &["note.note", "can't be read", "table `notes`"]);
+    // A version that no longer knows a table.
+    let message = panic_of(|| drop(Pair::of_versions(two, unreadable::three::application())));
+    assert_names(&message, &["noting 2.0.0 and noting 3.0.0 can't run as a pair", "`notes`"]);
+}
+
+#[test]
+fn another_version_that_leaves_other_rows_is_found() {
+    let (one, two) = (unreadable::one::application(), unreadable::two::application());
+    let [old, new] = [one, two].map(|version| Pair::of(version).given([note("a")]));
+    let message = panic_of(|| new.same_rows_as(&old));
+    assert_names(&message, &["noting 2.0.0", "noting 1.0.0", "[note]", "table `notes`, key \"a\""]);
 }
 
 #[test]
