@@ -90,6 +90,8 @@ pub enum PeerMessage {
     CatchUp {
         /// The last common number.
         common: Number,
+        /// The file that the standby runs, as far as the active knows: what is shipped goes by it (R16).
+        runs: PluginHash,
     },
     /// A whole copy follows: make a new store for it.
     CopyBegin {

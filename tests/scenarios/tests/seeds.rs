@@ -43,4 +43,6 @@ fn the_promise_holds_for_seeds_that_once_failed() {
     run([376]);
     // A restarted active took a swap of the process before it for a new mandate, and served in the same term.
     run([49261]);
+    // A standby that had changed its version outside of the stream took a catch-up that was meant for the old one.
+    run([1625]);
 }

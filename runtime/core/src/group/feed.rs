@@ -85,7 +85,7 @@ impl Group {
         let common = (!needs_copy).then(|| meta.last_common(&hello.terms, hello.last)).flatten();
         match common.filter(|common| self.recent.reaches(*common, meta.last)) {
             Some(common) => {
-                self.send(PeerMessage::CatchUp { common });
+                self.send(PeerMessage::CatchUp { common, runs: hello.application.hash });
                 self.set_feed(Feed::Entries { next: common.next() });
                 self.recent.keep_from(Some(common.next()));
                 let acks_from = self.next_confirm();

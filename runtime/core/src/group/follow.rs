@@ -80,7 +80,7 @@ impl Group {
             }
             PeerMessage::Order { attempt, order } => self.on_order(attempt, order),
             PeerMessage::OutOfService { out } => self.on_out_of_service(out),
-            PeerMessage::CatchUp { common } => self.on_catch_up(common),
+            PeerMessage::CatchUp { common, runs } => self.on_catch_up(common, runs),
             PeerMessage::CopyBegin { meta } => self.on_copy_begin(*meta),
             PeerMessage::CopyRows(rows) => self.on_copy_rows(rows),
             PeerMessage::CopySessions(sessions) => self.on_copy_sessions(sessions),

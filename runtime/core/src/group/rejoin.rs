@@ -117,7 +117,16 @@ impl Group {
         }
     }
 
-    pub(super) fn on_catch_up(&mut self, common: Number) {
+    pub(super) fn on_catch_up(&mut self, common: Number, runs: PluginHash) {
+        if runs != self.own_hash() {
+            // Meant for the version before: this side has changed it outside of the stream since it said hello. Run by
+            // this one, the stream would differ.
+            self.drop_copy();
+            self.pending = None;
+            self.overlay.clear();
+            self.follow = Follow::Nothing;
+            return self.say_hello();
+        }
         if common > self.state.meta.last {
             return self.close_link(format!(
                 "`CatchUp` from {common}, and {} is the last here",
