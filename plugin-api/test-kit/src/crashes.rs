@@ -171,7 +171,8 @@ impl Pair {
         let mut desk = self.history.replay(day.another_day());
         let answer = desk.run(&call);
         let another_day = end(&desk, answer);
-        let crash = |(frames, point)| {
+        let mut crashes = Vec::new();
+        for (frames, point) in points.into_iter().enumerate() {
             let mut desk = self.history.replay(day);
             let answer = desk.run_with_crash(&call, frames);
             let takeover = desk.half_way().map(|end| match end {
@@ -180,9 +181,8 @@ impl Pair {
                 HalfWayEnd::RunAgain => Takeover::RunAgain,
             });
             let (answer, rows) = end(&desk, answer);
-            Crash { point, takeover, answer, rows }
-        };
-        let crashes = points.into_iter().enumerate().map(crash).collect();
+            crashes.push(Crash { point, takeover, answer, rows });
+        }
         Crashes { procedure: call.procedure, without, another_day, crashes }
     }
 }

@@ -100,6 +100,7 @@ fn name(node: usize) -> NodeId {
 impl Desk {
     /// A pair in sync: side a is active and runs the library's application number `runs[0]`, b stands by with
     /// `runs[1]`.
+    #[track_caller]
     pub(crate) fn new(settings: Settings, library: &[&'static Application], runs: [usize; 2]) -> Self {
         let mut desk = Desk {
             settings,

@@ -48,6 +48,7 @@ pub(crate) struct History {
 
 impl History {
     /// A fresh pair, brought to the same point.
+    #[track_caller]
     pub(crate) fn replay(&self, settings: Settings) -> Desk {
         let mut desk = Desk::new(settings, &self.library, self.first);
         for done in &self.done {
@@ -57,6 +58,7 @@ impl History {
     }
 }
 
+#[track_caller]
 fn carry_out(desk: &mut Desk, done: &Done) {
     match done {
         Done::Ran(call) => drop(desk.run(call)),
@@ -92,6 +94,7 @@ impl std::fmt::Debug for Pair {
 }
 
 /// Panics unless the two versions can run as a pair.
+#[track_caller]
 pub(crate) fn check_pair(one: &'static Application, other: &'static Application) {
     let [one, other] = [one, other].map(descriptor);
     let (old, new) = if one.version <= other.version { (&one, &other) } else { (&other, &one) };
@@ -143,6 +146,7 @@ impl Pair {
         Self::start(vec![active, standby], [0, 1])
     }
 
+    #[track_caller]
     fn start(library: Vec<&'static Application>, first: [usize; 2]) -> Self {
         let desk = Desk::new(Settings::default(), &library, first);
         Pair { history: History { library, first, done: Vec::new() }, desk, before: None }
@@ -153,6 +157,7 @@ impl Pair {
         self.history.library[self.desk.runs(node)]
     }
 
+    #[track_caller]
     pub(crate) fn done(&mut self, done: Done) {
         carry_out(&mut self.desk, &done);
         self.history.done.push(done);
@@ -222,10 +227,17 @@ impl Pair {
         let mut rows = Vec::new();
         state.tables.scan(id, &[], None, &mut |key, row| {
             let decoded = table.decode_key(key).and_then(|key| Ok((key, table.decode_row(row)?)));
-            rows.push(decoded.unwrap_or_else(|why| panic!("{why}")));
+            rows.push(decoded);
             true
         });
-        rows
+        let mut typed = Vec::new();
+        for row in rows {
+            typed.push(match row {
+                Ok(row) => row,
+                Err(why) => panic!("{why}"),
+            });
+        }
+        typed
     }
     /// Panics unless the tables of this pair hold the same bytes as those of `other`: what two versions leave behind as
     /// long as no feature is enabled.

@@ -129,6 +129,7 @@ impl Pair {
         self.before.is_some() && std::ptr::eq(self.application(self.desk.the_active()), application)
     }
 
+    #[track_caller]
     fn change_standby(&mut self, index: usize) {
         if self.desk.runs(1 - self.desk.the_active()) != index {
             self.done(Done::Loaded(index));

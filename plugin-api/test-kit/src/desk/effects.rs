@@ -19,6 +19,7 @@ impl Desk {
         (0..2).any(|node| store(node) == asked && self.sides[node].group.is_some())
     }
 
+    #[track_caller]
     pub(super) fn carry_out(&mut self, node: usize, effects: Vec<Effect>) {
         let mut stored = false;
         for effect in effects {
@@ -81,6 +82,7 @@ impl Desk {
         }
     }
 
+    #[track_caller]
     fn on_alarm(&mut self, node: usize, alarm: &Alarm) {
         match alarm {
             // The standby tells first; the active then knows the first update that differs.
@@ -96,6 +98,7 @@ impl Desk {
     }
 
     /// The two engines differ: that is what a test is for.
+    #[track_caller]
     fn differ(&self, report: &str) -> ! {
         // A row that the standby can't read is no question of determinism.
         match self.alarms.last() {

@@ -1,4 +1,6 @@
 //! What is done on the desk: events, a crash, operators' commands; and the clock.
+//!
+//! Whatever may find the two sides different is `track_caller`, so that a panic has the place of the author's test.
 
 use lockstep_core::command::{Command, CommandError};
 use lockstep_core::event::{Answer, Event, Outcome, Request};
@@ -11,6 +13,7 @@ use crate::call::Call;
 use crate::trace::Traced;
 
 impl Desk {
+    #[track_caller]
     fn step(&mut self, node: usize, input: Input) {
         self.now = self.now.plus(Micros(1));
         let now = self.now;
@@ -22,6 +25,7 @@ impl Desk {
         self.carry_out(node, effects);
     }
 
+    #[track_caller]
     fn advance(&mut self) {
         if let Some((node, input)) = self.queue.pop_front() {
             return self.step(node, input);
@@ -31,9 +35,12 @@ impl Desk {
         if let Some(deadline) = groups.filter_map(|group| group.next_deadline()).min() {
             self.now = self.now.max(deadline);
         }
-        (0..2).for_each(|node| self.step(node, Input::Tick));
+        for node in 0..2 {
+            self.step(node, Input::Tick);
+        }
     }
 
+    #[track_caller]
     pub(super) fn run_until(&mut self, what: &str, done: impl Fn(&Desk) -> bool) {
         let end = self.now.plus(LONG);
         while !done(self) {
@@ -47,6 +54,7 @@ impl Desk {
     }
 
     /// Runs until both sides hold everything, and looks whether it is the same.
+    #[track_caller]
     pub(super) fn settle(&mut self) {
         self.run_until("both sides hold everything", |desk| {
             desk.is_in_sync() && {
@@ -61,6 +69,7 @@ impl Desk {
         }
     }
 
+    #[track_caller]
     fn ask(&mut self, node: usize, request: Request) -> u64 {
         self.origins += 1;
         let origin = self.origins;
@@ -69,6 +78,7 @@ impl Desk {
     }
 
     /// Asks the active again and again until it is answered.
+    #[track_caller]
     fn answered(&mut self, request: &Request) -> Answer {
         let end = self.now.plus(LONG);
         loop {
@@ -86,6 +96,7 @@ impl Desk {
         }
     }
 
+    #[track_caller]
     pub(super) fn open_session(&mut self) {
         match self.answered(&Request::OpenSession) {
             Answer::SessionOpened { session } => self.session = session,
@@ -99,6 +110,7 @@ impl Desk {
         call.event(self.session, self.number)
     }
 
+    #[track_caller]
     fn outcome(&mut self, event: &Event) -> (Number, Outcome) {
         match self.answered(&Request::Submit(event.clone())) {
             Answer::Ended { number, outcome } => (number, outcome),
@@ -108,6 +120,7 @@ impl Desk {
     }
 
     /// Runs an event to its answer.
+    #[track_caller]
     pub(crate) fn run(&mut self, call: &Call) -> answer::Answer {
         let event = self.event(call);
         let begun = self.trace.len();
@@ -120,6 +133,7 @@ impl Desk {
 
     /// Runs an event on an active that dies when `frames` frames of it have arrived at the standby. That one takes
     /// over; the client asks there with the same id, and once more. Returns the answer.
+    #[track_caller]
     pub(crate) fn run_with_crash(&mut self, call: &Call, frames: usize) -> answer::Answer {
         let (active, event) = (self.the_active(), self.event(call));
         self.frames_left = Some(frames);
@@ -132,9 +146,11 @@ impl Desk {
         let again = self.outcome(&event);
         assert!(
             first == again || self.is_read(call),
-            "`{}`: a client that asked twice with one id was told different things: {}, then {}",
+            "`{}`: a client that asked twice with one id was told different things: number {} {}, then number {} {}",
             call.procedure,
+            first.0,
             answer::said(&first.1),
+            again.0,
             answer::said(&again.1)
         );
         answer::Answer { procedure: call.procedure.clone(), outcome: first.1, shipped: false }
@@ -153,6 +169,7 @@ impl Desk {
         self.put(1 - node, Input::PartnerDied { store: store(node) });
     }
 
+    #[track_caller]
     fn command(&mut self, command: Command) -> Result<(), CommandError> {
         let before = self.results.len();
         let active = self.the_active();
@@ -162,6 +179,7 @@ impl Desk {
     }
 
     /// The active becomes standby and the standby active.
+    #[track_caller]
     pub(crate) fn switch_over(&mut self) {
         let active = self.the_active();
         if let Err(why) = self.command(Command::SwitchOver) {
@@ -174,6 +192,7 @@ impl Desk {
     }
 
     /// The standby changes to the library's application number `index`.
+    #[track_caller]
     pub(crate) fn load(&mut self, index: usize) {
         let standby = 1 - self.the_active();
         if let Err(why) = self.command(Command::Load { hash: hash(index) }) {
@@ -185,6 +204,7 @@ impl Desk {
     }
 
     /// Features and formats of the version that runs on both sides are switched on, if it has any that are not.
+    #[track_caller]
     pub(crate) fn enable(&mut self) {
         match self.command(Command::EnableFeatures { features: Vec::new() }) {
             Ok(()) | Err(CommandError::NotNow(_)) => self.settle(),
