@@ -79,7 +79,9 @@ pub fn run(artifacts: &Artifacts, directory: &Path, count: Option<u64>) -> Resul
         for (found, times) in half_way(&pair, survivor)? {
             let new = times - before.get(&found).copied().unwrap_or(0);
             if new > 0 {
-                say(&format!("cut after {frames:>3} frames, answered after {answered_ms:>6.1} ms: {found:?}"));
+                say(&format!(
+                    "cut after {frames:>3} frames, answered after {answered_ms:>6.1} ms: {found:?}"
+                ));
                 *taken_over.entry(found).or_default() += new;
             }
         }
