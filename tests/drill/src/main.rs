@@ -7,6 +7,7 @@ mod bench;
 mod cuts;
 mod kill;
 mod outside;
+mod sim;
 mod swaps;
 
 use std::process::ExitCode;
@@ -55,6 +56,21 @@ enum Exercise {
         /// The most cuts; all frames of the batch unless said.
         #[arg(long)]
         count: Option<u64>,
+    },
+    /// Seeds of the simulated world's chaos: real core, real store, simulated disk, network and clock.
+    Sim {
+        /// How many.
+        #[arg(long, default_value_t = 300)]
+        seeds: u64,
+        /// The first.
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+        /// Only this one, again.
+        #[arg(long, conflicts_with_all = ["seeds", "from"])]
+        seed: Option<u64>,
+        /// Print what happened in it.
+        #[arg(long, requires = "seed")]
+        story: bool,
     },
     /// Throughput: 8 connections with 64 transfers in flight each.
     Bench {
@@ -107,6 +123,12 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     rig::interrupt::listen()?;
+    if let Exercise::Sim { seeds, from, seed, story } = &arguments.exercise {
+        return match seed {
+            Some(seed) => Ok(sim::replay(*seed, *story)),
+            None => sim::run(*from, *seeds),
+        };
+    }
     say("building with cargo");
     let artifacts = Artifacts::build(|_| {})?;
     let directory = tempfile::Builder::new().prefix("lockstep-drill-").tempdir()?;
@@ -115,6 +137,7 @@ fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         Exercise::Swaps { count, rate } => swaps::run(&artifacts, at, *count, *rate),
         Exercise::Kill { count, resident_mb } => kill::run(&artifacts, at, *count, *resident_mb),
         Exercise::Cuts { count } => cuts::run(&artifacts, at, *count),
+        Exercise::Sim { .. } => unreachable!("run above, as it needs no processors"),
         Exercise::Bench { seconds, clients, in_flight, durability } => {
             bench::run(&artifacts, at, *seconds, *clients, *in_flight, durability.clone())
         }

@@ -5,7 +5,7 @@ use lockstep_sim::chaos;
 fn run(seeds: impl IntoIterator<Item = u64>) {
     for seed in seeds {
         let failed = std::panic::catch_unwind(|| drop(chaos::run(seed, false))).is_err();
-        assert!(!failed, "seed {seed} broke the promise; see its story with `chaos::tell({seed})`");
+        assert!(!failed, "seed {seed} broke the promise; its story: `drill sim --seed {seed} --story`");
     }
 }
 

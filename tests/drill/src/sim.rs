@@ -1,0 +1,123 @@
+//! Many seeds of the simulated world's chaos, on one thread: the real core and the real store over a simulated disk,
+//! checked all the time. The report counts what was injected and what was reached; of what must be reached, a zero
+//! fails.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use lockstep_sim::chaos;
+use rig::{Failure, interrupt};
+use serde_json::json;
+
+use crate::{Outcome, say};
+
+/// With fewer seeds than this it is no surprise that something was not reached.
+const SEEDS_FOR_ALL: u64 = 300;
+/// What is done to the pair, by the beginning of its count's name.
+const FAULTS: [&str; 9] = [
+    "kill of active",
+    "kill of standby",
+    "kill of starting",
+    "kill of isolated",
+    "cut",
+    "partition",
+    "pause",
+    "damaged disk",
+    "unknown swap",
+];
+/// What the pair must have gone through, likewise.
+const REACHED: [&str; 18] = [
+    "role active",
+    "role standby",
+    "role isolated",
+    "lock step",
+    "shipped",
+    "transfer faulted",
+    "copy",
+    "cut back",
+    "diverged",
+    "discarded",
+    "retired",
+    "half-way",
+    "campaign LoadFirst",
+    "campaign Evaluate",
+    "campaign LoadSecond",
+    "campaign Enable",
+    "campaign Done",
+    "campaign FellBack",
+];
+
+/// Runs `seeds` seeds from `from` on.
+///
+/// # Errors
+/// When it is interrupted before the first seed.
+pub fn run(from: u64, seeds: u64) -> Result<Outcome, Failure> {
+    interrupt::check()?;
+    let said = Arc::new(Mutex::new(String::new()));
+    let before = take_hook();
+    let into = said.clone();
+    set_hook(Box::new(move |panic| {
+        *into.lock().unwrap_or_else(PoisonError::into_inner) = panic.to_string();
+    }));
+    let begun = Instant::now();
+    let (mut counts, mut failed, mut told) = (BTreeMap::<String, u64>::new(), Vec::new(), begun);
+    let mut done = 0;
+    for seed in from..from.saturating_add(seeds) {
+        if interrupt::check().is_err() {
+            say("interrupted; this is what was done so far");
+            break;
+        }
+        match catch_unwind(AssertUnwindSafe(|| chaos::seen(&chaos::run(seed, false)))) {
+            Ok(seen) => seen.counts.into_iter().for_each(|(what, n)| *counts.entry(what).or_default() += n),
+            Err(_) => {
+                let why = said.lock().unwrap_or_else(PoisonError::into_inner).replace('\n', " ");
+                say(&format!("seed {seed} broke the promise: {why}"));
+                failed.push((seed, why));
+            }
+        }
+        done += 1;
+        if told.elapsed().as_secs() >= 1 {
+            told = Instant::now();
+            say(&format!("{done} of {seeds} seeds, {} failed", failed.len()));
+        }
+    }
+    set_hook(before);
+    let seconds = begun.elapsed().as_secs_f64();
+    let count =
+        |name: &str| counts.iter().filter(|(what, _)| what.starts_with(name)).map(|(_, n)| n).sum::<u64>();
+    let faults: u64 = FAULTS.iter().map(|name| count(name)).sum();
+    let missing: Vec<&str> =
+        FAULTS.into_iter().chain(REACHED).filter(|name| done >= SEEDS_FOR_ALL && count(name) == 0).collect();
+    let ok = failed.is_empty() && missing.is_empty() && done > 0;
+    let mut text = String::new();
+    for (what, n) in &counts {
+        text += &format!("{n:>12}  {what}\n");
+    }
+    text += &format!(
+        "{done} seeds from {from} on, {faults} faults injected, {seconds:.1} s, {} failed",
+        failed.len()
+    );
+    for (seed, _) in &failed {
+        text += &format!("\nreplay: cargo run --release -p drill -- sim --seed {seed} --story");
+    }
+    if !missing.is_empty() {
+        text += &format!("\nnever reached: {}", missing.join(", "));
+    }
+    let failed: Vec<_> = failed.iter().map(|(seed, why)| json!({"seed": seed, "why": why})).collect();
+    let json = json!({
+        "seeds": done, "from": from, "faults": faults, "seconds": seconds, "failed": failed,
+        "never_reached": missing, "counts": counts,
+    });
+    Ok(Outcome { ok, json, text })
+}
+
+/// Runs one seed again, bit for bit; with `story` what happened is printed.
+#[must_use]
+pub fn replay(seed: u64, story: bool) -> Outcome {
+    let end = catch_unwind(|| if story { chaos::tell(seed) } else { drop(chaos::run(seed, false)) });
+    let text =
+        format!("seed {seed}: {}", if end.is_ok() { "the promise holds" } else { "the promise is broken" });
+    Outcome { ok: end.is_ok(), json: json!({"seed": seed}), text }
+}
