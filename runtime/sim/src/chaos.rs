@@ -36,14 +36,33 @@ pub fn plan(from: Edition, to: Edition, redundancy: Redundancy) -> CampaignPlan 
     }
 }
 
+/// What a seed means. A later one injects more, so the same seed is another run; a seed that once failed is kept with
+/// what it meant then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Generation {
+    /// Kills, cuts, partitions, pauses, damaged disks, commands, campaigns.
+    First,
+    /// Beside these deaths in the middle of a batch, one-way cuts, delays, slow and lost disks, clocks that jump.
+    Second,
+}
+
 /// Runs one seed to its end and checks the promise.
 ///
 /// # Panics
 /// When the promise is broken.
 #[must_use]
 pub fn run(seed: u64, story: bool) -> World {
+    run_as(Generation::Second, seed, story)
+}
+
+/// Runs one seed as the generation `generation` means it.
+///
+/// # Panics
+/// When the promise is broken.
+#[must_use]
+pub fn run_as(generation: Generation, seed: u64, story: bool) -> World {
     let (mut world, mut random) = prepare(seed, story);
-    play(&mut world, &mut random);
+    play(&mut world, &mut random, generation);
     world
 }
 
@@ -53,7 +72,9 @@ pub fn run(seed: u64, story: bool) -> World {
 /// When it is.
 pub fn tell(seed: u64) {
     let (mut world, mut random) = prepare(seed, true);
-    let end = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| play(&mut world, &mut random)));
+    let end = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        play(&mut world, &mut random, Generation::Second);
+    }));
     world.story().iter().for_each(|line| println!("{line}"));
     if let Err(panic) = end {
         std::panic::resume_unwind(panic);
@@ -81,11 +102,14 @@ fn prepare(seed: u64, story: bool) -> (World, Random) {
     (world, random)
 }
 
-fn play(world: &mut World, random: &mut Random) {
+fn play(world: &mut World, random: &mut Random, generation: Generation) {
     let faults = random.within(3, 14);
     for _ in 0..faults {
         world.run_for(Micros(random.within(100, 40_000)));
-        fault(world, random);
+        match generation {
+            Generation::Second if random.percent(45) => further_fault(world, random),
+            Generation::First | Generation::Second => fault(world, random),
+        }
     }
     world.clients.iter_mut().for_each(SimClient::stop);
     world.settle_and_check();
@@ -135,8 +159,12 @@ fn fault(world: &mut World, random: &mut Random) {
             world.partitioned = false;
         }
         11 => world.pause(active.unwrap_or(node), Micros(random.within(1_000, 1_000_000))),
-        12 => world.command(node, Command::SwitchOver),
+        12 => {
+            world.seen.add("switchover asked for");
+            world.command(node, Command::SwitchOver);
+        }
         13 => {
+            world.seen.add("isolation asked for");
             world.command(node, Command::Isolate);
             world.run_for(Micros(random.within(100, 30_000)));
             if world.role(node).is_some() {
@@ -157,11 +185,53 @@ fn fault(world: &mut World, random: &mut Random) {
     }
 }
 
+/// Runs on for up to `us_max` microseconds and starts whoever is dead.
+fn start_dead(world: &mut World, random: &mut Random, us_max: u64) {
+    world.run_for(Micros(random.within(500, us_max)));
+    world.forget_cut();
+    for node in 0..2 {
+        if world.role(node).is_none() {
+            world.start(node);
+        }
+    }
+}
+
+fn further_fault(world: &mut World, random: &mut Random) {
+    let node = random.within(0, 2) as usize;
+    match random.within(0, 14) {
+        0..=6 => {
+            // In the middle of whatever is being sent.
+            world.die_after_frames(random.within(0, 30));
+            start_dead(world, random, 30_000);
+        }
+        7 => {
+            world.cut_one_way(node, Micros(random.within(1_000, 900_000)));
+            if random.percent(50) {
+                world.run_for(Micros(random.within(1_000, 900_000)));
+            }
+        }
+        8 | 9 => world.delay(node, Micros(random.within(1_000, 400_000))),
+        10 | 11 => world.slow_disk(node, Micros(random.within(10_000, 500_000))),
+        12 => {
+            let behind = if random.percent(50) { 0 } else { random.within(0, 40_000) };
+            world.jump_clock(node, Micros(behind));
+        }
+        _ => {
+            if world.active().is_some_and(|active| active != node) && world.role(node).is_some() {
+                world.kill(node, true);
+                world.replace_disk(node);
+                start_dead(world, random, 30_000);
+            }
+        }
+    }
+}
+
 fn load(world: &mut World, random: &mut Random, node: usize) {
     let wrong = world.settings().divergence_expected;
     let editions: &[Edition] =
         if wrong { &[Edition::Wrong, Edition::One] } else { &[Edition::One, Edition::Twin, Edition::Two] };
     let edition = editions[random.within(0, editions.len() as u64) as usize];
+    world.seen.add("version change asked for");
     world.command(node, Command::Load { hash: edition.hash() });
 }
 
@@ -183,10 +253,12 @@ fn start_campaign(world: &mut World, random: &mut Random) {
         plan.gates.faults_max = 0;
     }
     plan.enable_features = random.percent(30);
+    world.seen.add("campaign asked for");
     world.command(active, Command::StartCampaign(Box::new(plan)));
     if random.percent(20) {
         world.run_for(Micros(random.within(1_000, 100_000)));
         if let Some(active) = world.active() {
+            world.seen.add("abort of a campaign asked for");
             world.command(active, Command::AbortCampaign);
         }
     }
@@ -196,6 +268,8 @@ fn start_campaign(world: &mut World, random: &mut Random) {
 #[must_use]
 pub fn seen(world: &World) -> Seen {
     let mut seen = world.seen.clone();
+    let retries = world.clients.iter().map(|client| client.retries).sum();
+    seen.counts.insert("client retry".into(), retries);
     for node in 0..2 {
         if world.role(node).is_some_and(|role| role != Role::Starting) {
             let counts = world.group(node).status(world.now).counts;

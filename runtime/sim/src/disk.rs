@@ -34,12 +34,15 @@ impl SimStore {
         self.synced.checked_sub(1).map_or(self.base.meta.last, |last| self.entries[last].number)
     }
 
-    fn crash(&mut self, power: bool, random: &mut Random) {
+    /// Returns whether something was lost.
+    fn crash(&mut self, power: bool, random: &mut Random) -> bool {
+        let before = self.entries.len();
         if power && self.entries.len() > self.synced {
             let keep = random.within(self.synced as u64, self.entries.len() as u64 + 1) as usize;
             self.entries.truncate(keep);
         }
         self.synced = self.entries.len();
+        self.synced < before
     }
 }
 
@@ -82,6 +85,12 @@ impl SimDisk {
         SimDisk { current: SimStore::new(id, State::default(), true), copy: None, cuts: 0 }
     }
 
+    /// The whole stores on it, with what each has durably.
+    pub fn stores(&self) -> impl Iterator<Item = (StoreId, Number)> {
+        let stores = [Some(&self.current), self.copy.as_ref()].into_iter().flatten();
+        stores.filter(|store| store.whole).map(|store| (store.id, store.durable()))
+    }
+
     fn target(&mut self) -> &mut SimStore {
         self.copy.as_mut().unwrap_or(&mut self.current)
     }
@@ -112,13 +121,6 @@ impl SimDisk {
         }
         store.synced = store.synced.max(sync.length.min(store.entries.len()));
         store.whole.then(|| (store.id, store.durable()))
-    }
-
-    /// The last durable number of the whole store `id`, if it is on this disk.
-    #[must_use]
-    pub fn durable_in(&self, id: StoreId) -> Option<Number> {
-        let stores = [Some(&self.current), self.copy.as_ref()];
-        stores.into_iter().flatten().find(|store| store.id == id && store.whole).map(SimStore::durable)
     }
 
     /// Cuts back, durably.
@@ -178,12 +180,12 @@ impl SimDisk {
 
     /// The process died. With `power` lost too, what was not synced is lost from some point on. Half a copy is gone, a
     /// whole one stays beside the old store.
-    pub fn crash(&mut self, power: bool, random: &mut Random) {
+    /// Returns whether something was lost.
+    pub fn crash(&mut self, power: bool, random: &mut Random) -> bool {
         self.copy.take_if(|copy| !copy.whole);
-        self.current.crash(power, random);
-        if let Some(copy) = &mut self.copy {
-            copy.crash(power, random);
-        }
+        let lost = self.current.crash(power, random);
+        let copy_lost = self.copy.as_mut().is_some_and(|copy| copy.crash(power, random));
+        lost || copy_lost
     }
 
     /// The store in force can't be trusted any more: a checksum was wrong.

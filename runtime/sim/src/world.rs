@@ -74,6 +74,8 @@ struct Node {
 }
 
 enum Happening {
+    Kill { node: usize, incarnation: u64 },
+    LinkLost { link: LinkId },
     Input { node: usize, incarnation: u64, input: Input },
     BatchEnd { node: usize, incarnation: u64 },
     Synced { node: usize, incarnation: u64, sync: Sync },
@@ -114,6 +116,13 @@ pub struct World {
     pub partitioned: bool,
     last_delivery: [Micros; 2],
     frames_until_cut: Option<u64>,
+    /// Whoever sends the last frame before that cut dies with it.
+    dies_at_cut: bool,
+    /// The link loses in silence whatever this processor sends.
+    mute: Option<(LinkId, usize)>,
+    slow_until: [Micros; 2],
+    /// Stores whose disks were lost, with what they had durably.
+    lost: BTreeMap<StoreId, Number>,
     /// The clients.
     pub clients: Vec<SimClient>,
     /// By how much the clocks of the processors are behind the world's.
@@ -137,6 +146,8 @@ pub struct Probe(usize);
 const PROBES: u64 = 1 << 63;
 
 mod check;
+mod faults;
+mod ladder;
 mod running;
 mod shell;
 
@@ -171,6 +182,10 @@ impl World {
             partitioned: false,
             last_delivery: [Micros(0); 2],
             frames_until_cut: None,
+            dies_at_cut: false,
+            mute: None,
+            slow_until: [Micros(0); 2],
+            lost: BTreeMap::new(),
             clients: Vec::new(),
             clock_behind: [Micros(0); 2],
             answers: Vec::new(),
@@ -257,20 +272,16 @@ impl World {
         Micros(self.now.0 - self.clock_behind[node].0)
     }
 
-    /// Puts an empty disk in place of that of processor `node`, which is dead.
-    pub fn replace_disk(&mut self, node: usize) {
-        assert!(self.nodes[node].process.is_none(), "disks are not replaced under a running process");
-        self.nodes[node].disk = SimDisk::new(StoreId(self.random.draw().into()));
-    }
-
     fn after(&mut self, delay: Micros, happening: Happening) {
         self.happenings += 1;
         self.queue.insert((self.now.plus(delay), self.happenings), happening);
     }
 
-    fn tell(&mut self, what: impl FnOnce() -> String) {
+    /// Adds a line to the story: in the column of a processor, or across both.
+    fn tell(&mut self, column: Option<usize>, what: impl FnOnce() -> String) {
         if self.settings.story {
-            self.story.push(format!("{:>12.3} ms  {}", self.now.0 as f64 / 1_000.0, what()));
+            let line = ladder::line(self.now, column, &what());
+            self.story.push(line);
         }
     }
 
@@ -321,7 +332,8 @@ impl World {
         let incarnation = side.incarnations;
         side.process =
             Some(Process { group, incarnation, watched: None, paused_until: Micros(0), batch: None });
-        self.tell(|| format!("{} starts with {edition:?}, trusted {trusted}", ["a", "b"][node]));
+        self.tell(Some(node), || format!("STARTS with {edition:?}, trusted {trusted}"));
+        self.seen.add("start");
         let mut effects = Vec::new();
         let now = self.clock(node);
         self.process(node).group.start(now, &mut effects);
@@ -330,66 +342,11 @@ impl World {
         self.tick(node);
     }
 
-    /// Starts a processor's process over a store that can't be trusted any more (R26).
-    pub fn start_untrusted(&mut self, node: usize) {
-        self.nodes[node].disk.damage();
-        self.seen.add("damaged disk");
-        self.start(node);
-    }
-
-    /// Kills a processor's process; with `power`, what was not synced may be lost.
-    pub fn kill(&mut self, node: usize, power: bool) {
-        self.kill_in_silence(node, power);
-        self.drop_link();
-    }
-
-    /// As [`kill`](Self::kill), but nothing on the link tells of it: it stays up and silent until it is cut.
-    pub fn kill_in_silence(&mut self, node: usize, power: bool) {
-        let Some(process) = self.nodes[node].process.take() else { return };
-        self.tell(|| format!("{} is killed ({:?}, power {power})", ["a", "b"][node], process.group.role()));
-        self.seen.add(format!("kill of {}", process.group.role()));
-        let store = process.group.store();
-        self.nodes[node].disk.crash(power, &mut self.random);
-        let other = 1 - node;
-        if self.nodes[other].process.as_ref().is_some_and(|process| process.watched == Some(store)) {
-            let delay = Micros(self.random.within(300, 3_000));
-            self.input_after(other, delay, Input::PartnerDied { store });
-        }
-    }
-
-    /// Kills a processor's process so that what it has sent arrives: only the process is gone.
-    pub fn kill_quietly(&mut self, node: usize) {
-        self.cut_here();
-        self.kill(node, false);
-    }
-
-    /// Stops a process for a while, as `SIGSTOP` does.
-    pub fn pause(&mut self, node: usize, length: Micros) {
-        let until = self.now.plus(length);
-        if let Some(process) = &mut self.nodes[node].process {
-            process.paused_until = until;
-            self.seen.add("pause");
-            self.tell(|| format!("{} is paused", ["a", "b"][node]));
-        }
-    }
-
-    /// Cuts the link now.
-    pub fn cut(&mut self) {
-        self.tell(|| "the link is cut".into());
-        self.seen.add("cut");
-        self.drop_link();
-    }
-
-    /// Cuts the link after so many further frames.
-    pub fn cut_after_frames(&mut self, frames: u64) {
-        self.frames_until_cut = Some(frames);
-    }
-
     /// Gives a command to a processor.
     pub fn command(&mut self, node: usize, command: Command) {
         if self.nodes[node].process.is_some() {
             let origin = Origin(u64::MAX);
-            self.tell(|| format!("{} is told: {command:?}", ["a", "b"][node]));
+            self.tell(Some(node), || format!("IS TOLD {command:?}"));
             self.input(node, Input::Command { origin, command });
         }
     }

@@ -57,7 +57,7 @@ enum Exercise {
         #[arg(long)]
         count: Option<u64>,
     },
-    /// Seeds of the simulated world's chaos: real core, real store, simulated disk, network and clock.
+    /// Seeds of the simulated world's chaos: the real core over a simulated disk, network and clock.
     Sim {
         /// How many.
         #[arg(long, default_value_t = 300)]

@@ -1,4 +1,4 @@
-//! Many seeds of the simulated world's chaos, on one thread: the real core and the real store over a simulated disk,
+//! Many seeds of the simulated world's chaos, on one thread: the real core over a simulated disk, network and clock,
 //! checked all the time. The report counts what was injected and what was reached; of what must be reached, a zero
 //! fails.
 
@@ -16,37 +16,79 @@ use crate::{Outcome, say};
 /// With fewer seeds than this it is no surprise that something was not reached.
 const SEEDS_FOR_ALL: u64 = 300;
 /// What is done to the pair, by the beginning of its count's name.
-const FAULTS: [&str; 9] = [
+const FAULTS: [&str; 14] = [
     "kill of active",
     "kill of standby",
     "kill of starting",
     "kill of isolated",
     "cut",
+    "one-way cut",
     "partition",
+    "delay",
     "pause",
+    "slow sync",
+    "clock jump",
     "damaged disk",
+    "disk replaced",
     "unknown swap",
 ];
-/// What the pair must have gone through, likewise.
-const REACHED: [&str; 18] = [
+/// What else is asked of it, likewise.
+const ASKED: [&str; 6] = [
+    "client retry",
+    "version change asked for",
+    "switchover asked for",
+    "isolation asked for",
+    "campaign asked for",
+    "abort of a campaign asked for",
+];
+/// What it must have gone through, likewise.
+const REACHED: [&str; 45] = [
     "role active",
     "role standby",
     "role isolated",
     "lock step",
     "shipped",
     "transfer faulted",
+    "disk lost what was not synced",
+    "catch-up by entries",
     "copy",
     "cut back",
     "diverged",
     "discarded",
     "retired",
-    "half-way",
+    "grow",
+    "shrink",
+    "promotion",
+    "switchover",
+    "restart alone",
+    "half-way transfer 0 RunAgain",
+    "half-way transfer 1 Completed",
+    "half-way transfer 2 Completed",
+    "half-way transfer 3 Completed",
+    "half-way transfer 4 Completed",
+    "half-way transfer 5 Completed",
+    // Shipped: run again from the start, however far it was.
+    "half-way shipped",
+    "half-way careful 0 RunAgain",
+    "half-way careful 1 RolledBack",
+    "half-way careful 2 RolledBack",
+    "half-way careful 3 RolledBack",
+    "half-way careful 4 RolledBack",
+    "half-way upload 0 RolledBack",
+    "half-way upload 1 RolledBack",
+    "half-way upload 2 RolledBack",
+    "half-way upload 3 RolledBack",
     "campaign LoadFirst",
+    "campaign SwitchOver",
     "campaign Evaluate",
+    "campaign IsolateSecond",
     "campaign LoadSecond",
     "campaign Enable",
     "campaign Done",
+    "campaign BackSwitchOver",
+    "campaign BackLoad",
     "campaign FellBack",
+    "arbiter unreachable",
 ];
 
 /// Runs `seeds` seeds from `from` on.
@@ -88,8 +130,12 @@ pub fn run(from: u64, seeds: u64) -> Result<Outcome, Failure> {
     let count =
         |name: &str| counts.iter().filter(|(what, _)| what.starts_with(name)).map(|(_, n)| n).sum::<u64>();
     let faults: u64 = FAULTS.iter().map(|name| count(name)).sum();
-    let missing: Vec<&str> =
-        FAULTS.into_iter().chain(REACHED).filter(|name| done >= SEEDS_FOR_ALL && count(name) == 0).collect();
+    let missing: Vec<&str> = FAULTS
+        .into_iter()
+        .chain(ASKED)
+        .chain(REACHED)
+        .filter(|name| done >= SEEDS_FOR_ALL && count(name) == 0)
+        .collect();
     let ok = failed.is_empty() && missing.is_empty() && done > 0;
     let mut text = String::new();
     for (what, n) in &counts {
@@ -99,7 +145,7 @@ pub fn run(from: u64, seeds: u64) -> Result<Outcome, Failure> {
         "{done} seeds from {from} on, {faults} faults injected, {seconds:.1} s, {} failed",
         failed.len()
     );
-    for (seed, _) in &failed {
+    for (seed, _) in failed.iter().take(20) {
         text += &format!("\nreplay: cargo run --release -p drill -- sim --seed {seed} --story");
     }
     if !missing.is_empty() {

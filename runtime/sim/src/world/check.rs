@@ -7,7 +7,7 @@ use lockstep_core::command::{Command, Role};
 use lockstep_core::entry::Entry;
 use lockstep_core::event::{Answer, Outcome};
 use lockstep_core::group::Group;
-use lockstep_core::ids::{Micros, Number, TableId};
+use lockstep_core::ids::{Micros, Number, StoreId, TableId};
 
 use lockstep_core::record::Record;
 
@@ -23,6 +23,9 @@ impl World {
     pub fn settle_and_check(&mut self) {
         self.partitioned = false;
         self.settings.unknown_swaps_percent = 0;
+        if self.dies_at_cut {
+            self.forget_cut();
+        }
         for node in 0..2 {
             if self.nodes[node].process.is_none() {
                 self.start(node);
@@ -111,15 +114,27 @@ impl World {
 
     /// Term and number name one entry for ever, on whatever side and in whatever process it is made (R8, R24).
     pub(super) fn check_entry(&mut self, entry: &Arc<Entry>) {
+        let before = self.entries.get(&(entry.term, Number(entry.number.0.saturating_sub(1))));
+        assert!(
+            before.is_none_or(|before| before.time <= entry.time),
+            "time went back at {} (R33)",
+            entry.number
+        );
         let first = self.entries.entry((entry.term, entry.number)).or_insert_with(|| entry.clone());
         assert_eq!(first, entry, "two entries have one term and number");
+    }
+
+    /// What a store has durably, or had when its disk was lost: nobody knows of that before it is missed.
+    fn durable_in(&self, store: StoreId) -> Option<Number> {
+        let mut stores = self.nodes.iter().flat_map(|node| node.disk.stores());
+        stores.find(|(id, _)| *id == store).map(|(_, durable)| durable).or(self.lost.get(&store).copied())
     }
 
     /// A store is recorded as in sync only when it has durably what was answered so far (R4, R5).
     pub(super) fn check_recorded(&self, record: &Record) {
         for member in &record.in_sync {
-            let durable = self.nodes.iter().find_map(|node| node.disk.durable_in(member.store));
-            // One whose disk was lost after it had been recorded stays recorded until the active drops it.
+            let durable = self.durable_in(member.store);
+            // One that was damaged after it had been recorded stays recorded until the active drops it.
             let was = self.record.as_ref().is_some_and(|before| before.is_recorded(member.store));
             assert!(
                 was || durable.is_some_and(|durable| durable >= self.answered),
@@ -140,7 +155,7 @@ impl World {
         self.answered = self.answered.max(number);
         let record = self.record.as_ref().expect("there is no active without a record");
         for member in &record.in_sync {
-            let durable = self.nodes.iter().find_map(|node| node.disk.durable_in(member.store));
+            let durable = self.durable_in(member.store);
             assert!(
                 durable.is_some_and(|durable| durable >= number),
                 "an answer at {number} leaves, and {} has {durable:?} (R10)",

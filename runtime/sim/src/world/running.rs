@@ -99,6 +99,16 @@ impl World {
                 self.swap(node, incarnation, expected, next)
             }
             Happening::LinkUp => self.link_up(),
+            Happening::Kill { node, incarnation } => {
+                if self.runs(node, incarnation) {
+                    self.kill(node, false);
+                }
+            }
+            Happening::LinkLost { link } => {
+                if self.link == Some(link) {
+                    self.drop_link();
+                }
+            }
             Happening::Clients => {
                 self.after(Micros::from_ms(2), Happening::Clients);
                 for client in 0..self.clients.len() {
@@ -152,7 +162,8 @@ impl World {
                 assert!(record.is_recorded(next.active.store), "only a recorded member is promoted (R5)");
             }
             self.check_recorded(&next);
-            self.tell(|| format!("record: {next:?}"));
+            self.tell(None, || told(&next));
+            self.count_swap(&next);
             self.record = Some(next.clone());
         }
         let outcome = if unknown {
@@ -166,6 +177,21 @@ impl World {
         if self.runs(node, incarnation) {
             self.input_after(node, Micros(1), Input::Swapped(outcome));
         }
+    }
+
+    /// What a change of the record means.
+    fn count_swap(&mut self, next: &Record) {
+        self.seen.add(match &self.record {
+            None => "record made",
+            Some(before) if before.term == next.term && before.in_sync.len() < next.in_sync.len() => "grow",
+            Some(before) if before.term == next.term => {
+                assert!(before.in_sync.len() > next.in_sync.len(), "a swap changes something");
+                "shrink"
+            }
+            Some(before) if before.active == next.active => "restart alone",
+            Some(_) if next.in_sync.len() == 1 => "promotion",
+            Some(_) => "switchover",
+        });
     }
 
     /// Gives an input to a processor. It ends a batch of its own, or opens one that takes further inputs for a while.
@@ -191,4 +217,10 @@ impl World {
         process.group.end_batch(now, &mut effects);
         self.carry_out(node, effects);
     }
+}
+
+fn told(record: &Record) -> String {
+    let in_sync: Vec<_> = record.in_sync.iter().map(|member| member.node.to_string()).collect();
+    let (epoch, term, active) = (record.epoch, record.term, &record.active.node);
+    format!("record {epoch}: term {term}, active {active}, in sync {}", in_sync.join(" "))
 }

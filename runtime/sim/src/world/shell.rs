@@ -5,7 +5,7 @@ use lockstep_core::ids::{LinkId, Micros, PluginHash, StoreId};
 use lockstep_core::input::Input;
 use lockstep_core::message::{Frame, PeerMessage};
 
-use super::{Happening, Node, PROBES, World};
+use super::{Happening, Node, PROBES, World, ladder};
 use crate::clients::SimClient;
 use crate::ledger::{Edition, Ledger};
 
@@ -95,7 +95,7 @@ impl World {
         }
         if sync {
             let sync = self.nodes[node].disk.sync_begin();
-            let delay = Micros(self.random.within(50, self.settings.sync_us_max));
+            let delay = self.sync_time(node);
             self.after(delay, Happening::Synced { node, incarnation, sync });
         }
     }
@@ -104,14 +104,12 @@ impl World {
         if let Alarm::Diverged { report } = alarm {
             assert!(self.settings.divergence_expected, "sound versions diverged: {report}");
         }
-        self.tell(|| format!("{}: {alarm:?}", ["a", "b"][node]));
+        self.tell(Some(node), || format!("says {alarm:?}"));
         self.seen.add(match alarm {
             Alarm::Diverged { .. } => "diverged".to_string(),
             Alarm::PartnerLost { .. } => "partner lost".into(),
             Alarm::PartnerInSync => "partner in sync".into(),
-            Alarm::TookOver { half_way } => {
-                format!("half-way: {}", half_way.split(", number").next().unwrap_or(""))
-            }
+            Alarm::TookOver { half_way } => half_way_name(half_way),
             Alarm::ArbiterUnreachable { .. } => "arbiter unreachable".into(),
             Alarm::Faulted { procedure, .. } => format!("{procedure} faulted"),
             Alarm::Campaign { what, .. } => {
@@ -145,7 +143,13 @@ impl World {
         if let PeerMessage::ForwardAnswer { answer, .. } = &frame.message {
             self.check_held(answer);
         }
-        self.tell(|| format!("{} -> {}  {}", ["a", "b"][from], ["b", "a"][from], brief(&frame.message)));
+        self.tell(Some(from), || ladder::fit(&format!("{} {:?}", ["->", "<-"][from], frame.message)));
+        if matches!(frame.message, PeerMessage::CatchUp { .. }) {
+            self.seen.add("catch-up by entries");
+        }
+        if self.mute == Some((link, from)) {
+            return;
+        }
         let to = 1 - from;
         let at = self.now.plus(Micros(self.random.within(20, 120))).max(self.last_delivery[to]);
         self.last_delivery[to] = at;
@@ -153,10 +157,19 @@ impl World {
         self.input_after(to, delay, Input::Peer { link, frame });
         if let Some(frames) = &mut self.frames_until_cut {
             if *frames == 0 {
-                self.cut_here();
+                self.cut_and_die(from);
             } else {
                 *frames -= 1;
             }
+        }
+    }
+
+    fn cut_and_die(&mut self, sender: usize) {
+        let dies = self.dies_at_cut;
+        self.cut_here();
+        if dies {
+            let incarnation = self.process(sender).incarnation;
+            self.after(Micros(0), Happening::Kill { node: sender, incarnation });
         }
     }
 
@@ -164,6 +177,7 @@ impl World {
     pub(super) fn cut_here(&mut self) {
         let Some(link) = self.link.take() else { return };
         self.frames_until_cut = None;
+        self.dies_at_cut = false;
         self.seen.add("cut");
         for node in 0..2 {
             let delay = self.last_delivery[node].since(self.now).plus(Micros(1));
@@ -192,6 +206,7 @@ impl World {
     pub(super) fn drop_link(&mut self) {
         let Some(link) = self.link.take() else { return };
         self.frames_until_cut = None;
+        self.dies_at_cut = false;
         // What is in flight may still arrive: a random part of it, in order.
         for node in 0..2 {
             let until = self.now.plus(Micros(self.random.within(0, 300)));
@@ -214,7 +229,17 @@ impl World {
     }
 }
 
-fn brief(message: &PeerMessage) -> String {
-    let text = format!("{message:?}");
-    text.chars().take(110).collect()
+/// `HalfWay { procedure: "transfer", step_ups: 2, end: Completed }, number 7` is `half-way transfer 2 Completed`.
+fn half_way_name(text: &str) -> String {
+    let words = text.split(", number").next().unwrap_or("").split([' ', ',', '"', '{', '}']);
+    let mut told = words.filter(|word| !word.is_empty() && !word.ends_with(':') && *word != "HalfWay");
+    let (procedure, step_ups, end) = (told.next(), told.next(), told.next());
+    match (procedure, step_ups, end) {
+        // Begun elsewhere in another version, and run from the start in this one.
+        (Some(procedure), Some(step_ups), Some("RunAgain")) if step_ups != "0" => {
+            format!("half-way shipped {procedure} {step_ups} RunAgain")
+        }
+        (Some(procedure), Some(step_ups), Some(end)) => format!("half-way {procedure} {step_ups} {end}"),
+        _ => format!("half-way {text}"),
+    }
 }

@@ -1,0 +1,126 @@
+//! What can be done to the world: kills, power cuts, pauses, cuts of the link, delays, slow and lost disks, clocks.
+
+use lockstep_core::ids::{Micros, StoreId};
+use lockstep_core::input::Input;
+
+use super::{Happening, World};
+use crate::disk::SimDisk;
+
+impl World {
+    /// Puts an empty disk in place of that of processor `node`, which is dead.
+    pub fn replace_disk(&mut self, node: usize) {
+        assert!(self.nodes[node].process.is_none(), "disks are not replaced under a running process");
+        self.lost.extend(self.nodes[node].disk.stores());
+        self.seen.add("disk replaced by an empty one");
+        self.nodes[node].disk = SimDisk::new(StoreId(self.random.draw().into()));
+    }
+
+    /// Starts a processor's process over a store that can't be trusted any more (R26).
+    pub fn start_untrusted(&mut self, node: usize) {
+        self.nodes[node].disk.damage();
+        self.seen.add("damaged disk");
+        self.start(node);
+    }
+
+    /// Kills a processor's process; with `power`, what was not synced may be lost.
+    pub fn kill(&mut self, node: usize, power: bool) {
+        self.kill_in_silence(node, power);
+        self.drop_link();
+    }
+
+    /// As [`kill`](Self::kill), but nothing on the link tells of it: it stays up and silent until it is cut.
+    pub fn kill_in_silence(&mut self, node: usize, power: bool) {
+        let Some(process) = self.nodes[node].process.take() else { return };
+        let role = process.group.role();
+        self.tell(Some(node), || {
+            format!("DIES as {role}{}", if power { ", and its machine loses power" } else { "" })
+        });
+        self.seen.add(format!("kill of {role}"));
+        let store = process.group.store();
+        if self.nodes[node].disk.crash(power, &mut self.random) {
+            self.seen.add("disk lost what was not synced");
+        }
+        let other = 1 - node;
+        if self.nodes[other].process.as_ref().is_some_and(|process| process.watched == Some(store)) {
+            let delay = Micros(self.random.within(300, 3_000));
+            self.input_after(other, delay, Input::PartnerDied { store });
+        }
+    }
+
+    /// Kills a processor's process so that what it has sent arrives: only the process is gone.
+    pub fn kill_quietly(&mut self, node: usize) {
+        self.cut_here();
+        self.kill(node, false);
+    }
+
+    /// Stops a process for a while, as `SIGSTOP` does.
+    pub fn pause(&mut self, node: usize, length: Micros) {
+        let until = self.now.plus(length);
+        if let Some(process) = &mut self.nodes[node].process {
+            process.paused_until = until;
+            self.seen.add("pause");
+            self.tell(Some(node), || format!("IS PAUSED for {length}"));
+        }
+    }
+
+    /// Cuts the link now.
+    pub fn cut(&mut self) {
+        self.tell(None, || "the link is cut".into());
+        self.seen.add("cut");
+        self.drop_link();
+    }
+
+    /// Cuts the link after so many further frames.
+    pub fn cut_after_frames(&mut self, frames: u64) {
+        self.frames_until_cut = Some(frames);
+    }
+
+    /// Cuts the link after so many further frames; whoever sent the last of them dies with it, and what it still had to
+    /// send is never seen.
+    pub fn die_after_frames(&mut self, frames: u64) {
+        self.frames_until_cut = Some(frames);
+        self.dies_at_cut = true;
+    }
+
+    /// No cut waits for frames any more.
+    pub fn forget_cut(&mut self) {
+        self.frames_until_cut = None;
+        self.dies_at_cut = false;
+    }
+
+    /// From here on the link loses what `from` sends, in silence, until it is replaced after `length`.
+    pub fn cut_one_way(&mut self, from: usize, length: Micros) {
+        let Some(link) = self.link else { return };
+        self.mute = Some((link, from));
+        self.seen.add("one-way cut");
+        self.tell(Some(from), || format!("IS NOT HEARD any more, for {length}"));
+        self.after(length, Happening::LinkLost { link });
+    }
+
+    /// Everything that is sent to `to` from now on takes at least `length`.
+    pub fn delay(&mut self, to: usize, length: Micros) {
+        self.last_delivery[to] = self.last_delivery[to].max(self.now.plus(length));
+        self.seen.add("delay");
+        self.tell(Some(to), || format!("HEARS LATE, by {length}"));
+    }
+
+    /// Syncs of `node` take up to 300 ms for a while.
+    pub fn slow_disk(&mut self, node: usize, length: Micros) {
+        self.slow_until[node] = self.now.plus(length);
+        self.seen.add("slow sync");
+        self.tell(Some(node), || format!("HAS A SLOW DISK for {length}"));
+    }
+
+    /// How long a sync of `node` takes.
+    pub(super) fn sync_time(&mut self, node: usize) -> Micros {
+        let slow = self.now < self.slow_until[node];
+        Micros(self.random.within(50, if slow { 300_000 } else { self.settings.sync_us_max }))
+    }
+
+    /// The clock of `node` jumps.
+    pub fn jump_clock(&mut self, node: usize, behind: Micros) {
+        self.clock_behind[node] = behind;
+        self.seen.add("clock jump");
+        self.tell(Some(node), || format!("HAS A CLOCK that is {behind} behind"));
+    }
+}
