@@ -1,11 +1,13 @@
 //! All long exercises of Lockstep in one binary: `cargo run --release -p drill -- NAME [--json]`.
 //!
-//! Each runs real processors, real plugin files and a real load process, and exits with 0 only if everything held.
+//! Most run real processors, real plugin files and a real load process; `sim` and `mutants` need none. Each exits with 0
+//! only if everything held.
 #![forbid(unsafe_code)]
 
 mod bench;
 mod cuts;
 mod kill;
+mod mutants;
 mod outside;
 mod sim;
 mod swaps;
@@ -72,6 +74,12 @@ enum Exercise {
         #[arg(long, requires = "seed")]
         story: bool,
     },
+    /// Deliberate bugs, one after the other in a copy of the workspace: each must be found.
+    Mutants {
+        /// Only this one.
+        #[arg(long)]
+        only: Option<String>,
+    },
     /// Throughput: 8 connections with 64 transfers in flight each.
     Bench {
         /// How long it is measured.
@@ -129,6 +137,9 @@ fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
             None => sim::run(*from, *seeds),
         };
     }
+    if let Exercise::Mutants { only } = &arguments.exercise {
+        return mutants::run(only.as_deref());
+    }
     say("building with cargo");
     let artifacts = Artifacts::build(|_| {})?;
     let directory = tempfile::Builder::new().prefix("lockstep-drill-").tempdir()?;
@@ -137,7 +148,7 @@ fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         Exercise::Swaps { count, rate } => swaps::run(&artifacts, at, *count, *rate),
         Exercise::Kill { count, resident_mb } => kill::run(&artifacts, at, *count, *resident_mb),
         Exercise::Cuts { count } => cuts::run(&artifacts, at, *count),
-        Exercise::Sim { .. } => unreachable!("run above, as it needs no processors"),
+        Exercise::Sim { .. } | Exercise::Mutants { .. } => unreachable!("run above: they need no processors"),
         Exercise::Bench { seconds, clients, in_flight, durability } => {
             bench::run(&artifacts, at, *seconds, *clients, *in_flight, durability.clone())
         }

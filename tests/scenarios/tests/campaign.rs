@@ -189,3 +189,35 @@ fn a_divergence_during_the_evaluation_leads_back_although_the_two_versions_canno
     assert!(campaign.reason.contains("divergence"), "{}", campaign.reason);
     world.settle_and_check();
 }
+
+#[test]
+fn below_the_floor_no_processor_is_integrated() {
+    let mut world = under_way(31, Edition::Two, Redundancy::Keep);
+    world.run_until(over);
+    world.run_until(World::in_sync);
+    let standby = 1 - world.active().expect("there is an active");
+    // An emptied processor comes back with the version that its own file names.
+    world.kill(standby, true);
+    world.replace_disk(standby);
+    world.set_first_edition(standby, Edition::One);
+    world.start(standby);
+    assert_eq!(world.group(standby).descriptor().hash, Edition::One.hash());
+    world.run_until(World::in_sync);
+    assert_eq!(hashes(&world), [Edition::Two; 2], "it is told to load what may read the rows (R31)");
+    world.clients.iter_mut().for_each(lockstep_sim::clients::SimClient::stop);
+    world.settle_and_check();
+}
+
+#[test]
+fn nothing_of_a_step_is_done_before_its_record_is_held() {
+    let mut world = World::pair(32, Edition::One, Settings { story: true, ..Settings::default() });
+    let ordered = |world: &World| world.story().iter().any(|line| line.contains("-> Order"));
+    // The standby's word comes late.
+    world.delay(0, Micros::from_ms(120));
+    world.command(0, Command::StartCampaign(Box::new(plan(Edition::One, Edition::Two, Redundancy::Keep))));
+    world.run_for(Micros::from_ms(100));
+    assert!(!ordered(&world), "no order leaves before its step is held (R29)");
+    world.run_until(ordered);
+    world.run_until(over);
+    world.settle_and_check();
+}

@@ -193,3 +193,31 @@ fn a_new_active_does_not_wait_for_a_dead_partner_whose_link_is_silent() {
     world.start(0);
     world.settle_and_check();
 }
+
+#[test]
+fn a_standby_that_comes_and_goes_waits_longer_each_time() {
+    let mut world = loaded_pair(Settings::default());
+    for wait_ms in [20, 40, 80, 160, 320, 640] {
+        world.kill(1, false);
+        world.run_until(|world| world.record().expect("a record").in_sync.len() == 1);
+        let gone = world.now;
+        world.start(1);
+        world.run_until(World::in_sync);
+        let waited = world.now.since(gone);
+        assert!(waited >= Micros::from_ms(wait_ms), "each removal doubles the wait (R27): {waited}");
+    }
+    world.clients[0].stop();
+    world.settle_and_check();
+}
+
+#[test]
+fn a_standby_that_is_silent_is_dropped_before_it_would_promote() {
+    let mut world = loaded_pair(Settings::default());
+    let silent_from = world.now;
+    world.pause(1, Micros::from_ms(3_000));
+    world.run_until(|world| world.record().expect("a record").in_sync.len() == 1);
+    let silent = world.now.since(silent_from);
+    assert!(silent > Micros::from_ms(150) && silent < Micros::from_ms(600), "{silent} (R27)");
+    world.clients[0].stop();
+    world.settle_and_check();
+}

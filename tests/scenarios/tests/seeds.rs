@@ -60,3 +60,11 @@ fn a_seed_tells_the_same_story_each_time() {
         assert_eq!(first, story(), "seed {seed}");
     }
 }
+
+/// For `drill mutants`: the first seeds, as many as `LOCKSTEP_SEEDS` says.
+#[test]
+#[ignore = "run by `drill mutants`"]
+fn the_promise_holds_for_so_many_seeds() {
+    let seeds = std::env::var("LOCKSTEP_SEEDS").expect("how many is said");
+    run(0..seeds.parse().expect("it is a number"));
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use tidy::{document, packages, root, walk};
 
-const DOCUMENTS: [&str; 11] = [
+const DOCUMENTS: [&str; 12] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
@@ -16,6 +16,7 @@ const DOCUMENTS: [&str; 11] = [
     "docs/operations.md",
     "docs/plugins.md",
     "docs/rules.md",
+    "docs/simulation.md",
 ];
 
 /// The lines of `text` that stand in blocks of shell commands.
