@@ -289,6 +289,7 @@ fn begin(
         GroupConfig {
             node: config.node.clone(),
             application: name.clone(),
+            partition: 0,
             standby: match config.standby {
                 StandbyMode::Behind => StandbyStart::Behind,
                 StandbyMode::Beside => StandbyStart::Beside,

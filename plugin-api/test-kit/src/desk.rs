@@ -144,6 +144,7 @@ impl Desk {
         let config = GroupConfig {
             node: name(node),
             application: application.name().into(),
+            partition: 0,
             standby: StandbyStart::Behind,
             heartbeat_ms: 20,
             silence_shrink_ms: 200,

@@ -95,6 +95,21 @@ impl fmt::Display for NodeId {
     }
 }
 
+/// A group: one application's one partition (R1). Groups are told apart by it in messages (R34).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct GroupName {
+    /// The application's name.
+    pub application: String,
+    /// The partition's index, from 0.
+    pub partition: u16,
+}
+
+impl fmt::Display for GroupName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.application, self.partition)
+    }
+}
+
 /// The random id of a store, made with it (R2). Members of the record are stores, not nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StoreId(pub u128);

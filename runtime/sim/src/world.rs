@@ -313,6 +313,7 @@ impl World {
         let config = GroupConfig {
             node: side.name.clone(),
             application: "ledger".into(),
+            partition: 0,
             standby: self.settings.standby,
             heartbeat_ms: 20,
             silence_shrink_ms: 200,

@@ -1,6 +1,6 @@
 //! What a group is told at its start and never changes.
 
-use crate::ids::NodeId;
+use crate::ids::{GroupName, NodeId};
 
 /// When the standby starts a unit (R14).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct GroupConfig {
     pub node: NodeId,
     /// The application's name.
     pub application: String,
+    /// The partition of it that this group is (R1).
+    pub partition: u16,
     /// When the standby starts a unit.
     pub standby: StandbyStart,
     /// How often a side says that it lives, milliseconds.
@@ -31,4 +33,12 @@ pub struct GroupConfig {
     pub seed: u64,
     /// How many bytes of recent entries are kept in memory for a returning standby.
     pub recent_bytes_max: usize,
+}
+
+impl GroupConfig {
+    /// The name of the group.
+    #[must_use]
+    pub fn name(&self) -> GroupName {
+        GroupName { application: self.application.clone(), partition: self.partition }
+    }
 }
