@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::admin::{self, Admin, View};
 use crate::arbiter::{self, LocalArbiter};
 use crate::arbiter_client::ArbiterClient;
-use crate::config::{ApplicationConfig, ArbiterConfig, NodeConfig, StandbyMode};
+use crate::config::{ApplicationConfig, ArbiterConfig, Durability, NodeConfig, StandbyMode};
 use crate::dial::{self, LinkActor, PartnerAddress};
 use crate::engine::actor::EngineActor;
 use crate::engine::inbound::{EngineHandle, Inbound};
@@ -284,12 +284,9 @@ fn begin(
     })?;
     let (handle, control, requests) = EngineHandle::new(name, bell.clone(), descriptor);
     let seed = random("a seed")?;
-    let OpenedStore { store, trusted, state, recent, undos, thread } = opened;
+    let OpenedStore { store, trusted, may_lack_tail, state, recent, undos, thread } = opened;
     let group = Group::new(
         GroupConfig {
-            node: config.node.clone(),
-            application: name.clone(),
-            partition: 0,
             standby: match config.standby {
                 StandbyMode::Behind => StandbyStart::Behind,
                 StandbyMode::Beside => StandbyStart::Beside,
@@ -297,8 +294,11 @@ fn begin(
             heartbeat_ms: config.timeouts.heartbeat_ms,
             silence_shrink_ms: config.timeouts.silence_shrink_ms,
             silence_promote_ms: config.timeouts.silence_promote_ms,
-            seed,
+            ack_age_max_ms: config.timeouts.ack_age_max_ms,
+            replicated: config.durability == Durability::Replicated,
+            may_lack_tail,
             recent_bytes_max,
+            ..GroupConfig::new(config.node.clone(), name.clone(), seed)
         },
         store,
         trusted,

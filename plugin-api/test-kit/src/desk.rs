@@ -142,16 +142,12 @@ impl Desk {
     fn start(&mut self, node: usize, index: usize) {
         let application = self.linked(node, index);
         let config = GroupConfig {
-            node: name(node),
-            application: application.name().into(),
-            partition: 0,
-            standby: StandbyStart::Behind,
             heartbeat_ms: 20,
             silence_shrink_ms: 200,
             silence_promote_ms: 600,
-            // The same on both sides: an event that runs again under its number draws the same random numbers.
-            seed: self.settings.seed,
             recent_bytes_max: RECENT_BYTES_MAX,
+            // The same seed on both sides: an event that runs again under its number draws the same random numbers.
+            ..GroupConfig::new(name(node), application.name().into(), self.settings.seed)
         };
         let (recent, undos) = (Vec::new(), Vec::new());
         let mut group =

@@ -37,6 +37,9 @@ pub struct Hello {
     pub last: Number,
     /// Its store can't be trusted: it diverged, or is half a copy. Only a whole copy helps.
     pub needs_copy: bool,
+    /// It was recorded, may have lost the end of its store with its machine's power, and has heard that the receiver,
+    /// also recorded, has more: the receiver may take over (R26).
+    pub yields: bool,
     /// What it runs (R16).
     pub application: ApplicationDescriptor,
 }

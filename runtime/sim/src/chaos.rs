@@ -92,6 +92,7 @@ fn prepare(seed: u64, story: bool) -> (World, Random) {
         sync_us_max: if random.percent(20) { 20_000 } else { 600 },
         undos_recovered: random.percent(70),
         story,
+        ..Settings::default()
     };
     let mut world = World::pair(seed, Edition::One, settings);
     let endless = random.percent(50);

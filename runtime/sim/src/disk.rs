@@ -29,9 +29,10 @@ impl SimStore {
         SimStore { id, base, entries: Vec::new(), synced: 0, whole, trusted: true }
     }
 
-    /// The last number that a crash leaves for sure.
-    fn durable(&self) -> Number {
-        self.synced.checked_sub(1).map_or(self.base.meta.last, |last| self.entries[last].number)
+    /// The last number that counts as durable: what a crash leaves for sure, or what the operating system has.
+    fn durable(&self, written: bool) -> Number {
+        let counts = if written { self.entries.len() } else { self.synced };
+        counts.checked_sub(1).map_or(self.base.meta.last, |last| self.entries[last].number)
     }
 
     /// Returns whether something was lost.
@@ -52,6 +53,8 @@ pub struct Recovered {
     pub store: StoreId,
     /// Whether it counts, or must be copied anew (R26).
     pub trusted: bool,
+    /// Whether the end of what was acknowledged may be lost (R26).
+    pub may_lack_tail: bool,
     /// The database.
     pub state: State,
     /// Its latest entries.
@@ -68,6 +71,10 @@ pub struct SimDisk {
     copy: Option<SimStore>,
     /// How often it was cut back: a sync that began before a cut says nothing about what was appended after it.
     cuts: u64,
+    /// What was written counts as durable while it is not alone (R9).
+    replicated: bool,
+    alone: bool,
+    lost_power: bool,
 }
 
 /// A sync that has begun.
@@ -82,13 +89,36 @@ impl SimDisk {
     /// A disk with an empty store.
     #[must_use]
     pub fn new(id: StoreId) -> Self {
-        SimDisk { current: SimStore::new(id, State::default(), true), copy: None, cuts: 0 }
+        SimDisk {
+            current: SimStore::new(id, State::default(), true),
+            copy: None,
+            cuts: 0,
+            replicated: false,
+            alone: true,
+            lost_power: false,
+        }
     }
 
-    /// The whole stores on it, with what each has durably.
-    pub fn stores(&self) -> impl Iterator<Item = (StoreId, Number)> {
+    /// The same under `durability: replicated`.
+    #[must_use]
+    pub fn replicated(mut self) -> Self {
+        self.replicated = true;
+        self
+    }
+
+    /// So many members are in sync.
+    pub fn set_in_sync(&mut self, members: usize) {
+        self.alone = members <= 1;
+    }
+
+    fn counts_written(&self) -> bool {
+        self.replicated && !self.alone
+    }
+
+    /// The whole stores on it, with what each has durably; with `written`, what the operating system has counts.
+    pub fn stores(&self, written: bool) -> impl Iterator<Item = (StoreId, Number)> {
         let stores = [Some(&self.current), self.copy.as_ref()].into_iter().flatten();
-        stores.filter(|store| store.whole).map(|store| (store.id, store.durable()))
+        stores.filter(|store| store.whole).map(move |store| (store.id, store.durable(written)))
     }
 
     fn target(&mut self) -> &mut SimStore {
@@ -114,13 +144,15 @@ impl SimDisk {
 
     /// The sync ended. Returns the store and its last durable number, unless it was replaced or cut meanwhile.
     pub fn sync_end(&mut self, sync: Sync) -> Option<(StoreId, Number)> {
-        let cuts = self.cuts;
+        let (cuts, written) = (self.cuts, self.counts_written());
         let store = self.target();
         if store.id != sync.store || cuts != sync.cuts {
             return None;
         }
-        store.synced = store.synced.max(sync.length.min(store.entries.len()));
-        store.whole.then(|| (store.id, store.durable()))
+        if !written {
+            store.synced = store.synced.max(sync.length.min(store.entries.len()));
+        }
+        store.whole.then(|| (store.id, store.durable(written)))
     }
 
     /// Cuts back, durably.
@@ -185,6 +217,8 @@ impl SimDisk {
         self.copy.take_if(|copy| !copy.whole);
         let lost = self.current.crash(power, random);
         let copy_lost = self.copy.as_mut().is_some_and(|copy| copy.crash(power, random));
+        self.lost_power |= power && self.replicated;
+        self.alone = true;
         lost || copy_lost
     }
 
@@ -205,7 +239,15 @@ impl SimDisk {
         let mut state = self.current.base.clone();
         let mut taken_back: Vec<_> = self.current.entries.iter().map(|entry| state.apply(entry)).collect();
         taken_back.truncate(if undos { taken_back.len() } else { 0 });
+        let may_lack_tail = std::mem::take(&mut self.lost_power);
         let SimStore { id: store, trusted, entries, .. } = &self.current;
-        Recovered { store: *store, trusted: *trusted, state, recent: entries.clone(), undos: taken_back }
+        Recovered {
+            may_lack_tail,
+            store: *store,
+            trusted: *trusted,
+            state,
+            recent: entries.clone(),
+            undos: taken_back,
+        }
     }
 }

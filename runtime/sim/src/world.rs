@@ -34,6 +34,10 @@ pub struct Settings {
     pub batch_us_max: u64,
     /// How long a sync takes, at most, in microseconds.
     pub sync_us_max: u64,
+    /// `durability: replicated`: while two are in sync, what the operating system has counts as durable.
+    pub replicated: bool,
+    /// When a standby's acknowledgement is too old, in milliseconds.
+    pub ack_age_max_ms: u64,
     /// A restart finds what takes back the latest entries.
     pub undos_recovered: bool,
     /// Keep a story of what happened.
@@ -49,9 +53,19 @@ impl Default for Settings {
             divergence_expected: false,
             batch_us_max: 0,
             sync_us_max: 600,
+            replicated: false,
+            ack_age_max_ms: 5_000,
             undos_recovered: true,
             story: false,
         }
+    }
+}
+
+impl Settings {
+    /// An empty disk.
+    pub(crate) fn disk(&self, store: StoreId) -> SimDisk {
+        let disk = SimDisk::new(store);
+        if self.replicated { disk.replicated() } else { disk }
     }
 }
 
@@ -164,18 +178,19 @@ impl World {
         let node = |index: usize| Node {
             name: name(index),
             first: edition,
-            disk: SimDisk::new(StoreId(0xd15c_0000 + index as u128)),
+            disk: settings.disk(StoreId(0xd15c_0000 + index as u128)),
             process: None,
             incarnations: 0,
             units_run: Arc::default(),
         };
+        let nodes = [node(0), node(1)];
         let mut world = World {
             now: Micros(1_000_000),
             random: Random::new(seed),
             settings,
             queue: BTreeMap::new(),
             happenings: 0,
-            nodes: [node(0), node(1)],
+            nodes,
             record: None,
             link: None,
             links: 0,
@@ -311,15 +326,15 @@ impl World {
         let installed = recovered.state.meta.installed.get(&side.name).and_then(|i| Edition::of(i.hash));
         let edition = installed.unwrap_or(side.first);
         let config = GroupConfig {
-            node: side.name.clone(),
-            application: "ledger".into(),
-            partition: 0,
             standby: self.settings.standby,
             heartbeat_ms: 20,
             silence_shrink_ms: 200,
             silence_promote_ms: 600,
-            seed: self.random.draw(),
+            ack_age_max_ms: self.settings.ack_age_max_ms,
+            replicated: self.settings.replicated,
+            may_lack_tail: recovered.may_lack_tail,
             recent_bytes_max: self.settings.recent_bytes_max,
+            ..GroupConfig::new(side.name.clone(), "ledger".into(), self.random.draw())
         };
         let group = Group::new(
             config,

@@ -235,7 +235,7 @@ fn applications(
 
 fn timeouts(place: &Place<'_>, times: Timeouts) -> Result<Timeouts, ConfigError> {
     let bound_ms = 3_600_000;
-    let Timeouts { heartbeat_ms, silence_shrink_ms, silence_promote_ms } = times;
+    let Timeouts { heartbeat_ms, silence_shrink_ms, silence_promote_ms, ack_age_max_ms } = times;
     let wrong = |field: &'static str, message: String, label: &str| {
         Err(place.error(
             "LS0104",
@@ -259,6 +259,12 @@ fn timeouts(place: &Place<'_>, times: Timeouts) -> Result<Timeouts, ConfigError>
     if silence_promote_ms > bound_ms {
         let message = "`timeouts.silence_promote_ms` is longer than an hour".into();
         return wrong("silence_promote_ms", message, "expected at most 3600000");
+    }
+    if ack_age_max_ms < heartbeat_ms.saturating_mul(2) || ack_age_max_ms > bound_ms {
+        let message = format!("`timeouts.ack_age_max_ms` is {ack_age_max_ms}");
+        let label =
+            "expected two heartbeats to an hour (3600000): longer than the worst stall of a healthy disk";
+        return wrong("ack_age_max_ms", message, label);
     }
     Ok(times)
 }

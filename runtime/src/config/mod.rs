@@ -114,11 +114,18 @@ pub struct Timeouts {
     pub silence_shrink_ms: u64,
     /// After this much silence the standby takes over.
     pub silence_promote_ms: u64,
+    /// A standby that has not acknowledged something for so long leaves the record, although it is heard.
+    pub ack_age_max_ms: u64,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Timeouts { heartbeat_ms: 100, silence_shrink_ms: 1_000, silence_promote_ms: 3_000 }
+        Timeouts {
+            heartbeat_ms: 100,
+            silence_shrink_ms: 1_000,
+            silence_promote_ms: 3_000,
+            ack_age_max_ms: 5_000,
+        }
     }
 }
 

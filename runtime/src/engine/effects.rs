@@ -114,7 +114,10 @@ impl EngineLoop {
             Effect::Discard { application } => self.services.discard(application),
             Effect::RoleChanged { role, term, in_sync } => {
                 tracing::info!(%role, term = term.0, in_sync, "the role, term or record changed");
-                self.store_ops.push(StoreOp::InSync { members: in_sync });
+                let counts_anew = in_sync <= 1 && self.members > 1;
+                self.members = in_sync;
+                self.cuts += u64::from(counts_anew);
+                self.store_ops.push(StoreOp::InSync { members: in_sync, counts_anew });
                 let face = self.handle.face();
                 face.set_role(role, term, in_sync);
                 face.set_descriptor(self.group.descriptor());

@@ -113,8 +113,10 @@ pub struct EngineLoop {
     /// Operations for the store that found its queue full.
     store_ops: Vec<StoreOp>,
     store_backlog: VecDeque<Vec<StoreOp>>,
-    /// How often the store was cut back.
+    /// How often the store was cut back, or was left alone in sync.
     cuts: u64,
+    /// How many members are in sync.
+    members: usize,
     services: Services,
     effects: Vec<Effect>,
     /// So many of them were looked at for the end of a generation.
@@ -163,6 +165,7 @@ impl EngineLoop {
             store_ops: Vec::new(),
             store_backlog: VecDeque::new(),
             cuts: 0,
+            members: 0,
             services,
             effects: Vec::new(),
             effects_seen: 0,

@@ -48,6 +48,8 @@ pub enum StoreOp {
     InSync {
         /// How many.
         members: usize,
+        /// There were more before: what is durable has to rest on a sync from here on, and is said again (R9).
+        counts_anew: bool,
     },
     /// Begin a copy.
     CopyBegin {
@@ -82,7 +84,7 @@ impl StoreOp {
         match self {
             StoreOp::Held { .. } | StoreOp::FailNext => false,
             // What was only handed to the operating system is synced once nobody else has it (R9).
-            StoreOp::InSync { members } => *members <= 1,
+            StoreOp::InSync { members, .. } => *members <= 1,
             StoreOp::Append(_)
             | StoreOp::CutBack { .. }
             | StoreOp::CopyBegin { .. }
@@ -145,6 +147,8 @@ pub struct OpenedStore {
     pub store: StoreId,
     /// Whether its content can be relied on.
     pub trusted: bool,
+    /// Whether its machine may have lost the end of what it had acknowledged (R26).
+    pub may_lack_tail: bool,
     /// Its content.
     pub state: State,
     /// The latest entries.
@@ -180,12 +184,13 @@ pub fn open(
     if let Some(warning) = &found.warning {
         tracing::warn!(store = %found.store, %warning, "the store was opened with a warning");
     }
-    if durability == Durability::Replicated && !found.same_boot {
+    let may_lack_tail = durability == Durability::Replicated && !found.same_boot;
+    if may_lack_tail {
         tracing::warn!(
             store = %found.store,
             code = "LS0522",
             "the store was last written under another boot of this machine, with `durability: replicated`; \
-             the partner's store may hold more (R26)"
+             the partner's store may hold more; this one serves only after it has heard that one, or by `--force` (R26)"
         );
     }
     tracing::info!(
@@ -205,6 +210,7 @@ pub fn open(
     Ok(OpenedStore {
         store: found.store,
         trusted: found.trusted,
+        may_lack_tail,
         state: found.state,
         recent: found.recent,
         undos: found.undos,
@@ -326,7 +332,10 @@ impl StoreThread {
                 self.store.cut_back(to)?;
             }
             StoreOp::Held { number } => self.store.set_held(number),
-            StoreOp::InSync { members } => self.members = members,
+            StoreOp::InSync { members, counts_anew } => {
+                self.members = members;
+                self.cuts += u64::from(counts_anew);
+            }
             StoreOp::CopyBegin { store, meta } => {
                 // Held before anybody can know the store: whoever asks finds it living.
                 self.copy_lock = match hold(store) {

@@ -29,6 +29,14 @@ pub struct GroupConfig {
     pub silence_shrink_ms: u64,
     /// An active that is silent for so long is replaced, milliseconds.
     pub silence_promote_ms: u64,
+    /// A standby whose acknowledgement is older than this leaves the record, milliseconds: its disk is slow, or it stands
+    /// still although it is heard. Above the worst stall that is expected (R27).
+    pub ack_age_max_ms: u64,
+    /// While two members are in sync, "durable" means that the operating system has it (R9).
+    pub replicated: bool,
+    /// The machine lost what only its operating system had since the store was written, and the store may lack its tail:
+    /// it is promotable only after the other recorded store has been heard (R26).
+    pub may_lack_tail: bool,
     /// Seeds the random numbers of procedures and the ids of new stores; from the operating system, once a start.
     pub seed: u64,
     /// How many bytes of recent entries are kept in memory for a returning standby.
@@ -40,5 +48,24 @@ impl GroupConfig {
     #[must_use]
     pub fn name(&self) -> GroupName {
         GroupName { application: self.application.clone(), partition: self.partition }
+    }
+
+    /// The defaults of a group of `application` on `node`.
+    #[must_use]
+    pub fn new(node: NodeId, application: String, seed: u64) -> Self {
+        GroupConfig {
+            node,
+            application,
+            partition: 0,
+            standby: StandbyStart::default(),
+            heartbeat_ms: 100,
+            silence_shrink_ms: 1_000,
+            silence_promote_ms: 3_000,
+            ack_age_max_ms: 5_000,
+            replicated: false,
+            may_lack_tail: false,
+            seed,
+            recent_bytes_max: 256 << 20,
+        }
     }
 }

@@ -92,6 +92,7 @@ impl Group {
                 if let Some(partner) = &mut self.partner {
                     partner.acked = Number(0);
                     partner.acks_from = acks_from;
+                    partner.unacknowledged = None;
                 }
             }
             None => self.begin_copy(),
@@ -309,7 +310,29 @@ impl Group {
                     && !partner.diverged
                     && partner.hello.as_ref().is_some_and(|hello| hello.store == store)
                     && self.now.since(partner.heard) <= silence
+                    && !self.acknowledgement_is_late(partner)
             })
+    }
+
+    /// Whether what the partner has not acknowledged is too old (R27). An age may be up to twice as long before it is
+    /// seen: one mark is kept, not one for each number.
+    fn acknowledgement_is_late(&self, partner: &Partner) -> bool {
+        let age_max = crate::ids::Micros::from_ms(self.config.ack_age_max_ms);
+        partner.unacknowledged.is_some_and(|(_, since)| self.now.since(since) > age_max)
+    }
+
+    /// Notes since when the partner has not acknowledged something; once a batch.
+    pub(super) fn watch_acknowledgements(&mut self) {
+        let (last, now) = (self.state.meta.last, self.now);
+        let Some(partner) = &mut self.partner else { return };
+        if !matches!(partner.feed, Feed::InStep)
+            || partner.unacknowledged.is_some_and(|(n, _)| n <= partner.acked)
+        {
+            partner.unacknowledged = None;
+        }
+        if matches!(partner.feed, Feed::InStep) && partner.acked < last {
+            partner.unacknowledged.get_or_insert((last, now));
+        }
     }
 
     pub(super) fn on_diverged(&mut self, divergence: &Divergence) {

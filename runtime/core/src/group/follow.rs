@@ -323,6 +323,7 @@ impl Group {
         match self.follow {
             Follow::Entries => {
                 self.follow = Follow::InStep;
+                self.may_lack_tail = false;
                 self.forward_all();
             }
             // The rest of a stream that this side could not take; it has said hello meanwhile.

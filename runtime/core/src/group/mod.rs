@@ -69,6 +69,10 @@ struct Partner {
     confirmed: u64,
     /// Acknowledgements count from the answer to this `Confirm` on: older ones are of a feed before this one.
     acks_from: u64,
+    /// It was told that it has more than this store, which may lack its tail (R26).
+    yielded_to: bool,
+    /// A number that it had not acknowledged at some time, and that time (R27).
+    unacknowledged: Option<(Number, Micros)>,
     /// A version that it announced before it was in step.
     announced: Option<Box<ApplicationDescriptor>>,
     /// It diverged on this link: nothing that it says counts until it has a fresh copy (R15).
@@ -84,6 +88,8 @@ pub struct Group {
     store: StoreId,
     stores_made: u64,
     needs_copy: bool,
+    /// The store may lack its tail: until the other recorded one was heard and has no more, it is not promoted (R26).
+    may_lack_tail: bool,
     state: State,
     recent: Recent,
     undos: VecDeque<Undo>,
@@ -180,6 +186,7 @@ impl Group {
             store,
             stores_made: 0,
             needs_copy: !trusted,
+            may_lack_tail: config.may_lack_tail,
             recent: Recent::new(recent, config.recent_bytes_max),
             undos: undos.into(),
             durable: last,
@@ -290,6 +297,7 @@ impl Group {
             self.ask_confirmation();
             self.update_held();
             self.release();
+            self.watch_acknowledgements();
             self.drive_campaign();
         } else {
             self.acknowledge();

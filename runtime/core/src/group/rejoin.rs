@@ -36,6 +36,8 @@ impl Group {
             acked: Number(0),
             confirmed: 0,
             acks_from: 0,
+            yielded_to: false,
+            unacknowledged: None,
             announced: None,
             diverged: false,
         });
@@ -62,6 +64,7 @@ impl Group {
             terms: self.state.meta.terms.clone(),
             last: self.state.meta.last,
             needs_copy: self.needs_copy || self.differs,
+            yields: self.partner.as_ref().is_some_and(|partner| partner.yielded_to),
             application: self.application.descriptor().clone(),
         };
         self.send(PeerMessage::Hello(Box::new(hello)));
@@ -268,6 +271,7 @@ impl Group {
         self.store = store;
         self.state = copying.state;
         self.needs_copy = false;
+        self.may_lack_tail = false;
         self.differs = false;
         self.recent.clear();
         self.undos.clear();

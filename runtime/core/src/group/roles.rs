@@ -16,6 +16,7 @@ use crate::event::Answer;
 use crate::ids::{Epoch, Micros, Number, StoreId, Term};
 use crate::message::PeerMessage;
 use crate::record::{Member, Record, SwapOutcome};
+use crate::state::TermStart;
 
 /// How long a planned switchover may take before it is given up.
 const HAND_OVER_MAX: Micros = Micros::from_ms(2_000);
@@ -165,6 +166,7 @@ impl Group {
             }
             Some(Purpose::Shrink) => {
                 self.waiting = None;
+                self.rest_on_syncs();
                 self.update_held();
                 self.release();
                 self.alarm(Alarm::PartnerLost { why: "it left the record".into() });
@@ -196,6 +198,15 @@ impl Group {
         if let Some(record) = &self.arbiter.record {
             let record = (**record).clone();
             self.send(PeerMessage::RecordChanged(record));
+        }
+    }
+
+    /// Nobody else has what is not held: under `replicated` it rests on a sync of its own from here on (R9). The shell
+    /// ignores words from before that and gives another after it.
+    fn rest_on_syncs(&mut self) {
+        if self.config.replicated {
+            self.durable = self.durable.min(self.held);
+            self.cut_in_batch = true;
         }
     }
 
@@ -331,6 +342,7 @@ impl Group {
         if self.needs_copy {
             return;
         }
+        self.settle_tail(record);
         if record.active.store == self.store {
             return self.reconcile_restarted(record);
         }
@@ -352,7 +364,8 @@ impl Group {
                 && matches!(self.follow, Follow::Nothing)
         });
         let silent = self.now.since(self.heard_active) > Micros::from_ms(self.config.silence_promote_ms);
-        if self.partner_died == Some(active) || restarted || silent || self.arbiter.force {
+        let gone = self.partner_died == Some(active) || restarted || silent;
+        if (gone && !self.may_lack_tail) || self.arbiter.force {
             let alone = BTreeSet::from([self.member()]);
             return self.ask_swap(record.with_active(self.member(), alone), Purpose::Promote);
         }
@@ -368,8 +381,8 @@ impl Group {
         match other.map(|member| member.store) {
             Some(other)
                 if !self.arbiter.yielded
-                    && !self.needs_a_copy(other)
-                    && self.partner_died != Some(other)
+                    && !self.gives_way(other)
+                    && (self.partner_died != Some(other) || self.may_lack_tail)
                     && !self.arbiter.force =>
             {
                 self.ask_living(other);
@@ -381,10 +394,30 @@ impl Group {
         }
     }
 
-    /// Whether the partner has said that `store` waits for a copy: it lives, and will not take over by itself.
-    fn needs_a_copy(&self, store: StoreId) -> bool {
+    /// Whether the partner has said that `store` waits for a copy, or has less: it lives, and will not take over by
+    /// itself.
+    fn gives_way(&self, store: StoreId) -> bool {
         let hello = self.partner.as_ref().and_then(|partner| partner.hello.as_ref());
-        hello.is_some_and(|hello| hello.store == store && hello.needs_copy)
+        hello.is_some_and(|hello| hello.store == store && (hello.needs_copy || hello.yields))
+    }
+
+    /// A store that may lack its tail hears what the other recorded one has (R26): no more, and it lacks nothing that
+    /// anybody still has; or more, and that one is to take over.
+    fn settle_tail(&mut self, record: &Record) {
+        let Some(partner) = self.partner.as_mut().filter(|_| self.may_lack_tail) else { return };
+        let Some(hello) = partner.hello.as_ref().filter(|hello| record.is_recorded(hello.store)) else {
+            return;
+        };
+        let tail = |terms: &[TermStart], last: Number| (terms.last().map(|start| start.term), last);
+        let meta = &self.state.meta;
+        if hello.role == Role::Active {
+            // It is followed; what is lacking comes from it.
+        } else if hello.needs_copy || tail(&hello.terms, hello.last) <= tail(&meta.terms, meta.last) {
+            self.may_lack_tail = false;
+        } else if !partner.yielded_to {
+            partner.yielded_to = true;
+            self.say_hello();
+        }
     }
 
     fn ask_living(&mut self, store: StoreId) {
@@ -405,6 +438,7 @@ impl Group {
     pub(super) fn force(&mut self) {
         self.arbiter.force = true;
         self.needs_copy = false;
+        self.may_lack_tail = false;
     }
 
     pub(super) fn watch(&mut self, store: StoreId) {
@@ -423,6 +457,7 @@ impl Group {
         let followed = std::mem::replace(&mut self.follow, Follow::Nothing);
         self.differs = false;
         self.role = Role::Active;
+        self.may_lack_tail = false;
         self.arbiter.force = false;
         self.arbiter.yielded = false;
         self.waiting = None;

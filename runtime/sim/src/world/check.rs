@@ -126,7 +126,10 @@ impl World {
 
     /// What a store has durably, or had when its disk was lost: nobody knows of that before it is missed.
     fn durable_in(&self, store: StoreId) -> Option<Number> {
-        let mut stores = self.nodes.iter().flat_map(|node| node.disk.stores());
+        // R9: under `replicated` two operating systems are as good as a disk, and one alone is not.
+        let two = self.record.as_ref().is_some_and(|record| record.in_sync.len() > 1);
+        let written = self.settings.replicated && two;
+        let mut stores = self.nodes.iter().flat_map(|node| node.disk.stores(written));
         stores.find(|(id, _)| *id == store).map(|(_, durable)| durable).or(self.lost.get(&store).copied())
     }
 

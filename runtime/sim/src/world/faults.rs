@@ -4,15 +4,14 @@ use lockstep_core::ids::{Micros, StoreId};
 use lockstep_core::input::Input;
 
 use super::{Happening, World};
-use crate::disk::SimDisk;
 
 impl World {
     /// Puts an empty disk in place of that of processor `node`, which is dead.
     pub fn replace_disk(&mut self, node: usize) {
         assert!(self.nodes[node].process.is_none(), "disks are not replaced under a running process");
-        self.lost.extend(self.nodes[node].disk.stores());
+        self.lost.extend(self.nodes[node].disk.stores(false));
         self.seen.add("disk replaced by an empty one");
-        self.nodes[node].disk = SimDisk::new(StoreId(self.random.draw().into()));
+        self.nodes[node].disk = self.settings.disk(StoreId(self.random.draw().into()));
     }
 
     /// Starts a processor's process over a store that can't be trusted any more (R26).

@@ -88,7 +88,11 @@ impl World {
                 Effect::LoadPlugin { hash } => self.load(node, hash),
                 Effect::Retire { .. } => self.seen.add("retired"),
                 Effect::Discard { .. } => self.seen.add("discarded"),
-                Effect::RoleChanged { role, .. } => self.seen.add(format!("role {role}")),
+                Effect::RoleChanged { role, in_sync, .. } => {
+                    self.nodes[node].disk.set_in_sync(in_sync);
+                    sync |= self.settings.replicated && in_sync <= 1;
+                    self.seen.add(format!("role {role}"));
+                }
                 Effect::Alarm(alarm) => self.on_alarm(node, &alarm),
                 Effect::Stop { reason } => panic!("processor {node} stops: {reason}"),
             }
