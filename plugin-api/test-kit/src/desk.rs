@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, VecDeque};
 use lockstep_core::command::{CommandResult, HalfWayEnd, Role};
 use lockstep_core::descriptor::Version;
 use lockstep_core::event::Answer;
-use lockstep_core::group::{Group, GroupConfig, StandbyStart};
+use lockstep_core::group::{Group, GroupConfig};
 use lockstep_core::ids::{LinkId, Micros, NodeId, Number, PluginHash, SessionId, StoreId};
 use lockstep_core::input::Input;
 use lockstep_core::record::Record;

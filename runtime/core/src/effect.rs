@@ -123,7 +123,7 @@ pub enum Effect {
     },
     /// Tell operators.
     Alarm(Alarm),
-    /// This side found itself wrong: stop the process; the partner takes over.
+    /// This side found itself wrong, or its disk failed: stop the process; the partner takes over.
     Stop {
         /// Why.
         reason: String,
@@ -163,6 +163,11 @@ pub enum Alarm {
         procedure: String,
         /// What happened.
         fault: Fault,
+    },
+    /// The disk of this active failed and nobody else is in sync: it serves reads alone.
+    OnlyReads {
+        /// What the operating system said.
+        reason: String,
     },
     /// The campaign went on or falls back.
     Campaign {

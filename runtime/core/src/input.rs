@@ -49,6 +49,11 @@ pub enum Input {
         /// The number.
         through: Number,
     },
+    /// A write or a sync failed: nothing more can be written (R26).
+    StoreFailed {
+        /// What the operating system said.
+        reason: String,
+    },
     /// The copy that was asked for with `Effect::CopyEnd` is durable.
     CopyDurable {
         /// The new store.

@@ -75,6 +75,7 @@ pub struct SimDisk {
     replicated: bool,
     alone: bool,
     lost_power: bool,
+    failed: bool,
 }
 
 /// A sync that has begun.
@@ -96,6 +97,7 @@ impl SimDisk {
             replicated: false,
             alone: true,
             lost_power: false,
+            failed: false,
         }
     }
 
@@ -125,8 +127,23 @@ impl SimDisk {
         self.copy.as_mut().unwrap_or(&mut self.current)
     }
 
+    /// Nothing that is not synced by now is written any more. The store counts only as a copy after the next start (R26).
+    pub fn fail(&mut self) {
+        self.failed = true;
+        self.damage();
+    }
+
+    /// Whether it failed since the last start.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.failed
+    }
+
     /// Appends an entry.
     pub fn append(&mut self, entry: Arc<Entry>) {
+        if self.failed {
+            return;
+        }
         self.target().entries.push(entry);
     }
 
@@ -144,6 +161,9 @@ impl SimDisk {
 
     /// The sync ended. Returns the store and its last durable number, unless it was replaced or cut meanwhile.
     pub fn sync_end(&mut self, sync: Sync) -> Option<(StoreId, Number)> {
+        if self.failed {
+            return None;
+        }
         let (cuts, written) = (self.cuts, self.counts_written());
         let store = self.target();
         if store.id != sync.store || cuts != sync.cuts {
@@ -239,6 +259,7 @@ impl SimDisk {
         let mut state = self.current.base.clone();
         let mut taken_back: Vec<_> = self.current.entries.iter().map(|entry| state.apply(entry)).collect();
         taken_back.truncate(if undos { taken_back.len() } else { 0 });
+        self.failed = false;
         let may_lack_tail = std::mem::take(&mut self.lost_power);
         let SimStore { id: store, trusted, entries, .. } = &self.current;
         Recovered {

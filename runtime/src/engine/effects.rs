@@ -125,11 +125,7 @@ impl EngineLoop {
             }
             Effect::Alarm(alarm) => self.alarm(&alarm),
             Effect::Stop { reason } => {
-                tracing::error!(
-                    code = ASSERTION_FAILED,
-                    reason,
-                    "this side found itself wrong and stops; the partner takes over"
-                );
+                tracing::error!(code = ASSERTION_FAILED, reason, "this side stops; the partner takes over");
                 std::process::abort();
             }
             Effect::Send { .. } | Effect::CloseLink { .. } | Effect::Retire { .. } => {
@@ -173,6 +169,13 @@ impl EngineLoop {
             Alarm::Faulted { number, procedure, fault } => {
                 self.faults.log(application, *number, procedure, fault);
             }
+            Alarm::OnlyReads { reason } => tracing::error!(
+                application,
+                code = "LS0523",
+                reason,
+                "the disk failed and no other processor is in sync: only reads are served; start the partner, which \
+                 then takes over, or repair the disk and start this processor again (R26)"
+            ),
             Alarm::Campaign { what, back } => {
                 // Only a way back needs anybody's attention.
                 match back {

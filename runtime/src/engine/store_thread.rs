@@ -261,7 +261,13 @@ impl StoreThread {
 
     fn run(mut self, work: &Receiver<Vec<StoreOp>>, engine: &EngineHandle, done: &AtomicU64) {
         let mut entries: Vec<Arc<Entry>> = Vec::new();
+        let mut failed = false;
         while let Ok(first) = work.recv() {
+            if failed {
+                // Nothing is taken any more; the core has been told.
+                done.fetch_add(1, Ordering::AcqRel);
+                continue;
+            }
             let mut next = Some(first);
             let (mut batches, mut appended, mut changed, mut outcome) = (0, 0, false, Ok(()));
             while let Some(batch) = next {
@@ -283,7 +289,14 @@ impl StoreThread {
                 outcome = outcome.and_then(|()| self.make_durable(engine));
             }
             if let Err(error) = outcome {
-                give_up(&error);
+                tracing::error!(
+                    %error,
+                    code = error.code(),
+                    "the store failed and takes nothing more; see the disk, then start this processor again"
+                );
+                failed = true;
+                entries.clear();
+                engine.tell_waiting(Inbound::Input(Input::StoreFailed { reason: error.to_string() }));
             }
             done.fetch_add(batches, Ordering::AcqRel);
             engine.ring();
@@ -367,16 +380,6 @@ impl StoreThread {
         }
         Ok(())
     }
-}
-
-/// The disk failed: the process ends, the partner takes over.
-fn give_up(error: &StoreError) -> ! {
-    tracing::error!(
-        %error,
-        code = error.code(),
-        "the store failed; this processor stops, and its partner takes over; see the disk, then start it again"
-    );
-    std::process::abort()
 }
 
 #[cfg(test)]

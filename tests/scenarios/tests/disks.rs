@@ -1,9 +1,10 @@
 //! Disks that are slow, fail, or lose what only the operating system had (R26, R27).
 
 use lockstep_core::command::{Command, Role};
+use lockstep_core::event::{Answer, Encoding, Event, EventId, Request};
 use lockstep_core::ids::{Micros, Number};
 use lockstep_sim::clients::SimClient;
-use lockstep_sim::ledger::Edition;
+use lockstep_sim::ledger::{Edition, Parameters};
 use lockstep_sim::world::{Settings, World};
 
 fn loaded_pair(settings: Settings) -> World {
@@ -104,4 +105,66 @@ fn a_standby_with_a_slow_disk_leaves_the_record_and_comes_back() {
     world.run_for(Micros::from_ms(3_500));
     world.run_until(World::in_sync);
     stop_and_check(&mut world);
+}
+
+/// R26: an active that cannot write goes, and its partner takes over.
+#[test]
+fn an_active_whose_disk_fails_gives_way_to_its_standby() {
+    let mut world = loaded_pair(Settings::default());
+    world.fail_disk(0);
+    world.run_until(|world| world.active() == Some(1));
+    assert_eq!(world.role(0), None, "it stopped");
+    world.start(0);
+    world.run_until(World::in_sync);
+    stop_and_check(&mut world);
+}
+
+#[test]
+fn a_standby_whose_disk_fails_stops_and_comes_back_as_a_copy() {
+    let mut world = loaded_pair(Settings::default());
+    world.fail_disk(1);
+    world.run_until(|world| world.record().expect("a record").in_sync.len() == 1);
+    assert_eq!(world.role(1), None, "it stopped");
+    world.start(1);
+    world.run_until(World::in_sync);
+    assert_eq!(world.seen.counts["copy"], 1, "only a copy counts after that");
+    stop_and_check(&mut world);
+}
+
+/// R26: else it serves reads alone and says so.
+#[test]
+fn one_that_is_alone_and_cannot_write_serves_reads_until_a_standby_is_back() {
+    let mut world = loaded_pair(Settings { sync_us_max: 20_000, ..Settings::default() });
+    world.kill(1, false);
+    world.run_until(|world| world.record().expect("a record").in_sync.len() == 1);
+    world.run_for(Micros::from_ms(30));
+    assert!(world.group(0).held() < last(&world, 0), "something waits for its sync, or this shows less");
+    world.fail_disk(0);
+    assert_eq!(last(&world, 0), world.group(0).held(), "what could not be written is taken back");
+    let (read, write) = (world.probe(0, balance()), world.probe(0, Request::OpenSession));
+    world.run_for(Micros::from_ms(1_000));
+    assert!(matches!(world.answer(read), Some(Answer::Ended { .. })), "{:?}", world.answer(read));
+    assert!(matches!(world.answer(write), Some(Answer::Retry { .. })), "{:?}", world.answer(write));
+    world.command(0, Command::EnableFeatures { features: vec![] });
+    world.run_for(Micros::from_ms(1));
+    assert!(world.last_result().is_err(), "nothing is changed without a disk");
+    assert_eq!(world.role(0), Some(Role::Active));
+    world.start(1);
+    world.run_until(|world| world.active() == Some(1));
+    assert_eq!(world.role(0), None, "it stopped when another was in sync");
+    world.start(0);
+    world.run_until(World::in_sync);
+    stop_and_check(&mut world);
+}
+
+fn balance() -> Request {
+    let parameters = Parameters { id: 1 << 61, from: 1, to: 2, amount: 0 };
+    Request::Submit(Event {
+        id: EventId::Keyed { key: "read".into() },
+        awaited_from: 0,
+        procedure: "balance".into(),
+        encoding: Encoding::Postcard,
+        parameters: parameters.to_bytes(),
+        body: vec![],
+    })
 }

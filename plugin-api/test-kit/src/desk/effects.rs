@@ -91,6 +91,7 @@ impl Desk {
             Alarm::ProtocolBroken { what } => self.alarms.push(what.clone()),
             Alarm::PartnerLost { why } | Alarm::ArbiterUnreachable { why } => self.alarms.push(why.clone()),
             Alarm::Campaign { .. }
+            | Alarm::OnlyReads { .. }
             | Alarm::Faulted { .. }
             | Alarm::PartnerInSync
             | Alarm::TookOver { .. } => {}

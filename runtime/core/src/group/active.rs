@@ -139,6 +139,9 @@ impl Group {
     pub(super) fn serve(&mut self, asker: Asker, request: Request) {
         match request {
             Request::OpenSession => {
+                if let Some(reason) = self.only_reads() {
+                    return self.answer(asker, Answer::Retry { reason });
+                }
                 let number = self.plain(PlainBody::OpenSession);
                 self.output(number, asker, Answer::SessionOpened { session: SessionId(number.0) });
             }
@@ -210,6 +213,9 @@ impl Group {
             Known::UnknownSession => return self.reject(asker, Rejection::UnknownSession),
             // `check_id` has seen that this very event makes room.
             Known::WindowFull => {}
+        }
+        if let Some(reason) = self.only_reads() {
+            return self.answer(asker, Answer::Retry { reason });
         }
         let partner = self.partner.as_ref().filter(|_| self.waiting.is_some());
         if partner.is_some_and(|partner| partner.lacking.get(procedure).copied().unwrap_or(false)) {

@@ -56,6 +56,9 @@ impl Group {
     }
 
     fn carry_out(&mut self, asker: Asker, command: Command) {
+        if let Some(reason) = self.only_reads().filter(|_| !matches!(command, Command::ActiveStatus)) {
+            return self.command_done(asker, Err(CommandError::NotNow(reason)));
+        }
         let campaign = self.state.meta.campaign.as_ref().map(|campaign| campaign.step.figure());
         let result = match command {
             Command::SwitchOver => match self.may_switch_over(campaign) {

@@ -243,6 +243,10 @@ impl Group {
     /// Puts into the stream that `node` runs the version of `descriptor`, unless that is known.
     pub(super) fn install(&mut self, node: crate::ids::NodeId, descriptor: &ApplicationDescriptor) {
         let known = self.state.meta.installed.get(&node);
+        if self.disk_failure().is_some() {
+            // Whoever takes over writes it down.
+            return;
+        }
         if known.is_some_and(|known| known.hash == descriptor.hash && known.version == descriptor.version) {
             return;
         }

@@ -3,7 +3,7 @@
 //! The same code runs on both sides and in all roles; files are by subject:
 //! `active` runs events, `follow` is the standby's side of the stream, `feed` brings a standby back, `rejoin` is the
 //! other end of that, `roles` keeps the arbiter's rule, `takeover` deals with what was half-way, `upgrade` drives a
-//! campaign, `commands` answers operators.
+//! campaign, `commands` answers operators, `disk_failure` goes on without a disk.
 //!
 //! Deliberately absent: clocks (the time is an argument), I/O (effects), randomness (seeded), waiting: the active never
 //! waits for the standby inside a procedure, so lock step by itself cannot deadlock.
@@ -11,6 +11,7 @@
 mod active;
 mod commands;
 mod config;
+mod disk_failure;
 mod feed;
 mod follow;
 mod latency;
@@ -39,6 +40,7 @@ use crate::input::Input;
 use crate::message::{Frame, Hello, PeerMessage};
 use crate::state::{State, Undo};
 
+use disk_failure::DiskFailure;
 use feed::{Feed, Waiting};
 use follow::{Follow, Pending};
 use latency::Latencies;
@@ -96,6 +98,7 @@ pub struct Group {
     durable: Number,
     /// The store is cut back at the end of this batch.
     cut_in_batch: bool,
+    disk_failure: Option<DiskFailure>,
     held: Number,
     held_told: Number,
 
@@ -191,6 +194,7 @@ impl Group {
             undos: undos.into(),
             durable: last,
             cut_in_batch: false,
+            disk_failure: None,
             held: Number(0),
             held_told: Number(0),
             application,
@@ -256,6 +260,9 @@ impl Group {
 
     /// Takes one input. Effects are added to `effects`, to be carried out in order after `end_batch`.
     pub fn step(&mut self, now: Micros, input: Input, effects: &mut Vec<Effect>) {
+        if self.has_stopped() {
+            return;
+        }
         self.enter(now, effects);
         match input {
             Input::Request { origin, request } => self.on_request(Asker::Local(origin), request),
@@ -272,6 +279,7 @@ impl Group {
                     self.update_held();
                 }
             }
+            Input::StoreFailed { reason } => self.on_store_failed(reason),
             Input::CopyDurable { store } => self.on_copy_durable(store),
             Input::RecordRead(read) => self.on_record_read(read),
             Input::Swapped(outcome) => self.on_swapped(outcome),
@@ -291,6 +299,9 @@ impl Group {
 
     /// Ends a batch of steps: acknowledgements, confirmations, catch-up, answers whose time has come.
     pub fn end_batch(&mut self, now: Micros, effects: &mut Vec<Effect>) {
+        if self.has_stopped() {
+            return;
+        }
         self.enter(now, effects);
         self.feed_partner();
         if self.role == Role::Active {
@@ -442,6 +453,7 @@ impl Group {
 
     /// Takes an entry into the database, the recent stream and the redo log. The same for all roles.
     fn commit(&mut self, entry: Entry) {
+        assert!(self.disk_failure.is_none(), "no entry is made without a disk (R26)");
         let entry = Arc::new(entry);
         self.undos.push_back(self.state.apply(&entry));
         self.recent.push(entry.clone());

@@ -237,6 +237,9 @@ impl Group {
 
     /// Asks for the one swap that is due, if any. After every step.
     pub(super) fn reconcile(&mut self) {
+        if self.settle_disk_failure() {
+            return;
+        }
         if self.arbiter.again_at.is_some_and(|at| at <= self.now) {
             self.read_record();
         }

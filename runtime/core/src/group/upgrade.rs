@@ -258,6 +258,7 @@ impl Group {
         if self.now < self.evaluation.next_look
             || self.held < self.evaluation.entered
             || self.arbiter.is_busy()
+            || self.disk_failure().is_some()
         {
             return;
         }

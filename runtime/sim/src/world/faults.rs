@@ -21,6 +21,14 @@ impl World {
         self.start(node);
     }
 
+    /// Writes and syncs of a running processor fail from now on (R26).
+    pub fn fail_disk(&mut self, node: usize) {
+        self.seen.add("failed disk");
+        self.tell(Some(node), || "HAS A DISK THAT FAILS".into());
+        self.nodes[node].disk.fail();
+        self.input(node, Input::StoreFailed { reason: "simulated".into() });
+    }
+
     /// Kills a processor's process; with `power`, what was not synced may be lost.
     pub fn kill(&mut self, node: usize, power: bool) {
         self.kill_in_silence(node, power);

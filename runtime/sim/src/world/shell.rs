@@ -94,6 +94,10 @@ impl World {
                     self.seen.add(format!("role {role}"));
                 }
                 Effect::Alarm(alarm) => self.on_alarm(node, &alarm),
+                Effect::Stop { .. } if self.nodes[node].disk.has_failed() => {
+                    self.seen.add("stop for a failed disk");
+                    return self.kill(node, false);
+                }
                 Effect::Stop { reason } => panic!("processor {node} stops: {reason}"),
             }
         }
@@ -116,6 +120,7 @@ impl World {
             Alarm::TookOver { half_way } => half_way_name(half_way),
             Alarm::ArbiterUnreachable { .. } => "arbiter unreachable".into(),
             Alarm::Faulted { procedure, .. } => format!("{procedure} faulted"),
+            Alarm::OnlyReads { .. } => "reads alone".into(),
             Alarm::Campaign { what, .. } => {
                 format!(
                     "campaign {}",
