@@ -135,6 +135,7 @@ pub struct World {
     /// The link loses in silence whatever this processor sends.
     mute: Option<(LinkId, usize)>,
     slow_until: [Micros; 2],
+    sync_fixed: [Option<Micros>; 2],
     /// Stores whose disks were lost, with what they had durably.
     lost: BTreeMap<StoreId, Number>,
     /// The clients.
@@ -200,6 +201,7 @@ impl World {
             dies_at_cut: false,
             mute: None,
             slow_until: [Micros(0); 2],
+            sync_fixed: [None; 2],
             lost: BTreeMap::new(),
             clients: Vec::new(),
             clock_behind: [Micros(0); 2],

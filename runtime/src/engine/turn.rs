@@ -270,6 +270,7 @@ impl EngineLoop {
         self.store_backlog.is_empty()
             && self.store.waiting() < STORE_BATCHES_MAX
             && self.group.outstanding() < OUTSTANDING_MAX
+            && !self.group.is_throttled()
             && self.link.as_ref().is_none_or(|link| link.waiting_output() < OUT_BYTES_SOFT)
     }
 

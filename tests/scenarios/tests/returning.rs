@@ -165,3 +165,19 @@ fn a_damaged_standby_is_not_waited_for_by_a_restarted_active() {
     assert_eq!(count(&world, "copy"), 1);
     stop_and_check(&mut world);
 }
+
+/// R25: its syncs take so long that it would never get close under this traffic.
+#[test]
+fn the_intake_slows_down_for_a_standby_that_does_not_get_closer() {
+    let settings = Settings { recent_bytes_max: 64 << 20, ..Settings::default() };
+    let mut world = World::pair(23, Edition::One, settings);
+    (0..6).for_each(|_| world.add_client(u64::MAX));
+    world.kill(1, false);
+    world.run_for(Micros::from_ms(400));
+    world.start(1);
+    world.set_sync_time(1, Micros::from_ms(300));
+    world.run_for(Micros::from_ms(2_000));
+    assert!(count(&world, "intake slowed down") > 0, "{}", world.describe());
+    assert!(world.in_sync(), "it was admitted although its disk is slow: {}", world.describe());
+    stop_and_check(&mut world);
+}

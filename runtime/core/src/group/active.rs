@@ -226,6 +226,7 @@ impl Group {
             Ok(run) => run,
             Err(reason) => return self.reject(asker, Rejection::MalformedParameters(reason)),
         };
+        self.intake.take();
         let (number, time) = (self.state.meta.last.next(), self.stream_time());
         let seed = xxh3_64_with_seed(&number.0.to_le_bytes(), self.config.seed);
         let in_step = self.in_step();

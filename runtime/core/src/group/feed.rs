@@ -318,6 +318,21 @@ impl Group {
             })
     }
 
+    /// Looks how far a standby that catches up has come (R25); once a batch.
+    pub(super) fn watch_lag(&mut self) {
+        let recorded = self.recorded_partner().is_some();
+        let lag = self.partner.as_ref().map_or(0, |partner| match partner.feed {
+            Feed::Entries { .. } | Feed::InStep if !recorded => {
+                self.state.meta.last.0.saturating_sub(partner.acked.0)
+            }
+            // It is being made durable, and what it lacks is kept in memory meanwhile.
+            Feed::CopySent if self.recent.is_filling() => self.state.meta.last.0,
+            // Rows of a copy go beside the traffic, whatever that is; what was made meanwhile is sent between them.
+            _ => 0,
+        });
+        self.intake.look(self.now, if lag > CLOSE { lag } else { 0 });
+    }
+
     /// Whether what the partner has not acknowledged is too old (R27). An age may be up to twice as long before it is
     /// seen: one mark is kept, not one for each number.
     fn acknowledgement_is_late(&self, partner: &Partner) -> bool {

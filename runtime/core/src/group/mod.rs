@@ -14,6 +14,7 @@ mod config;
 mod disk_failure;
 mod feed;
 mod follow;
+mod intake;
 mod latency;
 mod outputs;
 mod recent;
@@ -43,6 +44,7 @@ use crate::state::{State, Undo};
 use disk_failure::DiskFailure;
 use feed::{Feed, Waiting};
 use follow::{Follow, Pending};
+use intake::Intake;
 use latency::Latencies;
 use outputs::{Asker, Outputs};
 use recent::Recent;
@@ -149,6 +151,7 @@ pub struct Group {
     replaced: Option<StoreId>,
 
     parked: VecDeque<(Asker, Request)>,
+    intake: Intake,
     forwards: BTreeMap<u64, (Origin, Request)>,
     forwarded_commands: BTreeMap<u64, Origin>,
     tickets: u64,
@@ -234,6 +237,7 @@ impl Group {
             confirm_seen: 0,
             replaced: None,
             parked: VecDeque::new(),
+            intake: Intake::default(),
             forwards: BTreeMap::new(),
             forwarded_commands: BTreeMap::new(),
             tickets: 0,
@@ -309,6 +313,7 @@ impl Group {
             self.update_held();
             self.release();
             self.watch_acknowledgements();
+            self.watch_lag();
             self.drive_campaign();
         } else {
             self.acknowledge();
@@ -331,7 +336,14 @@ impl Group {
             || self.state.meta.campaign.is_some()
             || self.role == Role::Starting;
         let soon = self.now.plus(Micros::from_ms(if busy { 5 } else { self.config.heartbeat_ms }));
-        Some(soon.min(self.heartbeat_at.max(self.now)))
+        let soon = soon.min(self.heartbeat_at.max(self.now));
+        Some(self.intake.closed_until().map_or(soon, |until| soon.min(until.max(self.now))))
+    }
+
+    /// Whether requests have to wait, because a standby that lags does not get closer (R25).
+    #[must_use]
+    pub fn is_throttled(&self) -> bool {
+        self.role == Role::Active && self.intake.closed_until().is_some_and(|until| self.now < until)
     }
 
     /// What must always hold; asserted in release builds too.

@@ -17,7 +17,8 @@ pub struct Recent {
     kept_from: Option<Number>,
 }
 
-/// A standby that needs more than this beyond its copy is not waited for: it gets another copy.
+/// A standby that needs more than this beyond its copy is not waited for: it gets another copy. The intake slows down
+/// at half of it.
 const KEPT_BYTES_MAX: usize = 256 << 20;
 
 fn bytes_of(entry: &Entry) -> usize {
@@ -60,6 +61,12 @@ impl Recent {
             self.kept_from = number;
             self.trim();
         }
+    }
+
+    /// Whether what is kept for a copy takes so much that it may soon have to go.
+    #[must_use]
+    pub fn is_filling(&self) -> bool {
+        self.kept_from.is_some() && self.bytes > self.bytes_max.max(KEPT_BYTES_MAX / 2)
     }
 
     fn trim(&mut self) {

@@ -118,8 +118,16 @@ impl World {
         self.tell(Some(node), || format!("HAS A SLOW DISK for {length}"));
     }
 
+    /// Each sync of `node` takes just so long from now on.
+    pub fn set_sync_time(&mut self, node: usize, length: Micros) {
+        self.sync_fixed[node] = Some(length);
+    }
+
     /// How long a sync of `node` takes.
     pub(super) fn sync_time(&mut self, node: usize) -> Micros {
+        if let Some(length) = self.sync_fixed[node] {
+            return length;
+        }
         let slow = self.now < self.slow_until[node];
         Micros(self.random.within(50, if slow { 300_000 } else { self.settings.sync_us_max }))
     }

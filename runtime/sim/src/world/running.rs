@@ -196,6 +196,10 @@ impl World {
 
     /// Gives an input to a processor. It ends a batch of its own, or opens one that takes further inputs for a while.
     pub(super) fn input(&mut self, node: usize, input: Input) {
+        if matches!(input, Input::Request { .. }) && self.group(node).is_throttled() {
+            self.seen.add("intake slowed down");
+            return self.input_after(node, Micros::from_ms(1), input);
+        }
         let (now, batch_us_max) = (self.clock(node), self.settings.batch_us_max);
         let process = self.process(node);
         let open = process.batch.is_some();
