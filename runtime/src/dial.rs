@@ -29,6 +29,8 @@ const HELLO_TIME_MAX: Duration = Duration::from_secs(1);
 const HELLO_BYTES_MAX: usize = 4 << 10;
 /// A link that was handed over has so long to be taken by the engine.
 const HANDED_OVER: Duration = Duration::from_millis(200);
+/// The two processors split an application into different numbers of partitions (R1).
+const OTHER_PARTITIONS: &str = "LS0612";
 
 /// Where the partner is found.
 #[derive(Clone, Debug)]
@@ -69,12 +71,7 @@ impl LinkActor {
     }
 
     fn hello(&self) -> LinkHello {
-        LinkHello {
-            protocol: LINK_PROTOCOL,
-            node: self.node.clone(),
-            application: self.engine.application.to_string(),
-            partition: 0,
-        }
+        hello_of(&self.node, &self.engine)
     }
 
     fn look(&mut self, context: &mut Context<Self>) {
@@ -195,11 +192,30 @@ fn check(ours: &LinkHello, theirs: &LinkHello) -> Result<(), String> {
     }
     if (&theirs.application, theirs.partition) != (&ours.application, ours.partition) {
         return Err(format!(
-            "the partner's link is for `{}`, not for `{}`",
-            theirs.application, ours.application
+            "the partner's link is for `{}` partition {}, not for `{}` partition {}",
+            theirs.application, theirs.partition, ours.application, ours.partition
         ));
     }
+    same_partitions(ours, theirs)?;
     Ok(())
+}
+
+/// A key would belong to one partition here and to another one there (R1).
+fn same_partitions(ours: &LinkHello, theirs: &LinkHello) -> Result<(), String> {
+    if theirs.partitions == ours.partitions {
+        return Ok(());
+    }
+    tracing::error!(
+        code = OTHER_PARTITIONS,
+        application = ours.application,
+        here = ours.partitions,
+        partner = theirs.partitions,
+        "the partner's configuration has another number of `partitions`: there is no link until both are the same"
+    );
+    Err(format!(
+        "the partner gives `{}` {} partitions, this processor {}",
+        ours.application, theirs.partitions, ours.partitions
+    ))
 }
 
 /// Takes connections of partners and hands them to the group they are for.
@@ -244,6 +260,9 @@ async fn answer(
     let same =
         |ours: &&LinkHello| ours.application == theirs.application && ours.partition == theirs.partition;
     let Some(ours) = hellos.iter().find(same) else {
+        if let Some(ours) = hellos.iter().find(|ours| ours.application == theirs.application) {
+            same_partitions(ours, &theirs)?;
+        }
         return Err(format!("application `{}` does not run here", theirs.application));
     };
     check(ours, &theirs)?;
@@ -255,16 +274,18 @@ async fn answer(
 
 /// The hello of each engine, for [`listen`].
 #[must_use]
-pub fn hellos(node: &NodeId, engines: &[EngineHandle]) -> Vec<LinkHello> {
-    engines
-        .iter()
-        .map(|engine| LinkHello {
-            protocol: LINK_PROTOCOL,
-            node: node.clone(),
-            application: engine.application.to_string(),
-            partition: 0,
-        })
-        .collect()
+pub fn hellos<'a>(node: &NodeId, engines: impl Iterator<Item = &'a EngineHandle>) -> Vec<LinkHello> {
+    engines.map(|engine| hello_of(node, engine)).collect()
+}
+
+fn hello_of(node: &NodeId, engine: &EngineHandle) -> LinkHello {
+    LinkHello {
+        protocol: LINK_PROTOCOL,
+        node: node.clone(),
+        application: engine.application.to_string(),
+        partition: engine.partition,
+        partitions: engine.partitions,
+    }
 }
 
 #[cfg(test)]
@@ -277,6 +298,7 @@ mod tests {
             node: NodeId(node.into()),
             application: application.into(),
             partition: 0,
+            partitions: 1,
         }
     }
 
@@ -288,6 +310,8 @@ mod tests {
         assert!(check(&ours, &hello("b", "other")).is_err());
         let newer = LinkHello { protocol: (LINK_PROTOCOL.0 + 1, 0), ..hello("b", "ledger") };
         assert!(check(&ours, &newer).is_err());
+        assert!(check(&ours, &LinkHello { partition: 1, ..hello("b", "ledger") }).is_err());
+        assert!(check(&ours, &LinkHello { partitions: 4, ..hello("b", "ledger") }).is_err());
     }
 
     #[tokio::test]

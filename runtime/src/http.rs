@@ -7,20 +7,20 @@
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use lockstep_core::command::Role;
-use lockstep_core::event::{Answer, Encoding, Event, EventId, KEY_BYTES_MAX, Outcome, Rejection, Request};
+use lockstep_core::event::{Answer, Encoding, Event, EventId, KEY_BYTES_MAX, Outcome, Rejection};
 use lockstep_wire::events::PARAMETERS_BYTES_MAX;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use crate::engine::answers::{FAULTED, fault_word, rejection_words};
+use crate::engine::answers::{self, FAULTED, fault_word, rejection_words};
 use crate::engine::inbound::EngineHandle;
+use crate::engines::{Engines, by_key};
 use crate::metrics;
 
 /// How long a client is kept waiting.
@@ -36,8 +36,8 @@ const CONNECTIONS_MAX: usize = 1_024;
 pub struct Site {
     /// This processor.
     pub node: String,
-    /// Its engines, by application.
-    pub engines: BTreeMap<String, EngineHandle>,
+    /// Its engines.
+    pub engines: Engines,
 }
 
 /// What a client should do about an error.
@@ -145,6 +145,34 @@ fn key_of(request: &HttpRequest) -> Result<String, Problem> {
     Ok(text.into())
 }
 
+/// The event's partition key (R1), if it has one.
+fn partition_key_of(request: &HttpRequest) -> Result<Option<String>, Problem> {
+    let Some(key) = request.headers().get("Lockstep-Key") else { return Ok(None) };
+    match std::str::from_utf8(key.as_bytes()) {
+        Ok(key) if (1..=KEY_BYTES_MAX).contains(&key.len()) => Ok(Some(key.to_owned())),
+        _ => {
+            let detail = format!("`Lockstep-Key` is 1 to {KEY_BYTES_MAX} bytes of UTF-8");
+            Err(Problem::new(StatusCode::BAD_REQUEST, "LS0321", detail, Again::Never))
+        }
+    }
+}
+
+/// An event that was turned away.
+fn rejected(rejection: Rejection) -> Problem {
+    let status = match rejection {
+        Rejection::UnknownProcedure | Rejection::UnknownSession => StatusCode::NOT_FOUND,
+        Rejection::MalformedParameters(_) | Rejection::KeyMissing { .. } => StatusCode::BAD_REQUEST,
+        Rejection::WrongPartition { .. } => StatusCode::MISDIRECTED_REQUEST,
+        Rejection::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        Rejection::AlreadyAnswered | Rejection::EncodingConflict => StatusCode::CONFLICT,
+        Rejection::WindowFull { .. } => StatusCode::TOO_MANY_REQUESTS,
+        Rejection::NotBuilt(_) => StatusCode::NOT_IMPLEMENTED,
+    };
+    let again = if status == StatusCode::TOO_MANY_REQUESTS { Again::SameId } else { Again::Never };
+    let (code, detail) = rejection_words(rejection);
+    Problem::new(status, code, detail, again)
+}
+
 async fn submit(
     site: web::Data<Site>,
     path: web::Path<(String, String)>,
@@ -165,11 +193,14 @@ async fn run(
     request: &HttpRequest,
     body: Result<web::Bytes, actix_web::Error>,
 ) -> Result<HttpResponse, Problem> {
-    let Some(engine) = site.engines.get(application) else {
+    let Some(engines) = site.engines.of(application) else {
         let detail = format!("application `{application}` does not run here; `GET /` lists those that do");
         return Err(Problem::new(StatusCode::NOT_FOUND, "LS0310", detail, Again::Never));
     };
     let key = key_of(request)?;
+    let partition_key = partition_key_of(request).map_err(|problem| problem.of_event(&key))?;
+    let engine =
+        by_key(engines, partition_key.as_deref()).map_err(|rejection| rejected(rejection).of_event(&key))?;
     let kind = request.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     if kind.starts_with("multipart/") {
         let detail = "multipart bodies are not built yet; send control parameters as JSON";
@@ -200,7 +231,7 @@ async fn run(
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "LS0316", detail, Again::SameId).of_event(&key)
     };
     let answer = engine
-        .request(Request::Submit(event))
+        .request(answers::by_key(partition_key.unwrap_or_default(), event))
         .map_err(|_| busy("more requests wait than this processor takes; send it again with the same key"))?;
     let answer = match wait(answer, || engine.face().served()).await {
         Waited::Answer(answer) => answer,
@@ -271,19 +302,7 @@ fn response_of(answer: Answer, engine: &EngineHandle, key: &str) -> Result<HttpR
         Answer::Retry { reason } => {
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "LS0318", reason, Again::SameId)
         }
-        Answer::Rejected(rejection) => {
-            let status = match rejection {
-                Rejection::UnknownProcedure | Rejection::UnknownSession => StatusCode::NOT_FOUND,
-                Rejection::MalformedParameters(_) => StatusCode::BAD_REQUEST,
-                Rejection::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-                Rejection::AlreadyAnswered | Rejection::EncodingConflict => StatusCode::CONFLICT,
-                Rejection::WindowFull { .. } => StatusCode::TOO_MANY_REQUESTS,
-                Rejection::NotBuilt(_) => StatusCode::NOT_IMPLEMENTED,
-            };
-            let again = if status == StatusCode::TOO_MANY_REQUESTS { Again::SameId } else { Again::Never };
-            let (code, detail) = rejection_words(rejection);
-            Problem::new(status, code, detail, again)
-        }
+        Answer::Rejected(rejection) => rejected(rejection),
         Answer::SessionOpened { .. } => {
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "LS0319", "a session was opened", Again::Never)
         }
@@ -298,8 +317,10 @@ fn role_word(role: Role) -> String {
 async fn index(site: web::Data<Site>) -> HttpResponse {
     let applications: Vec<Value> = site
         .engines
-        .iter()
-        .map(|(name, engine)| {
+        .applications()
+        .map(|(name, engines)| {
+            // Versions may differ for moments, while a campaign goes from group to group.
+            let engine = &engines[0];
             let descriptor = engine.face().descriptor();
             let procedures: Vec<Value> = descriptor
                 .procedures
@@ -320,6 +341,7 @@ async fn index(site: web::Data<Site>) -> HttpResponse {
                 "name": name,
                 "version": descriptor.version.to_string(),
                 "role": role_word(engine.face().role()),
+                "partitions": engines.len(),
                 "procedures": procedures,
             })
         })
@@ -332,9 +354,12 @@ async fn healthz() -> HttpResponse {
 }
 
 async fn readyz(site: web::Data<Site>) -> HttpResponse {
-    let roles: BTreeMap<_, _> =
-        site.engines.iter().map(|(name, engine)| (name.clone(), role_word(engine.face().role()))).collect();
-    let ready = site.engines.values().all(|engine| match engine.face().role() {
+    let roles: BTreeMap<_, _> = site
+        .engines
+        .all()
+        .map(|engine| (engine.label.to_string(), role_word(engine.face().role())))
+        .collect();
+    let ready = site.engines.all().all(|engine| match engine.face().role() {
         Role::Active => true,
         Role::Standby => engine.face().linked(),
         Role::Starting | Role::Isolated => false,
@@ -344,8 +369,7 @@ async fn readyz(site: web::Data<Site>) -> HttpResponse {
 }
 
 async fn metrics_page(site: web::Data<Site>) -> HttpResponse {
-    let engines: Vec<Arc<EngineHandle>> = site.engines.values().cloned().map(Arc::new).collect();
-    let page = metrics::page(&site.node, &engines).await;
+    let page = metrics::page(&site.node, &site.engines).await;
     HttpResponse::Ok().insert_header((CONTENT_TYPE, "text/plain; version=0.0.4")).body(page)
 }
 

@@ -11,7 +11,7 @@ use lockstep_core::message::Frame;
 use serde::{Deserialize, Serialize};
 
 /// The version of the links' protocol; a processor refuses another major version.
-pub const LINK_PROTOCOL: (u16, u16) = (1, 0);
+pub const LINK_PROTOCOL: (u16, u16) = (1, 1);
 /// What the partner sent breaks the protocol; the link is made anew.
 pub(crate) const PROTOCOL_BROKEN: &str = "LS0611";
 /// The largest plugin file that is taken from a partner, in bytes.
@@ -58,8 +58,10 @@ pub struct LinkHello {
     pub node: NodeId,
     /// The application.
     pub application: String,
-    /// The partition; 0 until there are several.
-    pub partition: u32,
+    /// The partition, from 0.
+    pub partition: u16,
+    /// How many partitions the sender's configuration gives the application: the same on both sides (R1).
+    pub partitions: u16,
 }
 
 /// A plugin file on its way in. Bounded, in order, and trusted only once its hash was found equal.

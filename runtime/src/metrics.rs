@@ -5,14 +5,13 @@
 //! Invariant: the samples of one metric stand together, after its help and its type.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use lockstep_core::command::{Command, CommandReply, GroupStatus, Role};
 
-use crate::engine::inbound::EngineHandle;
+use crate::engines::Engines;
 
-/// A metric with its samples: labels beyond application and node, value.
+/// A metric with its samples: labels beyond application, partition and node; value.
 struct Metric {
     name: &'static str,
     kind: &'static str,
@@ -21,13 +20,17 @@ struct Metric {
 }
 
 /// The page of all groups of a processor.
-pub async fn page(node: &str, engines: &[Arc<EngineHandle>]) -> String {
+pub async fn page(node: &str, engines: &Engines) -> String {
     let mut groups = Vec::new();
-    for engine in engines {
+    for engine in engines.all() {
         if let Ok(Ok(CommandReply::Status(status))) = engine.command(Command::Status).await {
             let clients = engine.face().clients.load(Ordering::Relaxed);
             let dropped = engine.face().clients_dropped.load(Ordering::Relaxed);
-            groups.push((status.application.clone(), metrics(&status, clients, dropped)));
+            let mut group = status.application.clone();
+            if engine.partitions > 1 {
+                group = format!("{group}\",partition=\"{}", engine.partition);
+            }
+            groups.push((group, metrics(&status, clients, dropped)));
         }
     }
     write(node, &groups)

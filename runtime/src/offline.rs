@@ -14,8 +14,8 @@ use crate::config::NodeConfig;
 
 /// The group's directory in the data directory: APPLICATION/PARTITION.
 #[must_use]
-pub fn group_dir(config: &NodeConfig, application: &str) -> PathBuf {
-    config.data.join(application).join("0")
+pub fn group_dir(config: &NodeConfig, application: &str, partition: u16) -> PathBuf {
+    config.data.join(application).join(partition.to_string())
 }
 
 /// A group's directory, locked while this lives.

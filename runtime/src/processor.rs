@@ -4,7 +4,6 @@
 //! listen. Stop: hand over if this side is active and the partner is in sync, then flush and let go.
 //! Deliberately absent: globals; several processors may live in one process.
 
-use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -14,7 +13,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use lockstep_core::command::{Command, Role};
 use lockstep_core::group::{Group, GroupConfig, StandbyStart};
-use lockstep_core::ids::NodeId;
+use lockstep_core::ids::{GroupName, NodeId};
 use lockstep_os::DirectoryLock;
 use tokio::sync::{mpsc, oneshot};
 
@@ -27,7 +26,10 @@ use crate::engine::actor::EngineActor;
 use crate::engine::inbound::{EngineHandle, Inbound};
 use crate::engine::store_thread::{self, OpenedStore};
 use crate::engine::{EngineLoop, EngineParts, poll_and_bell};
+use crate::engines::Engines;
 use crate::http;
+use crate::offline::group_dir;
+use crate::partitions_file::{self, Disagreement};
 use crate::plugins::{self, Failure, Generations, Keep, PluginLoader};
 use crate::services::Services;
 use crate::watcher::Watcher;
@@ -36,7 +38,7 @@ use crate::watcher::Watcher;
 const HAND_OVER_TIME_MAX: Duration = Duration::from_secs(2);
 /// How long an engine may take to stop.
 const STOP_TIME_MAX: Duration = Duration::from_secs(5);
-/// How long a client of a processor with several applications may take to say which it wants.
+/// How long a client of a processor with several groups may take to say which it wants.
 const HELLO_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Why a processor did not start.
@@ -86,7 +88,7 @@ pub struct Processor {
     events: SocketAddr,
     link: SocketAddr,
     admin_path: PathBuf,
-    engines: Vec<EngineHandle>,
+    engines: Engines,
     arbiter_threads: Vec<Arbiter>,
     admin: Addr<Admin>,
     http_server: actix_web::dev::ServerHandle,
@@ -123,9 +125,9 @@ impl Processor {
         };
 
         let loader = PluginLoader::new(generations.clone()).start();
-        let (mut engines, mut links, mut arbiter_threads) = (Vec::new(), Vec::new(), Vec::new());
-        for application in &config.applications {
-            let begun = begin(&config, application, arbiter_directory, &generations, &loader)?;
+        let (mut engines, mut links, mut arbiter_threads) = (Engines::default(), Vec::new(), Vec::new());
+        for (application, partition) in groups(&config)? {
+            let begun = begin(&config, application, partition, arbiter_directory, &generations, &loader)?;
             links.push(LinkActor::new(config.node.clone(), begun.handle.clone(), partner.clone()).start());
             arbiter_threads.push(begun.arbiter_thread);
             match begun.started.await {
@@ -137,15 +139,13 @@ impl Processor {
                     return Err(Failure::of_thread("the engine's thread ended at once").into());
                 }
             }
-            engines.push(begun.handle);
+            engines.add(begun.handle);
         }
-        let hellos = dial::hellos(&config.node, &engines);
+        let hellos = dial::hellos(&config.node, engines.all());
         actix_rt::spawn(dial::listen(into_tokio(link_listener)?, links, hellos));
         actix_rt::spawn(accept_clients(into_tokio(events_listener)?, engines.clone()));
 
-        let by_name: BTreeMap<String, EngineHandle> =
-            engines.iter().map(|engine| (engine.application.to_string(), engine.clone())).collect();
-        let site = http::Site { node: config.node.to_string(), engines: by_name.clone() };
+        let site = http::Site { node: config.node.to_string(), engines: engines.clone() };
         let server = http::serve(http_listener, site).map_err(|error| {
             StartError::new(
                 "LS0109",
@@ -161,7 +161,7 @@ impl Processor {
             let message = format!("the admin socket {} can't be made: {error}", config.admin.display());
             StartError::new("LS0106", message, "stop the other processor, or set `admin` to another path")
         })?;
-        let view = View::new(config.node.clone(), by_name, generations, stop_sender);
+        let view = View::new(config.node.clone(), engines.clone(), generations, stop_sender);
         let admin = Admin::new(view, socket, config.admin.clone()).start();
         Ok(Processor {
             node: config.node,
@@ -181,7 +181,7 @@ impl Processor {
     /// What is printed when it is ready: its addresses, as one JSON object.
     #[must_use]
     pub fn ready_line(&self) -> String {
-        let applications: Vec<&str> = self.engines.iter().map(|engine| &*engine.application).collect();
+        let applications: Vec<&str> = self.engines.names().collect();
         serde_json::json!({
             "ready": true,
             "node": self.node,
@@ -204,12 +204,16 @@ impl Processor {
 
     /// Stops in order: hands over if it can, flushes, lets go.
     pub async fn stop(self) {
-        for engine in &self.engines {
-            hand_over(engine).await;
+        // All at once: one that waits in vain does not keep the others.
+        let all: Vec<_> = self.engines.all().cloned().collect();
+        let under_way: Vec<_> =
+            all.into_iter().map(|engine| actix_rt::spawn(async move { hand_over(&engine).await })).collect();
+        for handed_over in under_way {
+            let _ = handed_over.await;
         }
         self.http_server.stop(true).await;
         let mut waits = Vec::new();
-        for engine in &self.engines {
+        for engine in self.engines.all() {
             let (done, stopped) = oneshot::channel();
             if engine.tell(Inbound::Stop { done }).is_ok() {
                 waits.push(stopped);
@@ -240,9 +244,9 @@ async fn hand_over(engine: &EngineHandle) {
         return;
     }
     match tokio::time::timeout(HAND_OVER_TIME_MAX, engine.command(Command::SwitchOver)).await {
-        Ok(Ok(Ok(_))) => tracing::info!(application = &*engine.application, "handed over to the partner"),
-        Ok(Ok(Err(error))) => tracing::info!(application = &*engine.application, %error, "not handed over"),
-        _ => tracing::warn!(application = &*engine.application, "the partner did not take over in time"),
+        Ok(Ok(Ok(_))) => tracing::info!(application = &*engine.label, "handed over to the partner"),
+        Ok(Ok(Err(error))) => tracing::info!(application = &*engine.label, %error, "not handed over"),
+        _ => tracing::warn!(application = &*engine.label, "the partner did not take over in time"),
     }
 }
 
@@ -252,17 +256,40 @@ struct Begun {
     started: oneshot::Receiver<Result<(), Failure>>,
 }
 
-/// Opens the store, loads the plugin and starts the engine of one application.
+/// The groups of a configuration: each application's partitions, in order (R1).
+fn groups(config: &NodeConfig) -> Result<Vec<(&ApplicationConfig, u16)>, StartError> {
+    for application in &config.applications {
+        let directory = config.data.join(&application.name);
+        match partitions_file::agree(&directory, application.partitions) {
+            Ok(()) => {}
+            Err(Disagreement::Unusable(error)) => return Err(cannot_write(&directory, &error)),
+            Err(Disagreement::Other(found)) => {
+                let message = format!(
+                    "the data of `{}` are for `partitions: {found}`, and the configuration says {}",
+                    application.name, application.partitions
+                );
+                let help =
+                    "write the number that the data were made for: keys can't move to other partitions";
+                return Err(StartError::new("LS0121", message, help));
+            }
+        }
+    }
+    let all = config.applications.iter();
+    Ok(all.flat_map(|each| (0..each.partitions).map(move |partition| (each, partition))).collect())
+}
+
+/// Opens the store, loads the plugin and starts the engine of one group.
 fn begin(
     config: &NodeConfig,
     application: &ApplicationConfig,
+    partition: u16,
     arbiter_directory: &Path,
     generations: &Generations,
     loader: &Addr<PluginLoader>,
 ) -> Result<Begun, StartError> {
     let name = &application.name;
     let recent_bytes_max = usize::try_from(config.recent_mb << 20).unwrap_or(usize::MAX);
-    let arbiter = LocalArbiter::open(&arbiter_directory.join(format!("{name}.0")))
+    let arbiter = LocalArbiter::open(&arbiter_directory.join(format!("{name}.{partition}")))
         .map_err(|error| cannot_write(arbiter_directory, &error))?;
     let recorded = match arbiter.read() {
         Ok(record) => {
@@ -274,19 +301,21 @@ fn begin(
             None
         }
     };
-    // The partition's directory: 0 until there are several.
-    let directory = config.data.join(name).join("0");
+    let directory = group_dir(config, name, partition);
     let opened = store_thread::open(&directory, recorded, recent_bytes_max, config.durability)?;
-    let version = first_version(config, application, generations, &opened)?;
+    let version = first_version(config, application, partition, generations, &opened)?;
     let descriptor = Arc::new(version.descriptor().clone());
     let (poll, bell) = poll_and_bell().map_err(|error| {
         StartError::of_system(format!("the sockets can't be watched: {error}"), "see the limit on open files")
     })?;
-    let (handle, control, requests) = EngineHandle::new(name, bell.clone(), descriptor);
+    let (handle, control, requests) =
+        EngineHandle::new(name, (partition, application.partitions), bell.clone(), descriptor);
     let seed = random("a seed")?;
     let OpenedStore { store, trusted, may_lack_tail, state, recent, undos, thread } = opened;
     let group = Group::new(
         GroupConfig {
+            partition,
+            partitions: application.partitions,
             standby: match config.standby {
                 StandbyMode::Behind => StandbyStart::Behind,
                 StandbyMode::Beside => StandbyStart::Beside,
@@ -343,6 +372,7 @@ pub fn prepare_process() -> std::io::Result<()> {
 fn first_version(
     config: &NodeConfig,
     application: &ApplicationConfig,
+    partition: u16,
     generations: &Generations,
     opened: &OpenedStore,
 ) -> Result<Box<dyn lockstep_core::application::Application>, StartError> {
@@ -365,11 +395,11 @@ fn first_version(
             (checked.content.to_vec(), "the configuration")
         }
     };
-    let name = application.name.clone();
+    let group = GroupName { application: application.name.clone(), partition };
     let generations = generations.clone();
     let load = std::thread::Builder::new()
         .name("plugin-load".into())
-        .spawn(move || plugins::load(&generations, &name, bytes))
+        .spawn(move || plugins::load(&generations, &group, bytes))
         .map_err(|error| StartError::of_system(error.to_string(), "see the limits on threads"))?;
     let loaded =
         load.join().map_err(|_| Failure::of_thread("the thread that loaded the plugin failed"))??;
@@ -430,8 +460,9 @@ fn into_tokio(listener: TcpListener) -> Result<tokio::net::TcpListener, StartErr
         .map_err(|error| StartError::new("LS0109", error.to_string(), "start it again"))
 }
 
-/// Takes clients of the binary event protocol and hands them to the engine of their application.
-async fn accept_clients(listener: tokio::net::TcpListener, engines: Vec<EngineHandle>) {
+/// Takes clients of the binary event protocol and hands them to the engine of their group.
+async fn accept_clients(listener: tokio::net::TcpListener, engines: Engines) {
+    let engines: Arc<[EngineHandle]> = engines.all().cloned().collect();
     let places = Arc::new(tokio::sync::Semaphore::new(256));
     loop {
         let Ok((stream, _)) = listener.accept().await else {
@@ -439,7 +470,7 @@ async fn accept_clients(listener: tokio::net::TcpListener, engines: Vec<EngineHa
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        if let [engine] = engines.as_slice() {
+        if let [engine] = &*engines {
             hand_client(stream, Vec::new(), engine);
             continue;
         }
@@ -466,8 +497,8 @@ fn hand_client(stream: tokio::net::TcpStream, said: Vec<u8>, engine: &EngineHand
     }
 }
 
-/// Reads a client's hello to find its application; the engine reads it again. Without a match the first engine says
-/// no, in the words of the protocol.
+/// Reads a client's hello to find its group; the engine reads it again. Without a match the first engine, of the
+/// application if it is here, says no in the words of the protocol.
 async fn choose(
     mut stream: tokio::net::TcpStream,
     engines: &[EngineHandle],
@@ -483,9 +514,11 @@ async fn choose(
         said.resize(frame::HEADER_BYTES + length, 0);
         stream.read_exact(&mut said[frame::HEADER_BYTES..]).await.ok()?;
         if let Ok(Some((payload, _))) = frame::split(&said, 1_024)
-            && let Ok(ClientMessage::Hello { application, .. }) = frame::decode(payload)
+            && let Ok(ClientMessage::Hello { application, partition, .. }) = frame::decode(payload)
         {
-            wanted = engines.iter().find(|engine| *engine.application == *application);
+            let mut of_application = engines.iter().filter(|engine| *engine.application == *application);
+            wanted =
+                of_application.clone().find(|engine| engine.partition == partition).or(of_application.next());
         }
     }
     let engine = wanted.or_else(|| engines.first())?;

@@ -263,6 +263,9 @@ pub struct Store {
     /// The application.
     #[command(flatten)]
     pub which: Which,
+    /// The partition, where the application has several
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub partition: u16,
     /// The store's directory, instead of the one that the configuration leads to
     #[arg(long, value_name = "DIRECTORY")]
     pub dir: Option<PathBuf>,

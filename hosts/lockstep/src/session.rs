@@ -39,7 +39,8 @@ impl Session {
         application: Option<&str>,
         verb: AdminVerb,
     ) -> Result<Result<AdminReply, AdminError>, Failure> {
-        let request = AdminRequest { application: application.map(str::to_owned), verb, by: user() };
+        let request =
+            AdminRequest { application: application.map(str::to_owned), partition: None, verb, by: user() };
         Ok(match call(&self.config.admin, &request, self.timeout)? {
             AdminResponse::Ok(reply) => Ok(*reply),
             AdminResponse::Error(error) => Err(error),

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use lockstep_core::partition::partition_of;
 use lockstep_wire::events::Encoding;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OnceCell, mpsc, oneshot};
 
 use crate::exchange::{Exchange, Request};
 use crate::raw::{self, Source};
@@ -47,12 +48,40 @@ impl Connect {
         self
     }
 
-    /// Connects to `application` and opens a session. Starts one background task on the current tokio runtime.
+    /// Connects to `application` and opens a session, with its first partition if it has several; with the others once
+    /// they are needed. Starts one background task for each on the current tokio runtime.
     ///
     /// # Errors
     /// When no processor wants this client, or none serves by the deadline.
     pub async fn application(self, application: &str) -> Result<Client, CallError> {
-        let (asks, receiver) = mpsc::channel(self.window);
+        let first = Lane::open(&self, application, 0).await?;
+        // A session was opened, so there is one, whatever was said.
+        let partitions = first.partitions.max(1);
+        let lanes: Vec<OnceCell<Lane>> = std::iter::once(OnceCell::new_with(Some(first)))
+            .chain((1..partitions).map(|_| OnceCell::new()))
+            .collect();
+        let application = application.to_owned();
+        let pair = Arc::new(ToPair { connect: self, application, lanes });
+        Ok(Client { pair, key: Cow::Borrowed("") })
+    }
+}
+
+struct Ask {
+    request: Request,
+    answer: oneshot::Sender<Result<Reply, CallError>>,
+}
+
+/// The way to one partition: its own connections and session.
+#[derive(Debug)]
+struct Lane {
+    asks: mpsc::Sender<Ask>,
+    counts: Arc<Mutex<Counts>>,
+    partitions: u16,
+}
+
+impl Lane {
+    async fn open(connect: &Connect, application: &str, partition: u16) -> Result<Self, CallError> {
+        let (asks, receiver) = mpsc::channel(connect.window);
         let (opened, is_open) = oneshot::channel();
         let counts = Arc::new(Mutex::new(Counts::default()));
         let calls = Calls {
@@ -62,31 +91,46 @@ impl Connect {
             opened: Some(opened),
             counts: Arc::clone(&counts),
         };
-        tokio::spawn(raw::drive(application, &self.addresses, self.window, calls));
-        let client = Client { asks, counts, deadline: self.deadline };
-        match tokio::time::timeout(self.deadline, is_open).await {
-            Ok(Ok(result)) => result.map(|()| client),
+        tokio::spawn(raw::drive(application, partition, &connect.addresses, connect.window, calls));
+        match tokio::time::timeout(connect.deadline, is_open).await {
+            Ok(Ok(Ok(partitions))) => Ok(Lane { asks, counts, partitions }),
+            Ok(Ok(Err(error))) => Err(error),
             Ok(Err(_)) => Err(CallError::Closed),
             Err(_) => Err(CallError::Deadline { sent: false }),
         }
     }
 }
 
-struct Ask {
-    request: Request,
-    answer: oneshot::Sender<Result<Reply, CallError>>,
+#[derive(Debug)]
+struct ToPair {
+    connect: Connect,
+    application: String,
+    /// By partition; opened when first needed.
+    lanes: Vec<OnceCell<Lane>>,
 }
 
 /// A client of one application of a pair: cheap to clone, many calls may be under way. Its connections close when the
 /// last clone is gone and everything under way is answered.
 #[derive(Clone, Debug)]
 pub struct Client {
-    asks: mpsc::Sender<Ask>,
-    counts: Arc<Mutex<Counts>>,
-    deadline: Duration,
+    pair: Arc<ToPair>,
+    key: Cow<'static, str>,
 }
 
 impl Client {
+    /// The same client, for events with this *partition key*, 1 to 128 bytes: where the application has several
+    /// partitions, the key says which one they belong to. What has to be seen together has the same key.
+    #[must_use]
+    pub fn key(&self, key: impl Into<Cow<'static, str>>) -> Client {
+        Client { pair: Arc::clone(&self.pair), key: key.into() }
+    }
+
+    /// How many partitions the application has.
+    #[must_use]
+    pub fn partitions(&self) -> u16 {
+        u16::try_from(self.pair.lanes.len()).expect("as many as a u16 counted")
+    }
+
     /// Runs `procedure` as one event: one id, tried until it is answered or past the deadline.
     ///
     /// # Errors
@@ -114,29 +158,49 @@ impl Client {
         parameters: Vec<u8>,
         body: Vec<u8>,
     ) -> Result<Reply, CallError> {
+        let deadline = self.pair.connect.deadline;
         let (answer, answered) = oneshot::channel();
         let request = Request {
             tag: 0,
+            key: self.key.clone(),
             procedure: procedure.into(),
             encoding,
             parameters,
             body,
-            deadline: self.deadline,
+            deadline,
         };
-        // The wait for a place in the window counts: a caller's deadline is the caller's.
-        let asked = tokio::time::timeout(self.deadline, self.asks.send(Ask { request, answer })).await;
-        match asked {
+        // The wait for a session and for a place in the window counts: a caller's deadline is the caller's.
+        let asked = tokio::time::timeout(deadline, async {
+            let lane = self.lane().await?;
+            lane.asks.send(Ask { request, answer }).await.map_err(|_| CallError::Closed)
+        });
+        match asked.await {
             Err(_) => return Err(CallError::Deadline { sent: false }),
-            Ok(Err(_)) => return Err(CallError::Closed),
+            Ok(Err(error)) => return Err(error),
             Ok(Ok(())) => {}
         }
         answered.await.unwrap_or(Err(CallError::Closed))
     }
 
-    /// What this client has counted so far.
+    /// The way to the partition of this client's key. Without a key it is the first one, which says what is missing.
+    async fn lane(&self) -> Result<&Lane, CallError> {
+        let pair = &*self.pair;
+        let partition = match &*self.key {
+            "" => 0,
+            key => partition_of(key.as_bytes(), self.partitions()),
+        };
+        let open = || Lane::open(&pair.connect, &pair.application, partition);
+        pair.lanes[usize::from(partition)].get_or_try_init(open).await
+    }
+
+    /// What this client has counted so far, over all partitions.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let mut all = Counts::default();
+        for lane in self.pair.lanes.iter().filter_map(OnceCell::get) {
+            all.add(&lane.counts.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        all
     }
 }
 
@@ -145,7 +209,7 @@ struct Calls {
     asks: mpsc::Receiver<Ask>,
     waiting: Vec<Option<oneshot::Sender<Result<Reply, CallError>>>>,
     free: Vec<usize>,
-    opened: Option<oneshot::Sender<Result<(), CallError>>>,
+    opened: Option<oneshot::Sender<Result<u16, CallError>>>,
     counts: Arc<Mutex<Counts>>,
 }
 
@@ -179,7 +243,8 @@ impl Source for Calls {
         }
         let result = match exchange.refused_everywhere() {
             Some(error) => Err(error),
-            None if exchange.is_open() => Ok(()),
+            // A processor that opened a session had said how many there are.
+            None if exchange.is_open() => Ok(exchange.partitions().unwrap_or(1)),
             None => return,
         };
         if let Some(opened) = self.opened.take() {

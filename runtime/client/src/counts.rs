@@ -24,7 +24,7 @@ pub struct Counts {
     pub connections_dropped: Vec<ConnectionDropped>,
     /// Requests that got an answer.
     pub answered: u64,
-    /// The highest term that a processor named.
+    /// The highest term that a processor named; each partition has terms of its own.
     pub term: u64,
 }
 
@@ -32,6 +32,16 @@ pub struct Counts {
 pub const DROPS_MAX: usize = 1_000;
 
 impl Counts {
+    /// Adds what another partition's connections counted.
+    pub(crate) fn add(&mut self, other: &Counts) {
+        self.retries += other.retries;
+        self.reconnects += other.reconnects;
+        let room = DROPS_MAX.saturating_sub(self.connections_dropped.len());
+        self.connections_dropped.extend(other.connections_dropped.iter().take(room).cloned());
+        self.answered += other.answered;
+        self.term = self.term.max(other.term);
+    }
+
     pub(crate) fn dropped(&mut self, address: &str, reason: String) {
         if self.connections_dropped.len() < DROPS_MAX {
             self.connections_dropped.push(ConnectionDropped {

@@ -11,7 +11,9 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use lockstep_wire::events::{BODY_BYTES_MAX, Encoding, PARAMETERS_BYTES_MAX, PROTOCOL, UNKNOWN_SESSION};
+use lockstep_wire::events::{
+    BODY_BYTES_MAX, Encoding, KEY_BYTES_MAX, PARAMETERS_BYTES_MAX, PROTOCOL, UNKNOWN_SESSION,
+};
 use lockstep_wire::frame::{self, EVENT_FRAME_BYTES_MAX};
 
 use crate::error::CallError;
@@ -34,6 +36,8 @@ const OUTPUT_BYTES_MAX: usize = 4 << 20;
 pub struct Request {
     /// The caller's own; comes back with the answer.
     pub tag: u64,
+    /// The partition key; empty where the application has one partition.
+    pub key: Cow<'static, str>,
     /// The procedure.
     pub procedure: Cow<'static, str>,
     /// How `parameters` are encoded and the reply is to be.
@@ -91,6 +95,9 @@ struct Link {
 #[derive(Debug)]
 pub struct Exchange {
     application: String,
+    partition: u16,
+    /// How many the application has, once a processor has said so.
+    partitions: Option<u16>,
     window: usize,
     links: Vec<Link>,
     session: Session,
@@ -115,11 +122,14 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// For `application` at the processors with these addresses, with at most `window` numbers (1 to 1,000) open.
+    /// For a partition of `application` at the processors with these addresses, with at most `window` numbers (1 to
+    /// 1,000) open.
     #[must_use]
-    pub fn new(application: String, addresses: &[String], window: usize) -> Self {
+    pub fn new(application: String, partition: u16, addresses: &[String], window: usize) -> Self {
         Exchange {
             application,
+            partition,
+            partitions: None,
             window: window.clamp(1, 1_000),
             links: addresses
                 .iter()
@@ -157,6 +167,12 @@ impl Exchange {
     #[must_use]
     pub fn counts(&self) -> &Counts {
         &self.counts
+    }
+
+    /// How many partitions the application has, once a processor has said so.
+    #[must_use]
+    pub fn partitions(&self) -> Option<u16> {
+        self.partitions
     }
 
     /// Whether the session is open: events go out as they come.
@@ -202,10 +218,8 @@ impl Exchange {
         if state.connection > 1 {
             self.counts.reconnects += 1;
         }
-        frame::encode(
-            &ClientFrame::Hello { protocol: PROTOCOL, application: &self.application },
-            &mut state.output,
-        );
+        let (application, partition) = (&self.application, self.partition);
+        frame::encode(&ClientFrame::Hello { protocol: PROTOCOL, application, partition }, &mut state.output);
         self.aim(now);
     }
 
@@ -247,13 +261,14 @@ impl Exchange {
 
     fn message(&mut self, link: usize, message: ServerFrame<'_>, now: Instant) -> Result<(), String> {
         match message {
-            ServerFrame::Serving { protocol, node, active, term, version } => {
+            ServerFrame::Serving { protocol, node, active, term, version, partitions } => {
                 if protocol.0 != PROTOCOL.0 {
                     return Err(format!("processor {node} speaks protocol {}.{}", protocol.0, protocol.1));
                 }
                 tracing::debug!(node, active, term, version, "serving");
                 self.links[link].serving = Some((active, term));
                 self.refusals[link] = None;
+                self.partitions = Some(partitions);
                 let newer = term > self.term;
                 self.term = self.term.max(term);
                 self.counts.term = self.term;
@@ -344,13 +359,18 @@ impl Exchange {
 
     /// Gives `request` the next number. Goes out with the next [`Self::turn`].
     pub fn submit(&mut self, request: Request, now: Instant) {
-        if request.parameters.len() > PARAMETERS_BYTES_MAX || request.body.len() > BODY_BYTES_MAX {
-            let (size, what, bytes_max) = if request.body.len() > BODY_BYTES_MAX {
+        if request.parameters.len() > PARAMETERS_BYTES_MAX
+            || request.body.len() > BODY_BYTES_MAX
+            || request.key.len() > KEY_BYTES_MAX
+        {
+            let (size, what, bytes_max) = if request.key.len() > KEY_BYTES_MAX {
+                (request.key.len(), "partition key", KEY_BYTES_MAX)
+            } else if request.body.len() > BODY_BYTES_MAX {
                 (request.body.len(), "body", BODY_BYTES_MAX)
             } else {
                 (request.parameters.len(), "control parameters", PARAMETERS_BYTES_MAX)
             };
-            let message = format!("its {what} have {size} bytes, and at most {bytes_max} are taken");
+            let message = format!("{size} bytes of {what}, and at most {bytes_max} are taken");
             self.answers.push((request.tag, Err(CallError::NotSendable(message))));
             return;
         }
@@ -505,7 +525,8 @@ impl Exchange {
                 body: Bytes(&slot.request.body),
             };
             let ticket = self.session_ordinal << 40 | number;
-            frame::encode(&ClientFrame::Submit { ticket, event }, output);
+            let key = &slot.request.key;
+            frame::encode(&ClientFrame::Submit { ticket, key, event }, output);
             if slot.sends > 0 {
                 self.counts.retries += 1;
             }

@@ -17,9 +17,9 @@ impl Serialize for Bytes<'_> {
 /// `lockstep_wire::events::ClientMessage`.
 #[derive(Serialize)]
 pub(crate) enum ClientFrame<'a> {
-    Hello { protocol: (u16, u16), application: &'a str },
+    Hello { protocol: (u16, u16), application: &'a str, partition: u16 },
     OpenSession { ticket: u64 },
-    Submit { ticket: u64, event: EventFrame<'a> },
+    Submit { ticket: u64, key: &'a str, event: EventFrame<'a> },
 }
 
 /// `lockstep_wire::events::EventId`; this library numbers all of its events.
@@ -48,6 +48,7 @@ pub(crate) enum ServerFrame<'a> {
         active: bool,
         term: u64,
         version: &'a str,
+        partitions: u16,
     },
     Refused {
         code: &'a str,
@@ -95,8 +96,9 @@ mod tests {
 
     #[test]
     fn borrowed_and_owned_requests_are_the_same_bytes() {
-        let owned = ClientMessage::Hello { protocol: PROTOCOL, application: "ledger".into() };
-        assert_eq!(framed(&ClientFrame::Hello { protocol: PROTOCOL, application: "ledger" }), framed(&owned));
+        let owned = ClientMessage::Hello { protocol: PROTOCOL, application: "ledger".into(), partition: 3 };
+        let borrowed = ClientFrame::Hello { protocol: PROTOCOL, application: "ledger", partition: 3 };
+        assert_eq!(framed(&borrowed), framed(&owned));
         assert_eq!(
             framed(&ClientFrame::OpenSession { ticket: 300 }),
             framed(&ClientMessage::OpenSession { ticket: 300 })
@@ -104,6 +106,7 @@ mod tests {
         for encoding in [Encoding::Postcard, Encoding::Json] {
             let owned = ClientMessage::Submit {
                 ticket: 1 << 40,
+                key: "alice".into(),
                 event: Event {
                     id: EventId::Numbered { session: 1000, number: 2000 },
                     awaited_from: 1990,
@@ -116,6 +119,7 @@ mod tests {
             let parameters: Vec<u8> = (0..=255).collect();
             let borrowed = ClientFrame::Submit {
                 ticket: 1 << 40,
+                key: "alice",
                 event: EventFrame {
                     id: IdFrame::Numbered { session: 1000, number: 2000 },
                     awaited_from: 1990,
@@ -168,11 +172,12 @@ mod tests {
             active: true,
             term: 5,
             version: "1.0.0".into(),
+            partitions: 4,
         };
         let payload = postcard::to_stdvec(&serving).unwrap();
         assert!(matches!(
             decode(&payload),
-            Ok(ServerFrame::Serving { node: "a", active: true, term: 5, .. })
+            Ok(ServerFrame::Serving { node: "a", active: true, term: 5, partitions: 4, .. })
         ));
         assert!(decode(&[payload, vec![0]].concat()).is_err());
     }

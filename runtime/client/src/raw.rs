@@ -46,10 +46,16 @@ pub struct Driver<S> {
     alarm_at: Option<Instant>,
 }
 
-/// A driver for `application` at the processors with these addresses; see [`Exchange::new`] for `window`. To be called
-/// within a tokio runtime.
-pub fn drive<S: Source>(application: &str, addresses: &[String], window: usize, source: S) -> Driver<S> {
-    let exchange = Exchange::new(application.to_owned(), addresses, window);
+/// A driver for a partition of `application` at the processors with these addresses; see [`Exchange::new`] for
+/// `window`. To be called within a tokio runtime.
+pub fn drive<S: Source>(
+    application: &str,
+    partition: u16,
+    addresses: &[String],
+    window: usize,
+    source: S,
+) -> Driver<S> {
+    let exchange = Exchange::new(application.to_owned(), partition, addresses, window);
     Driver {
         exchange,
         links: addresses.iter().cloned().map(Link::new).collect(),

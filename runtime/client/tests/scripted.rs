@@ -28,10 +28,17 @@ impl Processor {
 
     /// Accepts a connection and reads its `Hello`.
     async fn accept(&self) -> Conversation {
+        self.accept_for(0).await
+    }
+
+    async fn accept_for(&self, partition: u16) -> Conversation {
         let (stream, _) = tokio::time::timeout(PATIENCE, self.listener.accept()).await.unwrap().unwrap();
         let mut conversation = Conversation { stream, input: Vec::new(), name: self.name };
         let hello = conversation.read().await;
-        assert_eq!(hello, ClientMessage::Hello { protocol: PROTOCOL, application: "ledger".into() });
+        assert_eq!(
+            hello,
+            ClientMessage::Hello { protocol: PROTOCOL, application: "ledger".into(), partition }
+        );
         conversation
     }
 
@@ -71,7 +78,7 @@ impl Conversation {
 
     async fn event(&mut self) -> (u64, Event) {
         match self.read().await {
-            ClientMessage::Submit { ticket, event } => (ticket, event),
+            ClientMessage::Submit { ticket, event, .. } => (ticket, event),
             other => panic!("{} expected an event: {other:?}", self.name),
         }
     }
@@ -93,8 +100,13 @@ impl Conversation {
     }
 
     async fn serving(&mut self, active: bool, term: u64) {
+        self.serving_of(active, term, 1).await;
+    }
+
+    async fn serving_of(&mut self, active: bool, term: u64, partitions: u16) {
         let (node, version) = (self.name.to_owned(), "1.0.0".to_owned());
-        self.write(ServerMessage::Serving { protocol: PROTOCOL, node, active, term, version }).await;
+        self.write(ServerMessage::Serving { protocol: PROTOCOL, node, active, term, version, partitions })
+            .await;
     }
 
     async fn open_session(&mut self, session: u64) {
@@ -402,4 +414,36 @@ async fn what_is_too_large_never_leaves() {
     let (_a, _b, client, _conversations) = pair(|connect| connect).await;
     let error = client.call::<_, u64>("echo", &vec![0u8; 70 << 10]).await.unwrap_err();
     assert!(matches!(error, CallError::NotSendable(_)), "{error:?}");
+}
+
+/// Where `bob` belongs among four partitions, as docs/events-protocol.md has it.
+const BOBS: u16 = 1;
+
+#[tokio::test]
+async fn an_event_goes_to_the_partition_of_its_key_over_a_session_of_its_own() {
+    let a = Processor::new("a").await;
+    let connect = connect([a.address()]).deadline(PATIENCE);
+    let client = tokio::spawn(async move { connect.application("ledger").await });
+    let mut first = a.accept().await;
+    first.serving_of(true, 1, 4).await;
+    first.open_session(70).await;
+    let client = client.await.unwrap().unwrap();
+    assert_eq!(client.partitions(), 4);
+
+    let bobs = call(&client.key("bob"), 5);
+    let mut second = a.accept_for(BOBS).await;
+    second.serving_of(true, 9, 4).await;
+    second.open_session(71).await;
+    let ClientMessage::Submit { ticket, key, event } = second.read().await else { panic!("not an event") };
+    assert_eq!((key.as_str(), number(&event)), ("bob", (71, 1)));
+    second.echo(ticket, &event).await;
+    assert_eq!(bobs.await.unwrap(), Ok(5));
+
+    // `alice` belongs to partition 0, whose connection is there; its numbers are its own.
+    let alices = call(&client.key("alice"), 6);
+    let ClientMessage::Submit { ticket, key, event } = first.read().await else { panic!("not an event") };
+    assert_eq!((key.as_str(), number(&event)), ("alice", (70, 1)));
+    first.echo(ticket, &event).await;
+    assert_eq!(alices.await.unwrap(), Ok(6));
+    assert_eq!((client.counts().answered, client.counts().term), (2, 9));
 }

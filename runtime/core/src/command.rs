@@ -147,6 +147,10 @@ pub enum HalfWayEnd {
 pub struct GroupStatus {
     /// The application.
     pub application: String,
+    /// The partition of it that this group is, from 0 (R1).
+    pub partition: u16,
+    /// How many partitions the application has.
+    pub partitions: u16,
     /// The record's epoch.
     pub epoch: Epoch,
     /// The record's term.

@@ -21,7 +21,7 @@ pub enum EventId {
     },
 }
 
-/// The longest key of [`EventId::Keyed`], in bytes.
+/// The longest key of [`EventId::Keyed`], and the longest partition key, in bytes.
 pub const KEY_BYTES_MAX: usize = 128;
 
 /// How control parameters came and how the reply is to be encoded (R13).
@@ -59,6 +59,13 @@ pub enum Request {
     OpenSession,
     /// Run an event, or get its recorded reply.
     Submit(Event),
+    /// The same, with the event's partition key, which says in which partition it is to run (R1).
+    SubmitByKey {
+        /// 1 to [`KEY_BYTES_MAX`] bytes; see [`crate::partition`].
+        key: String,
+        /// The event.
+        event: Event,
+    },
 }
 
 /// The application's own "no". Recorded like a reply.
@@ -134,6 +141,18 @@ pub enum Rejection {
     EncodingConflict,
     /// A rule that this build does not have yet; says which.
     NotBuilt(String),
+    /// The application has several partitions, and the event has no partition key (R1).
+    KeyMissing {
+        /// How many there are.
+        partitions: u16,
+    },
+    /// The event's partition key belongs to another partition (R1).
+    WrongPartition {
+        /// To which.
+        partition: u16,
+        /// Of how many.
+        partitions: u16,
+    },
 }
 
 /// What a client is told.

@@ -21,6 +21,7 @@ pub mod group;
 pub mod ids;
 pub mod input;
 pub mod message;
+pub mod partition;
 pub mod record;
 pub mod row_key;
 pub mod sessions;

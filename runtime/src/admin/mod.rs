@@ -1,5 +1,6 @@
 //! The admin socket: what operators ask a processor, and what it answers.
 
+mod groups;
 pub mod protocol;
 mod server;
 mod verbs;

@@ -27,6 +27,9 @@ pub struct AdminRequest {
     /// The application; none where the processor has only one, or for all of them (`status`).
     #[serde(default)]
     pub application: Option<String>,
+    /// The partition whose group a failpoint is for; 0 where it is not said. Everything else is for all groups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition: Option<u16>,
     /// What to do.
     pub verb: AdminVerb,
     /// Who asks, for records and logs; the user's name.
@@ -282,6 +285,8 @@ pub struct GroupReport {
 pub struct PluginStatus {
     /// The application.
     pub application: String,
+    /// The partition whose group loaded it; each group has a copy of its own.
+    pub partition: u16,
     /// Counted from 1 in this process.
     pub generation: u64,
     /// The file's bytes.
@@ -468,10 +473,14 @@ mod tests {
 
     use super::*;
 
+    fn request(verb: AdminVerb, by: &str) -> AdminRequest {
+        AdminRequest { application: None, partition: None, verb, by: by.into() }
+    }
+
     #[test]
     fn requests_read_as_documented() {
         let status: AdminRequest = parse_line(br#"{"verb":"status"}"#).unwrap();
-        assert_eq!(status, AdminRequest { application: None, verb: AdminVerb::Status, by: String::new() });
+        assert_eq!(status, request(AdminVerb::Status, ""));
         let line = br#"{"application":"ledger","verb":{"upgrade":{"start":{"target":"/x.so","options":{"decide":"operator"}}}}}"#;
         let start: AdminRequest = parse_line(line).unwrap();
         let AdminVerb::Upgrade(UpgradeVerb::Start { target, options }) = start.verb else {
@@ -503,7 +512,7 @@ mod tests {
 
     fn ask(answer: Vec<u8>, timeout: Duration) -> (Result<AdminResponse, CallError>, Vec<u8>) {
         let (_directory, socket, serve) = answering(answer);
-        let request = AdminRequest { application: None, verb: AdminVerb::Isolate, by: "root".into() };
+        let request = request(AdminVerb::Isolate, "root");
         let answer = call(&socket, &request, timeout);
         (answer, serve.join().unwrap())
     }
@@ -522,11 +531,7 @@ mod tests {
         assert!(matches!(ask(b"{}\n".to_vec(), long).0, Err(CallError::NotUnderstood(_))));
         assert!(matches!(ask(b"\"half".to_vec(), long).0, Err(CallError::Ended(_))));
         assert!(matches!(ask(vec![b'x'; LINE_BYTES_MAX + 2], long).0, Err(CallError::NotUnderstood(_))));
-        let nobody = call(
-            Path::new("/nonexistent/admin.sock"),
-            &AdminRequest { application: None, verb: AdminVerb::Status, by: String::new() },
-            long,
-        );
+        let nobody = call(Path::new("/nonexistent/admin.sock"), &request(AdminVerb::Status, ""), long);
         assert!(matches!(nobody, Err(CallError::Unreachable { .. })));
     }
 }

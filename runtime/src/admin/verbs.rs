@@ -9,11 +9,11 @@ use lockstep_core::command::{Command, CommandError, CommandReply, GroupStatus, R
 use lockstep_core::descriptor::ApplicationDescriptor;
 use lockstep_core::verdict::{Pairing, Verdict, compare};
 
-use super::View;
 use super::protocol::{
     AdminError, AdminReply, AdminRequest, AdminResponse, AdminVerb, FeaturesVerb, GroupReport, PluginReport,
     PluginVerb, ProcessorStatus, UpgradeOptions, UpgradePlan, UpgradeVerb,
 };
+use super::{View, groups};
 use crate::engine::failpoints::Failpoint;
 use crate::engine::inbound::{EngineHandle, Inbound};
 use crate::plugins::{CheckedPlugin, Failure, check_file};
@@ -21,9 +21,9 @@ use crate::plugins::{CheckedPlugin, Failure, check_file};
 /// How long the active may take to tell how it is.
 const ACTIVE_TIME_MAX: Duration = Duration::from_secs(1);
 
-type Reply = Result<AdminReply, AdminError>;
+pub(super) type Reply = Result<AdminReply, AdminError>;
 
-fn error(code: &str, message: impl Into<String>, help: &str) -> AdminError {
+pub(super) fn error(code: &str, message: impl Into<String>, help: &str) -> AdminError {
     AdminError { code: code.into(), message: message.into(), help: help.into() }
 }
 
@@ -68,51 +68,41 @@ async fn verb(view: &View, request: AdminRequest, by: String) -> Reply {
             Ok(AdminReply::Check(report(view, &checked)))
         }
         AdminVerb::Plugin(PluginVerb::Load { path }) => {
-            let engine = engine(view, application)?;
-            load(view, engine, path).await
+            load(view, groups::of(view, application)?, path).await
         }
         AdminVerb::Failpoint(failpoint) => {
             let armed = Failpoint::try_from(&failpoint)
                 .map_err(|why| error("LS0820", why, "see docs/operations.md, failpoints"))?;
-            tell(engine(view, application)?, Inbound::Arm(armed))?;
+            tell(groups::one(view, application, request.partition)?, Inbound::Arm(armed))?;
             Ok(AdminReply::Done)
         }
-        AdminVerb::Isolate => group(view, application, Command::Isolate).await,
-        AdminVerb::Integrate => group(view, application, Command::Integrate).await,
-        AdminVerb::SwitchOver => group(view, application, Command::SwitchOver).await,
-        AdminVerb::Force => group(view, application, Command::Force).await,
+        AdminVerb::Isolate => groups::isolate(groups::of(view, application)?).await,
+        AdminVerb::Integrate => groups::ask_all(groups::of(view, application)?, &Command::Integrate).await,
+        AdminVerb::SwitchOver => groups::switch_over(groups::of(view, application)?).await,
+        AdminVerb::Force => groups::force(groups::of(view, application)?).await,
         AdminVerb::Features(FeaturesVerb::List) => {
             Ok(AdminReply::Features(group_status(engine(view, application)?).await?.features))
         }
         AdminVerb::Features(FeaturesVerb::Enable { features }) => {
-            group(view, application, Command::EnableFeatures { features }).await
+            groups::enable(groups::of(view, application)?, features).await
         }
         AdminVerb::Features(FeaturesVerb::Disable { feature }) => {
-            group(view, application, Command::DisableFeature { feature }).await
+            groups::disable(groups::of(view, application)?, feature).await
         }
         AdminVerb::Upgrade(verb) => upgrade(view, application, verb, by).await,
     }
 }
 
-/// The engine that a request is for.
+/// The engine of the group that has the campaign's record, and stands for its application (R1).
 fn engine<'a>(view: &'a View, application: Option<&str>) -> Result<&'a EngineHandle, AdminError> {
-    match application {
-        Some(name) => view.engines.get(name).ok_or_else(|| {
-            error("LS0813", format!("application `{name}` does not run here"), "see `lockstep status`")
-        }),
-        None if view.engines.len() == 1 => Ok(view.engines.values().next().expect("there is one")),
-        None => {
-            let names = view.engines.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-            Err(error("LS0814", format!("several applications run here: {names}"), "name one of them"))
-        }
-    }
+    groups::one(view, application, None)
 }
 
 fn tell(engine: &EngineHandle, inbound: Inbound) -> Result<(), AdminError> {
     engine.tell(inbound).map_err(|busy| error("LS0815", busy.to_string(), "ask again"))
 }
 
-async fn ask(engine: &EngineHandle, command: Command) -> Result<CommandReply, AdminError> {
+pub(super) async fn ask(engine: &EngineHandle, command: Command) -> Result<CommandReply, AdminError> {
     let result =
         engine.command(command).await.map_err(|busy| error("LS0815", busy.to_string(), "ask again"))?;
     result.map_err(|refused| {
@@ -154,7 +144,7 @@ async fn active_status(engine: &EngineHandle) -> Result<GroupStatus, AdminError>
 }
 
 /// The group as this processor sees it; where there is an active, with that one's figures.
-async fn group_status(engine: &EngineHandle) -> Result<GroupStatus, AdminError> {
+pub(super) async fn group_status(engine: &EngineHandle) -> Result<GroupStatus, AdminError> {
     let own = asked_status(engine, Command::Status).await?;
     if own.members[0].role == Role::Active {
         return Ok(own);
@@ -176,6 +166,8 @@ fn seen_from(own: GroupStatus, active: GroupStatus) -> GroupStatus {
         half_way: own.half_way,
         table_bytes: own.table_bytes,
         application: active.application,
+        partition: active.partition,
+        partitions: active.partitions,
         epoch: active.epoch,
         term: active.term,
         held: active.held,
@@ -193,15 +185,21 @@ async fn status(view: &View, application: Option<&str>) -> Reply {
     if let Some(name) = application {
         engine(view, Some(name))?;
     }
+    let wanted = |engine: &&EngineHandle| application.is_none_or(|name| *engine.application == *name);
+    // All at once: an active that does not answer is waited for once.
+    let asked: Vec<_> = view.engines.all().filter(wanted).cloned().collect();
+    let asked: Vec<_> = asked
+        .into_iter()
+        .map(|engine| {
+            actix_rt::spawn(async move {
+                let group = group_status(&engine).await?;
+                Ok(GroupReport { group, last_change: engine.face().last_change() })
+            })
+        })
+        .collect();
     let mut groups = Vec::new();
-    for (name, engine) in &view.engines {
-        if application.is_some_and(|application| application != name) {
-            continue;
-        }
-        groups.push(GroupReport {
-            group: group_status(engine).await?,
-            last_change: engine.face().last_change(),
-        });
+    for report in asked {
+        groups.push(report.await.map_err(|_| error("LS0816", "a group did not answer", "ask again"))??);
     }
     let up_ms = u64::try_from(view.started.elapsed().as_millis()).unwrap_or(u64::MAX);
     Ok(AdminReply::Status(ProcessorStatus {
@@ -229,7 +227,7 @@ async fn look_at(path: PathBuf) -> Result<Arc<CheckedPlugin>, AdminError> {
 }
 
 fn report(view: &View, checked: &CheckedPlugin) -> PluginReport {
-    let running = view.engines.get(&checked.descriptor.name).map(|engine| engine.face().descriptor());
+    let running = view.engines.of(&checked.descriptor.name).map(|engines| engines[0].face().descriptor());
     PluginReport {
         path: checked.path.clone(),
         hash: checked.hash,
@@ -252,9 +250,11 @@ fn refuse_foreign(engine: &EngineHandle, checked: &CheckedPlugin) -> Result<(), 
 }
 
 /// Outside of a campaign, the other way round counts as well: a way back may be a lower version.
-async fn load(view: &View, engine: &EngineHandle, path: PathBuf) -> Reply {
+async fn load(view: &View, engines: &[EngineHandle], path: PathBuf) -> Reply {
+    let engine = &engines[0];
     let checked = look_at(path).await?;
     refuse_foreign(engine, &checked)?;
+    groups::same_active(engines).await?;
     let running = engine.face().descriptor();
     let lower = checked.descriptor.version < running.version;
     let comparison =
@@ -263,11 +263,7 @@ async fn load(view: &View, engine: &EngineHandle, path: PathBuf) -> Reply {
         return Err(error("LS0711", comparison.reasons.join("; "), "the two versions can't run as a pair"));
     }
     keep(view, &checked)?;
-    group_reply(ask(engine, Command::Load { hash: checked.hash }).await?)
-}
-
-fn group_reply(reply: CommandReply) -> Reply {
-    Ok(if matches!(reply, CommandReply::Accepted) { AdminReply::Accepted } else { AdminReply::Done })
+    groups::ask_all(engines, &Command::Load { hash: checked.hash }).await
 }
 
 fn keep(view: &View, checked: &CheckedPlugin) -> Result<(), AdminError> {
@@ -305,6 +301,14 @@ async fn start(
     options: UpgradeOptions,
     by: String,
 ) -> Reply {
+    if groups::of(view, application)?.len() > 1 {
+        let message = "upgrades of an application with several partitions are not built yet";
+        return Err(error(
+            "LS0704",
+            message,
+            "load the version on one processor after the other with `plugin load`",
+        ));
+    }
     let (plan, checked) = plan(view, application, target, options.clone()).await?;
     if plan.comparison.verdict == Verdict::Incompatible {
         return Err(error(
@@ -422,6 +426,8 @@ mod tests {
     fn status(members: Vec<MemberStatus>, events_per_s: u64, committed: u64) -> GroupStatus {
         GroupStatus {
             application: "ledger".into(),
+            partition: 0,
+            partitions: 1,
             epoch: Default::default(),
             term: Default::default(),
             members,

@@ -1,18 +1,17 @@
 //! What the admin socket sees of a processor.
 
-use std::collections::BTreeMap;
 use std::time::Instant;
 
 use lockstep_core::ids::NodeId;
 use tokio::sync::mpsc;
 
-use crate::engine::inbound::EngineHandle;
+use crate::engines::Engines;
 use crate::plugins::Generations;
 
 /// A processor as its admin socket sees it.
 pub struct View {
     pub(super) node: NodeId,
-    pub(super) engines: BTreeMap<String, EngineHandle>,
+    pub(super) engines: Engines,
     pub(super) generations: Generations,
     /// Where a wish to stop goes.
     pub(super) stop: mpsc::Sender<()>,
@@ -22,12 +21,7 @@ pub struct View {
 impl View {
     /// The view of a processor that starts now.
     #[must_use]
-    pub fn new(
-        node: NodeId,
-        engines: BTreeMap<String, EngineHandle>,
-        generations: Generations,
-        stop: mpsc::Sender<()>,
-    ) -> Self {
+    pub fn new(node: NodeId, engines: Engines, generations: Generations, stop: mpsc::Sender<()>) -> Self {
         View { node, engines, generations, stop, started: Instant::now() }
     }
 }

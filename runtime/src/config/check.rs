@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use lockstep_core::ids::NodeId;
+use lockstep_core::partition::PARTITIONS_MAX;
 
 use super::error::ConfigError;
 use super::locate::Key::{self, At, Field};
@@ -226,11 +227,27 @@ fn applications(
             ));
         }
     }
-    let resolved = |application: &super::WrittenApplication| ApplicationConfig {
-        name: application.name.clone(),
-        plugin: place.resolve(&application.plugin),
+    let resolved = |(index, application): (usize, &super::WrittenApplication)| {
+        Ok(ApplicationConfig {
+            name: application.name.clone(),
+            plugin: place.resolve(&application.plugin),
+            partitions: partitions(place, index, application.partitions)?,
+        })
     };
-    Ok(written.iter().map(resolved).collect())
+    written.iter().enumerate().map(resolved).collect()
+}
+
+fn partitions(place: &Place<'_>, index: usize, written: u64) -> Result<u16, ConfigError> {
+    let number = u16::try_from(written).ok().filter(|number| (1..=PARTITIONS_MAX).contains(number));
+    number.ok_or_else(|| {
+        place.error(
+            "LS0104",
+            &[Field("applications"), At(index), Field("partitions")],
+            format!("`applications[{index}].partitions` is out of bounds"),
+            &format!("expected 1 to {PARTITIONS_MAX}"),
+            "leave the field out for one partition; it can't be changed once there are data",
+        )
+    })
 }
 
 fn timeouts(place: &Place<'_>, times: Timeouts) -> Result<Timeouts, ConfigError> {

@@ -102,6 +102,8 @@ pub struct ApplicationConfig {
     pub name: String,
     /// The plugin that it starts with, when its database is new; later the database says what runs (R29).
     pub plugin: PathBuf,
+    /// Into how many partitions it is split, each of them a group (R1). The same on both processors, for ever.
+    pub partitions: u16,
 }
 
 /// The times of failure detection (R27). They grow in this order.
@@ -184,10 +186,15 @@ enum WrittenArbiter {
 struct WrittenApplication {
     name: String,
     plugin: PathBuf,
+    #[serde(default = "default_partitions")]
+    partitions: u64,
 }
 
 fn default_data() -> PathBuf {
     "data".into()
+}
+fn default_partitions() -> u64 {
+    1
 }
 fn default_recent_mb() -> u64 {
     256

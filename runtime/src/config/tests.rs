@@ -51,6 +51,24 @@ fn the_least_file() {
     assert_eq!(config.durability, Durability::Fsync);
     assert_eq!(config.arbiter, ArbiterConfig::Local("/etc/lockstep/data/arbiter".into()));
     assert_eq!(config.applications[0].plugin, Path::new("/p.so"));
+    assert_eq!(config.applications[0].partitions, 1);
+}
+
+#[test]
+fn partitions_are_bounded() {
+    let with = |number: &str| {
+        parse(&format!(r#"(node: "a", applications: [(name: "x", plugin: "/p.so", partitions: {number})])"#))
+    };
+    assert_eq!(with("64").unwrap().applications[0].partitions, 64);
+    assert!(with("0").is_err());
+    assert_eq!(
+        shown("v1.so\")", "v1.so\", partitions: 65)"),
+        r#"error LS0104: `applications[0].partitions` is out of bounds
+   a.ron:8:84  applications: [(name: "ledger", plugin: "plugins/libledger_v1.so", partitions: 6 ...
+                                                                                              ^ expected 1 to 64
+   help: leave the field out for one partition; it can't be changed once there are data
+"#
+    );
 }
 
 #[test]

@@ -33,13 +33,13 @@ impl EngineActor {
         let arbiter = Arbiter::new();
         let keeper = generations.clone();
         let thread = arbiter.handle();
-        let application = engine.handle().application.clone();
+        let group = engine.handle().group();
         EngineActor::start_in_arbiter(&thread, move |_| EngineActor {
             engine: Rc::new(RefCell::new(Some(engine))),
             generations: keeper,
             started: Some(sender),
         });
-        generations.set_thread(&application, arbiter);
+        generations.set_thread(group, arbiter);
         started
     }
 }
@@ -126,10 +126,10 @@ impl EngineActor {
     /// The engine has stopped: its generations are shut down here, on their thread, and then unloaded.
     fn end(&mut self) {
         let Some(engine) = self.engine.borrow_mut().take() else { return };
-        let application = engine.handle().application.clone();
+        let group = engine.handle().group();
         let stopping = engine.close();
-        let thread = self.generations.take_thread(&application);
-        self.generations.end(&application, thread, move || {
+        let thread = self.generations.take_thread(&group);
+        self.generations.end(&group, thread, move || {
             if let Some(done) = stopping {
                 // Nobody waits any more: fine.
                 let _ = done.send(());
@@ -140,8 +140,8 @@ impl EngineActor {
     /// The engine goes on on a new thread; then this one drops what is left of its generation.
     fn move_on(&mut self, old: Box<dyn lockstep_core::application::Application>) {
         let Some(engine) = self.engine.borrow_mut().take() else { return };
-        let application = engine.handle().application.clone();
-        let thread = self.generations.take_thread(&application);
+        let group = engine.handle().group();
+        let thread = self.generations.take_thread(&group);
         drop(EngineActor::launch(engine, &self.generations));
         self.generations.retire(old, thread);
     }

@@ -6,9 +6,12 @@ use lockstep_core::event::{Answer, Encoding, Event, EventId, FaultKind, Outcome,
 use lockstep_core::ids::SessionId;
 use lockstep_wire::events;
 
-/// The core's request for a client's event.
+// One bound, in the protocol's words and in the core's.
+const _: () = assert!(events::KEY_BYTES_MAX == lockstep_core::event::KEY_BYTES_MAX);
+
+/// The core's request for a client's event; without a partition key when `key` is empty.
 #[must_use]
-pub fn request_of(event: events::Event) -> Request {
+pub fn request_of(key: String, event: events::Event) -> Request {
     let id = match event.id {
         events::EventId::Numbered { session, number } => {
             EventId::Numbered { session: SessionId(session), number }
@@ -19,14 +22,21 @@ pub fn request_of(event: events::Event) -> Request {
         events::Encoding::Postcard => Encoding::Postcard,
         events::Encoding::Json => Encoding::Json,
     };
-    Request::Submit(Event {
+    let event = Event {
         id,
         awaited_from: event.awaited_from,
         procedure: event.procedure,
         encoding,
         parameters: event.parameters,
         body: event.body,
-    })
+    };
+    by_key(key, event)
+}
+
+/// The request for an event with this partition key; an empty one is none.
+#[must_use]
+pub fn by_key(key: String, event: Event) -> Request {
+    if key.is_empty() { Request::Submit(event) } else { Request::SubmitByKey { key, event } }
 }
 
 /// A work unit faulted; the procedure was rolled back on both sides.
@@ -73,6 +83,20 @@ pub fn rejection_words(rejection: Rejection) -> (&'static str, String) {
             "the recorded reply is in another encoding; repeat the event in the encoding it had".into(),
         ),
         Rejection::NotBuilt(what) => ("LS0208", format!("not built yet: {what}; see the changelog")),
+        Rejection::KeyMissing { partitions } => (
+            "LS0211",
+            format!(
+                "the application has {partitions} partitions, and the event has no partition key; send one, over HTTP \
+                 in `Lockstep-Key`"
+            ),
+        ),
+        Rejection::WrongPartition { partition, partitions } => (
+            "LS0212",
+            format!(
+                "the event's partition key belongs to partition {partition} of {partitions}; send it there under an id \
+                 of that partition"
+            ),
+        ),
     }
 }
 
@@ -119,9 +143,11 @@ mod tests {
             Rejection::WindowFull { window: 1 },
             Rejection::EncodingConflict,
             Rejection::NotBuilt("x".into()),
+            Rejection::KeyMissing { partitions: 2 },
+            Rejection::WrongPartition { partition: 1, partitions: 2 },
         ];
         let codes: std::collections::BTreeSet<_> =
             all.into_iter().map(|each| rejection_words(each).0).collect();
-        assert_eq!(codes.len(), 8);
+        assert_eq!(codes.len(), 10);
     }
 }

@@ -57,6 +57,8 @@ pub struct Serving {
     pub term: u64,
     /// The version that it runs.
     pub version: String,
+    /// How many partitions the application has.
+    pub partitions: u16,
 }
 
 impl Serving {
@@ -67,6 +69,7 @@ impl Serving {
             active: self.active,
             term: self.term,
             version: self.version.clone(),
+            partitions: self.partitions,
         }
     }
 }
@@ -111,6 +114,7 @@ impl Connection {
 /// All connections of clients.
 pub struct Clients {
     application: String,
+    partition: u16,
     serving: Serving,
     slots: Vec<Option<Connection>>,
     generations: Vec<u16>,
@@ -130,9 +134,10 @@ pub struct Clients {
 impl Clients {
     /// No connections.
     #[must_use]
-    pub fn new(application: &str, serving: Serving) -> Self {
+    pub fn new(application: &str, partition: u16, serving: Serving) -> Self {
         Clients {
             application: application.into(),
+            partition,
             serving,
             slots: Vec::new(),
             generations: Vec::new(),
@@ -302,7 +307,7 @@ impl Clients {
         match message {
             Err(error) => self.refuse(slot, "LS0302", &format!("{error}; see docs/events-protocol.md")),
             Ok(message) if connection.greeted => match message {
-                ClientMessage::Submit { ticket, event } => {
+                ClientMessage::Submit { ticket, key, event } => {
                     if event.parameters.len() > PARAMETERS_BYTES_MAX || event.body.len() > BODY_BYTES_MAX {
                         let bytes_max = if event.body.len() > BODY_BYTES_MAX {
                             BODY_BYTES_MAX
@@ -314,14 +319,14 @@ impl Clients {
                         self.write(slot, ticket, Answer::Rejected(rejection));
                         return self.take_next(slot);
                     }
-                    Said::Request(self.origin(slot, ticket), request_of(event))
+                    Said::Request(self.origin(slot, ticket), request_of(key, event))
                 }
                 ClientMessage::OpenSession { ticket } => {
                     Said::Request(self.origin(slot, ticket), Request::OpenSession)
                 }
                 ClientMessage::Hello { .. } => self.refuse(slot, "LS0303", "`Hello` comes once"),
             },
-            Ok(ClientMessage::Hello { protocol, application }) => {
+            Ok(ClientMessage::Hello { protocol, application, partition }) => {
                 if protocol.0 != PROTOCOL.0 {
                     let text = format!(
                         "version {}.{} is spoken here; use that client library",
@@ -332,6 +337,14 @@ impl Clients {
                 if application != self.application {
                     let text = format!("the application here is `{}`, not `{application}`", self.application);
                     return self.refuse(slot, "LS0304", &text);
+                }
+                if partition != self.partition {
+                    let partitions = self.serving.partitions;
+                    let text = format!(
+                        "`{application}` has partitions 0 to {} here, and {partition} is none of them",
+                        partitions.saturating_sub(1)
+                    );
+                    return self.refuse(slot, "LS0307", &text);
                 }
                 connection.greeted = true;
                 self.ungreeted -= 1;

@@ -151,7 +151,7 @@ impl EngineLoop {
     }
 
     fn alarm(&mut self, alarm: &Alarm) {
-        let application = &*self.handle.application;
+        let application = &*self.handle.label;
         match alarm {
             Alarm::PartnerInSync => tracing::info!(application, "the partner is in sync"),
             Alarm::Diverged { report } => {

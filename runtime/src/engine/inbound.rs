@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError};
 use lockstep_core::command::{Command, CommandResult, Role};
 use lockstep_core::descriptor::ApplicationDescriptor;
 use lockstep_core::event::{Answer, Request};
-use lockstep_core::ids::{NodeId, Number, PluginHash, StoreId, Term};
+use lockstep_core::ids::{GroupName, NodeId, Number, PluginHash, StoreId, Term};
 use lockstep_core::input::Input;
 use std::sync::RwLock;
 use tokio::sync::oneshot;
@@ -239,6 +239,12 @@ pub struct Busy;
 pub struct EngineHandle {
     /// The application.
     pub application: Arc<str>,
+    /// The partition of it, from 0 (R1).
+    pub partition: u16,
+    /// How many partitions the application has.
+    pub partitions: u16,
+    /// The group in logs: `ledger`, or `ledger.2` where there are several partitions.
+    pub label: Arc<str>,
     control: Sender<Inbound>,
     requests: Sender<HttpRequest>,
     bell: Bell,
@@ -246,21 +252,35 @@ pub struct EngineHandle {
 }
 
 impl EngineHandle {
-    /// A handle and the ends that the engine reads.
+    /// A handle on the engine of partition `.0` of `.1`, and the ends that the engine reads.
     #[must_use]
     pub fn new(
         application: &str,
+        (partition, partitions): (u16, u16),
         bell: Bell,
         descriptor: Arc<ApplicationDescriptor>,
     ) -> (Self, Receiver<Inbound>, Receiver<HttpRequest>) {
         let (control, control_end) = crossbeam_channel::bounded(CONTROL_MAX);
         let (requests, requests_end) = crossbeam_channel::bounded(REQUESTS_MAX);
         let face = Arc::new(Face::new(descriptor));
-        (
-            EngineHandle { application: application.into(), control, requests, bell, face },
-            control_end,
-            requests_end,
-        )
+        let label = if partitions == 1 { application.into() } else { format!("{application}.{partition}") };
+        let handle = EngineHandle {
+            application: application.into(),
+            partition,
+            partitions,
+            label: label.into(),
+            control,
+            requests,
+            bell,
+            face,
+        };
+        (handle, control_end, requests_end)
+    }
+
+    /// The group's name.
+    #[must_use]
+    pub fn group(&self) -> GroupName {
+        GroupName { application: self.application.to_string(), partition: self.partition }
     }
 
     /// What can be seen of the engine without asking it.

@@ -147,9 +147,10 @@ impl EngineLoop {
             active: false,
             term: group.term().0,
             version: group.descriptor().version.to_string(),
+            partitions: handle.partitions,
         };
         EngineLoop {
-            clients: Clients::new(&handle.application, serving),
+            clients: Clients::new(&handle.application, handle.partition, serving),
             group,
             node,
             started: false,
@@ -193,7 +194,7 @@ impl EngineLoop {
     /// # Errors
     /// When it refuses to start.
     pub fn start_plugin(&self, generations: &Generations) -> Result<(), Failure> {
-        generations.start(&self.handle.application, self.group.descriptor().hash)
+        generations.start(&self.handle.group(), self.group.descriptor().hash)
     }
 
     /// Closes the store and lets everything go, the plugin's objects too; gives who is to be told that it has stopped.

@@ -416,7 +416,7 @@ mod tests {
             features: vec![],
             procedures: vec![],
         };
-        let (engine, control, _requests) = EngineHandle::new("test", bell, Arc::new(descriptor));
+        let (engine, control, _requests) = EngineHandle::new("test", (0, 1), bell, Arc::new(descriptor));
         let mut store = opened(directory).thread.launch(engine).unwrap_or_else(|error| panic!("{error}"));
         let said = batches.into_iter().map(|batch| {
             assert!(store.hand_over(batch).is_ok());

@@ -76,7 +76,7 @@ impl EngineLoop {
             self.note_generation_change();
         }
         self.carry_out();
-        self.faults.end_window(&self.handle.application);
+        self.faults.end_window(&self.handle.label);
         self.end_of_turn()
     }
 
@@ -321,6 +321,7 @@ impl EngineLoop {
             active: role == lockstep_core::command::Role::Active,
             term: self.group.term().0,
             version: self.group.descriptor().version.to_string(),
+            partitions: self.handle.partitions,
         });
     }
 }

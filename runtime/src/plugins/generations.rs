@@ -1,5 +1,7 @@
 //! The generations of plugins in this process: what is mapped, what is gone, what was kept and why.
 //!
+//! Each group loads a copy of its own, so that no static is shared by two threads, a group changes its version when it is
+//! ready, and its copy goes with its thread whatever the others do.
 //! Shared by the engines' threads, the loader's and the admin's; the lock is held for moments only.
 //! Invariant: a library is unloaded after the thread that ran it was joined, and never while an object of it lives.
 
@@ -9,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use actix::Arbiter;
 use lockstep_core::application::Application;
 use lockstep_core::descriptor::Version;
-use lockstep_core::ids::PluginHash;
+use lockstep_core::ids::{GroupName, PluginHash};
 use lockstep_loader::LoadedPlugin;
 
 use super::keep::Keep;
@@ -28,8 +30,8 @@ struct Generation {
 #[derive(Default)]
 struct All {
     generations: Vec<Generation>,
-    /// The thread of each application's engine.
-    threads: BTreeMap<Arc<str>, Arbiter>,
+    /// The thread of each group's engine.
+    threads: BTreeMap<GroupName, Arbiter>,
 }
 
 impl Drop for All {
@@ -44,6 +46,10 @@ impl Drop for All {
 pub struct Generations {
     keep: Keep,
     all: Arc<Mutex<All>>,
+}
+
+fn is_of(status: &PluginStatus, group: &GroupName) -> bool {
+    status.application == group.application && status.partition == group.partition
 }
 
 /// Where an application object is in memory.
@@ -78,6 +84,7 @@ impl Generations {
     pub(super) fn add(
         &self,
         application: &dyn Application,
+        partition: u16,
         plugin: LoadedPlugin,
         hash: PluginHash,
         version: Version,
@@ -87,6 +94,7 @@ impl Generations {
         let generation = all.generations.len() as u64 + 1;
         let status = PluginStatus {
             application: application.descriptor().name.clone(),
+            partition,
             generation,
             hash,
             version,
@@ -99,29 +107,29 @@ impl Generations {
         generation
     }
 
-    /// Starts the generation of the file `hash` that is to run on this thread.
+    /// Starts the generation of the file `hash` that `group` is to run on this thread.
     ///
     /// # Errors
     /// When it refuses to start.
-    pub fn start(&self, application: &str, hash: PluginHash) -> Result<(), Failure> {
+    pub fn start(&self, group: &GroupName, hash: PluginHash) -> Result<(), Failure> {
         let mut all = self.all();
         let next = all
             .generations
             .iter_mut()
-            .find(|each| !each.started && each.status.hash == hash && each.status.application == application);
+            .find(|each| !each.started && each.status.hash == hash && is_of(&each.status, group));
         let Some(generation) = next else { return Ok(()) };
         generation.started = true;
         generation.plugin.as_ref().map_or(Ok(()), start_on_this_thread)
     }
 
-    /// The engine of `application` runs on `thread` from here on.
-    pub fn set_thread(&self, application: &Arc<str>, thread: Arbiter) {
-        self.all().threads.insert(application.clone(), thread);
+    /// The engine of `group` runs on `thread` from here on.
+    pub fn set_thread(&self, group: GroupName, thread: Arbiter) {
+        self.all().threads.insert(group, thread);
     }
 
-    /// The thread that the engine of `application` is about to leave.
-    pub fn take_thread(&self, application: &Arc<str>) -> Option<Arbiter> {
-        self.all().threads.remove(application)
+    /// The thread that the engine of `group` is about to leave.
+    pub fn take_thread(&self, group: &GroupName) -> Option<Arbiter> {
+        self.all().threads.remove(group)
     }
 
     fn take_plugin(&self, application: &dyn Application) -> Option<(u64, LoadedPlugin)> {
@@ -151,15 +159,15 @@ impl Generations {
         });
     }
 
-    /// Ends all generations of `application`, whose engine has stopped and dropped their objects. Called on the thread
+    /// Ends all generations of `group`, whose engine has stopped and dropped their objects. Called on the thread
     /// that ran the last of them, which stops right afterwards and is `thread`. Calls `done` when they are gone; a
     /// library that stays mapped goes with the process, which is about to end.
-    pub fn end(&self, application: &str, thread: Option<Arbiter>, done: impl FnOnce() + Send + 'static) {
+    pub fn end(&self, group: &GroupName, thread: Option<Arbiter>, done: impl FnOnce() + Send + 'static) {
         let plugins: Vec<(u64, LoadedPlugin)> = self
             .all()
             .generations
             .iter_mut()
-            .filter(|each| each.status.application == application)
+            .filter(|each| is_of(&each.status, group))
             .filter_map(|each| Some((each.status.generation, each.plugin.take()?)))
             .collect();
         plugins.iter().for_each(|(_, plugin)| end_on_this_thread(plugin));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use lockstep_binding::Bound;
 use lockstep_core::application::Application;
 use lockstep_core::descriptor::ApplicationDescriptor;
-use lockstep_core::ids::PluginHash;
+use lockstep_core::ids::{GroupName, PluginHash};
 use lockstep_loader::{LoadError, LoadedPlugin, PluginFile, Prober, Reason, Unload};
 
 use super::generations::Generations;
@@ -144,7 +144,7 @@ fn on_short_thread<T: Send>(work: impl FnOnce() -> Result<T, Failure> + Send) ->
 /// Why it is not taken.
 pub fn load(
     generations: &Generations,
-    application: &str,
+    group: &GroupName,
     bytes: Vec<u8>,
 ) -> Result<Box<dyn Application>, Failure> {
     let hash = super::hash_of(&bytes);
@@ -154,7 +154,7 @@ pub fn load(
     let plugin = lockstep_loader::load(&file)?;
     let bound = on_short_thread(|| bind(&plugin, hash));
     let bound = match bound {
-        Ok(bound) if bound.descriptor().name == application => bound,
+        Ok(bound) if bound.descriptor().name == group.application => bound,
         other => {
             // Never started: it goes as it came.
             let failure = match other {
@@ -162,7 +162,7 @@ pub fn load(
                     let name = bound.descriptor().name.clone();
                     Failure::new(
                         "LS0449",
-                        format!("the file is application `{name}`, not `{application}`"),
+                        format!("the file is application `{name}`, not `{}`", group.application),
                         "",
                     )
                 }
@@ -176,8 +176,9 @@ pub fn load(
     };
     let version = bound.descriptor().version;
     let boxed: Box<dyn Application> = Box::new(bound);
-    let generation = generations.add(&*boxed, plugin, hash, version, file.bytes().len() as u64);
-    tracing::info!(application, generation, %version, %hash, "a plugin is loaded");
+    let generation =
+        generations.add(&*boxed, group.partition, plugin, hash, version, file.bytes().len() as u64);
+    tracing::info!(%group, generation, %version, %hash, "a plugin is loaded");
     Ok(boxed)
 }
 

@@ -123,7 +123,7 @@ impl Handler<Load> for PluginLoader {
 
     fn handle(&mut self, Load { hash, engine }: Load, _: &mut Self::Context) {
         self.on_thread(move |generations| match generations.keep().get(hash) {
-            Ok(Some(bytes)) => answer(&engine, hash, load(generations, &engine.application, bytes)),
+            Ok(Some(bytes)) => answer(&engine, hash, load(generations, &engine.group(), bytes)),
             Ok(None) => engine.tell_waiting(Inbound::WantPlugin { hash }),
             Err(error) => {
                 let reason = format!("the kept file can't be read: {error}");
@@ -160,7 +160,7 @@ impl Handler<Got> for PluginLoader {
                 let reason = format!("the file can't be kept: {error}");
                 return engine.tell_waiting(Inbound::Input(Input::PluginFailed { hash, reason }));
             }
-            answer(&engine, hash, load(generations, &engine.application, bytes.to_vec()));
+            answer(&engine, hash, load(generations, &engine.group(), bytes.to_vec()));
         });
     }
 }

@@ -13,6 +13,8 @@ pub const PROTOCOL: (u16, u16) = (1, 0);
 pub const PARAMETERS_BYTES_MAX: usize = 64 << 10;
 /// The largest body, in bytes.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
+/// The longest key, of an event or of a partition, in bytes.
+pub const KEY_BYTES_MAX: usize = 128;
 
 /// The code of [`Reply::Rejected`] that says that the session does not exist, or was dropped to make room.
 pub const UNKNOWN_SESSION: &str = "LS0204";
@@ -26,6 +28,8 @@ pub enum ClientMessage {
         protocol: (u16, u16),
         /// The application that it wants.
         application: String,
+        /// The partition of it, from 0 (R1). Where there are several, `Serving` says how many.
+        partition: u16,
     },
     /// Open a session.
     OpenSession {
@@ -36,6 +40,9 @@ pub enum ClientMessage {
     Submit {
         /// Comes back with the answer.
         ticket: u64,
+        /// The event's partition key: where the application has several partitions, it says which one the event belongs
+        /// to. At most 128 bytes; empty where there is one partition.
+        key: String,
         /// The event.
         event: Event,
     },
@@ -99,6 +106,8 @@ pub enum ServerMessage {
         term: u64,
         /// The version that this processor runs.
         version: String,
+        /// How many partitions the application has.
+        partitions: u16,
     },
     /// The connection is of no use; it is closed after this.
     Refused {

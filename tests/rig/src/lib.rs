@@ -25,6 +25,7 @@ pub mod load;
 pub mod node;
 pub mod operate;
 pub mod pair;
+pub mod partitions;
 pub mod proxy;
 
 /// Why an exercise can't go on: a sentence for people.

@@ -27,6 +27,8 @@ pub struct Settings {
     pub peer: Option<String>,
     /// `fsync` or `replicated`; the default when not given.
     pub durability: Option<String>,
+    /// How many partitions the ledger has; one when not given.
+    pub partitions: Option<u16>,
     /// Further fields, as RON.
     pub more: String,
 }
@@ -148,9 +150,11 @@ impl Node {
         let durability = self.settings.durability.as_ref();
         let durability =
             durability.map(|setting| format!("    durability: {setting},\n")).unwrap_or_default();
+        let partitions = self.settings.partitions.map(|number| format!(", partitions: {number}"));
+        let partitions = partitions.unwrap_or_default();
         format!(
             "(\n    node: {:?},\n    data: {:?},\n    listen: (http: {http:?}, events: {events:?}, link: {link:?}),\n\
-             {peer}    arbiter: Local({:?}),\n{durability}{}    applications: [(name: \"ledger\", plugin: {:?})],\n)\n",
+             {peer}    arbiter: Local({:?}),\n{durability}{}    applications: [(name: \"ledger\", plugin: {:?}{partitions})],\n)\n",
             self.name,
             self.directory.join(format!("data-{}", self.name)),
             self.arbiter,

@@ -42,12 +42,13 @@ fn serve(served: &Served, mut stream: TcpStream) -> std::io::Result<()> {
                     active: true,
                     term: 1,
                     version: "1.0.0".into(),
+                    partitions: 1,
                 },
                 ClientMessage::OpenSession { ticket } => {
                     let session = served.sequence.fetch_add(1, Ordering::Relaxed) + 1;
                     ServerMessage::Answer { ticket, reply: Reply::SessionOpened { session } }
                 }
-                ClientMessage::Submit { ticket, event } => {
+                ClientMessage::Submit { ticket, event, .. } => {
                     let sequence = served.sequence.fetch_add(1, Ordering::Relaxed) + 1;
                     let mut answers = served.answers.lock().unwrap();
                     if served.retry_every > 0

@@ -27,7 +27,7 @@ fn allowed(folder: &str) -> Option<&'static [&'static str]> {
         "runtime/store" => &["lockstep-core"],
         "runtime/loader" => &["lockstep-os", "lockstep-plugin-api"],
         "runtime/sim" => &["lockstep-core", "lockstep-store"],
-        "runtime/client" => &["lockstep-wire"],
+        "runtime/client" => &["lockstep-core", "lockstep-wire"],
         "runtime" => RUNTIME,
         "hosts/lockstepd" | "hosts/lockstep" => {
             &["lockstep-core", "lockstep-loader", "lockstep-runtime", "lockstep-store"]

@@ -6,7 +6,7 @@
 use std::io::Write as _;
 
 use lockstep_core::state::State;
-use lockstep_runtime::config::NodeConfig;
+use lockstep_runtime::config::{ApplicationConfig, NodeConfig};
 use lockstep_runtime::offline::{Offline, group_dir, rows};
 use lockstep_store::{Export, StoreError, StoreInspection};
 use serde_json::{Value, json};
@@ -31,18 +31,28 @@ fn open(global: &Global, store: &Store) -> Result<Offline, Failure> {
         Some(directory) => whole(directory),
         None => {
             let config = NodeConfig::load(&global.config)?;
-            group_dir(&config, &application(&config, store)?)
+            let application = application(&config, store)?;
+            if store.partition >= application.partitions {
+                let message = format!(
+                    "`{}` has {} partitions, and {} is none of them",
+                    application.name, application.partitions, store.partition
+                );
+                return Err(Failure::new(Exit::Usage, "LS0823", message, "partitions count from 0"));
+            }
+            group_dir(&config, &application.name, store.partition)
         }
     };
     Offline::open(directory).map_err(failure)
 }
 
-fn application(config: &NodeConfig, store: &Store) -> Result<String, Failure> {
+fn application<'a>(config: &'a NodeConfig, store: &Store) -> Result<&'a ApplicationConfig, Failure> {
     let names: Vec<&str> = config.applications.iter().map(|application| application.name.as_str()).collect();
-    match (&store.which.application, &names[..]) {
-        (Some(name), _) if names.contains(&name.as_str()) => Ok(name.clone()),
-        (None, [only]) => Ok((*only).to_owned()),
-        (Some(name), _) => {
+    match (&store.which.application, &config.applications[..]) {
+        (None, [only]) => Ok(only),
+        (Some(name), all) => {
+            if let Some(found) = all.iter().find(|application| application.name == *name) {
+                return Ok(found);
+            }
             let message = format!("application `{name}` is not in {}", config.file.display());
             Err(Failure::new(Exit::Usage, "LS0817", message, format!("it has {}", names.join(", "))))
         }

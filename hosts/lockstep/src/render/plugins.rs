@@ -19,7 +19,7 @@ pub fn list(plugins: &[PluginStatus]) -> String {
             PluginState::Unloaded => "unloaded",
         };
         rows.push(vec![
-            plugin.application.clone(),
+            label(plugin, plugins),
             plugin.generation.to_string(),
             plugin.version.to_string(),
             state.into(),
@@ -34,6 +34,12 @@ pub fn list(plugins: &[PluginStatus]) -> String {
     out
 }
 
+/// `ledger`, or `ledger.2` where several groups of it have loaded something.
+fn label(plugin: &PluginStatus, all: &[PluginStatus]) -> String {
+    let several = all.iter().any(|each| each.application == plugin.application && each.partition > 0);
+    if several { format!("{}.{}", plugin.application, plugin.partition) } else { plugin.application.clone() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,6 +49,7 @@ mod tests {
     fn a_generation_that_is_gone_and_one_that_stayed() {
         let plugin = |generation, version: &str, state, reasons| PluginStatus {
             application: "ledger".into(),
+            partition: 0,
             generation,
             hash: PluginHash([generation as u8; 32]),
             version: version.parse().unwrap(),

@@ -4,18 +4,26 @@ use lockstep_core::command::{GroupStatus, MemberStatus, Role};
 use lockstep_core::ids::Number;
 use lockstep_runtime::admin::protocol::{GroupReport, ProcessorStatus};
 
+use super::partitions;
 use super::words::{age, columns, count, counted, latency};
 
 /// The whole processor.
 pub fn processor(status: &ProcessorStatus) -> String {
-    let groups: Vec<String> = status.groups.iter().map(|report| group(report, status.up_ms)).collect();
+    // The groups of an application stand together, in the order of their partitions.
+    let applications = status.groups.chunk_by(|a, b| a.group.application == b.group.application);
+    let groups: Vec<String> = applications
+        .flat_map(|reports| match partitions::as_one(reports) {
+            Some(one) => vec![group(&one, status.up_ms)],
+            None => reports.iter().map(|report| group(report, status.up_ms)).collect(),
+        })
+        .collect();
     if groups.is_empty() { format!("{} runs no application\n", status.node) } else { groups.join("\n") }
 }
 
 /// One group: a line for it, a line for each processor, a line for what concerns both.
 fn group(report: &GroupReport, up_ms: u64) -> String {
     let GroupReport { group, last_change } = report;
-    let mut out = format!("{}   {}   epoch {}\n", group.application, standing(group), group.epoch);
+    let mut out = format!("{}   {}   epoch {}\n", partitions::name(group), standing(group), group.epoch);
     let active = group.members.iter().find(|member| serves(member)).map(|member| member.last);
     let rows: Vec<Vec<String>> = group
         .members
@@ -151,6 +159,8 @@ pub mod tests {
     pub fn pair() -> GroupStatus {
         GroupStatus {
             application: "ledger".into(),
+            partition: 0,
+            partitions: 1,
             epoch: Epoch(7),
             term: Term(5),
             members: vec![member("a", Role::Active, 18_442_107), member("b", Role::Standby, 18_442_105)],

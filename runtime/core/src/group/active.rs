@@ -14,6 +14,7 @@ use crate::entry::{Entry, EntryBody};
 use crate::event::{Answer, Event, EventId, Fault, FaultKind, KEY_BYTES_MAX, Outcome, Rejection, Request};
 use crate::ids::{Micros, Number, Origin, SessionId};
 use crate::message::{PeerMessage, PlainBody, UnitDescription};
+use crate::partition::check_key;
 use crate::sessions::{Known, WINDOW};
 
 /// The most units of a plan.
@@ -145,7 +146,8 @@ impl Group {
                 let number = self.plain(PlainBody::OpenSession);
                 self.output(number, asker, Answer::SessionOpened { session: SessionId(number.0) });
             }
-            Request::Submit(event) => self.submit(asker, event),
+            Request::Submit(event) => self.submit_here(asker, None, event),
+            Request::SubmitByKey { key, event } => self.submit_here(asker, Some(&key), event),
         }
     }
 
@@ -185,6 +187,14 @@ impl Group {
 
     fn reject(&mut self, asker: Asker, rejection: Rejection) {
         self.output(self.state.meta.last, asker, Answer::Rejected(rejection));
+    }
+
+    /// Runs an event that belongs to this partition (R1).
+    fn submit_here(&mut self, asker: Asker, key: Option<&str>, event: Event) {
+        match check_key(key, self.config.partition, self.config.partitions) {
+            Ok(()) => self.submit(asker, event),
+            Err(rejection) => self.reject(asker, rejection),
+        }
     }
 
     fn submit(&mut self, asker: Asker, event: Event) {

@@ -225,6 +225,8 @@ impl Group {
         let latencies = if self.latencies.total() > 100 { &self.latencies } else { &self.latencies_before };
         GroupStatus {
             application: self.config.application.clone(),
+            partition: self.config.partition,
+            partitions: self.config.partitions,
             epoch: record.map_or(Epoch(0), |record| record.epoch),
             term: record.map_or(Term(0), |record| record.term),
             members,

@@ -21,6 +21,8 @@ pub struct GroupConfig {
     pub application: String,
     /// The partition of it that this group is (R1).
     pub partition: u16,
+    /// How many partitions the application has, 1 to [`PARTITIONS_MAX`](crate::partition::PARTITIONS_MAX).
+    pub partitions: u16,
     /// When the standby starts a unit.
     pub standby: StandbyStart,
     /// How often a side says that it lives, milliseconds.
@@ -57,6 +59,7 @@ impl GroupConfig {
             node,
             application,
             partition: 0,
+            partitions: 1,
             standby: StandbyStart::default(),
             heartbeat_ms: 100,
             silence_shrink_ms: 1_000,

@@ -27,7 +27,7 @@ impl Raw {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let mut raw = Raw { stream, input: Vec::new() };
-        raw.write(&ClientMessage::Hello { protocol: PROTOCOL, application: "ledger".into() });
+        raw.write(&ClientMessage::Hello { protocol: PROTOCOL, application: "ledger".into(), partition: 0 });
         assert!(matches!(raw.read(), Some(ServerMessage::Serving { .. })));
         raw
     }
@@ -135,6 +135,7 @@ fn wrong_events_are_answered_and_nobody_else_notices() {
         let Reply::SessionOpened { session } = raw.answer() else { panic!("no session") };
         let submit = |number, parameters| ClientMessage::Submit {
             ticket: 2,
+            key: String::new(),
             event: Event {
                 id: EventId::Numbered { session, number },
                 awaited_from: 1,

@@ -10,6 +10,7 @@ use std::process::Stdio;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use lockstep_core::partition::partition_of;
 use serde::{Deserialize, Serialize};
 
 use crate::Failure;
@@ -40,6 +41,10 @@ pub enum Pace {
 pub struct LoadSettings {
     /// Where the two processors listen for events.
     pub addresses: Vec<String>,
+    /// The partition that it sends to.
+    pub partition: u16,
+    /// The partition key of all its events; empty where there is one partition.
+    pub partition_key: String,
     /// How many clients; each has a connection to each processor and a session.
     pub clients: usize,
     /// How fast.
@@ -63,11 +68,22 @@ pub struct LoadSettings {
 }
 
 impl LoadSettings {
+    /// These settings for a partition of several: all events have one key of that partition.
+    #[must_use]
+    pub fn in_partition(self, partition: u16, partitions: u16) -> Self {
+        let key = (0_u32..).map(|n| format!("load-{n}"));
+        let belongs = |key: &String| partition_of(key.as_bytes(), partitions) == partition;
+        let partition_key = key.into_iter().find(belongs).expect("keys spread over all partitions");
+        LoadSettings { partition, partition_key, ..self }
+    }
+
     /// Eight clients, enough accounts for a bounded journal to hold every transfer of some minutes.
     #[must_use]
     pub fn new(addresses: Vec<String>, pace: Pace, record: PathBuf) -> Self {
         LoadSettings {
             addresses,
+            partition: 0,
+            partition_key: String::new(),
             clients: 8,
             pace,
             first_account: 0,

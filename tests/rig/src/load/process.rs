@@ -104,6 +104,7 @@ impl Requests {
         };
         Request {
             tag: place as u64,
+            key: self.settings.partition_key.clone().into(),
             procedure: call.procedure.into(),
             encoding: call.encoding,
             parameters: call.parameters,
@@ -294,7 +295,13 @@ async fn load(settings: Rc<LoadSettings>) -> Result<(), Failure> {
             due: None,
             alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
         };
-        tokio::task::spawn_local(raw::drive("ledger", &settings.addresses, 1_000, requests))
+        tokio::task::spawn_local(raw::drive(
+            "ledger",
+            settings.partition,
+            &settings.addresses,
+            1_000,
+            requests,
+        ))
     });
     let clients: Vec<_> = clients.collect();
     let orders = tokio::task::spawn_local(follow_orders(Rc::clone(&board)));
