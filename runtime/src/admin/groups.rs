@@ -8,7 +8,7 @@ use lockstep_core::ids::NodeId;
 
 use super::View;
 use super::protocol::{AdminError, AdminReply};
-use super::verbs::{Reply, ask, error, group_status};
+use super::verbs::{Reply, ask, busy, error, group_status};
 use crate::engine::inbound::EngineHandle;
 
 /// The groups of the application that a request is for; there is at least one.
@@ -54,7 +54,7 @@ pub(super) async fn ask_all(engines: &[EngineHandle], command: &Command) -> Repl
         .collect();
     let (mut reply, mut failed) = (AdminReply::Done, None);
     for (engine, asked) in engines.iter().zip(under_way) {
-        let asked = asked.await.unwrap_or_else(|_| Err(error("LS0815", "the engine is gone", "ask again")));
+        let asked = asked.await.unwrap_or_else(|_| Err(busy("the engine is gone")));
         match asked {
             Ok(CommandReply::Accepted) => reply = AdminReply::Accepted,
             Ok(_) => {}

@@ -27,6 +27,11 @@ pub(super) fn error(code: &str, message: impl Into<String>, help: &str) -> Admin
     AdminError { code: code.into(), message: message.into(), help: help.into() }
 }
 
+/// The engine takes no more, or is gone.
+pub(super) fn busy(message: impl Into<String>) -> AdminError {
+    error("LS0815", message, "ask again")
+}
+
 fn refused(failure: Failure) -> AdminError {
     AdminError { code: failure.code, message: failure.message, help: failure.help }
 }
@@ -99,12 +104,11 @@ fn engine<'a>(view: &'a View, application: Option<&str>) -> Result<&'a EngineHan
 }
 
 fn tell(engine: &EngineHandle, inbound: Inbound) -> Result<(), AdminError> {
-    engine.tell(inbound).map_err(|busy| error("LS0815", busy.to_string(), "ask again"))
+    engine.tell(inbound).map_err(|too_much| busy(too_much.to_string()))
 }
 
 pub(super) async fn ask(engine: &EngineHandle, command: Command) -> Result<CommandReply, AdminError> {
-    let result =
-        engine.command(command).await.map_err(|busy| error("LS0815", busy.to_string(), "ask again"))?;
+    let result = engine.command(command).await.map_err(|too_much| busy(too_much.to_string()))?;
     result.map_err(|refused| {
         let (code, help) = match &refused {
             CommandError::NoActive => ("LS0630", "wait for a takeover, or see `lockstep status`"),
