@@ -114,6 +114,7 @@ impl Application {
                 reads_only: declared.reads_only,
                 body_withheld: declared.body_withheld,
                 deadline_ms: declared.deadline_ms,
+                hang_ms: declared.hang_ms,
                 units: declared.units.iter().map(unit).collect(),
                 parameters: (procedure.parameters)(),
             }
@@ -182,6 +183,8 @@ pub struct ProcedureDescription {
     pub body_withheld: bool,
     /// The bound of each of its units; 0 for none.
     pub deadline_ms: u32,
+    /// A unit that has not returned after this has hung; 0 for ten times the deadline.
+    pub hang_ms: u32,
     /// Every unit that its plans may name; plans name them by place.
     pub units: Vec<UnitDescription>,
     /// Its control parameters as a JSON schema.

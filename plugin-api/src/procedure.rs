@@ -31,6 +31,7 @@ pub struct Declared {
     pub reads_only: bool,
     pub body_withheld: bool,
     pub deadline_ms: u32,
+    pub hang_ms: u32,
     pub units: &'static [UnitDeclared],
 }
 

@@ -297,7 +297,17 @@ fn response_of(answer: Answer, engine: &EngineHandle, key: &str) -> Result<HttpR
         }
         Answer::Ended { outcome: Outcome::Faulted(fault), .. } => {
             let detail = format!("work unit `{}`: {}: {}", fault.unit, fault_word(fault.kind), fault.message);
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, FAULTED, detail, Again::NewId)
+            let (status, again) = match fault.kind {
+                FaultKind::Deadline => (StatusCode::GATEWAY_TIMEOUT, Again::NewId),
+                // The same under a new id would take the next processor down (R21).
+                FaultKind::Killed | FaultKind::Hung | FaultKind::Quarantined => {
+                    (StatusCode::INTERNAL_SERVER_ERROR, Again::Never)
+                }
+                FaultKind::Panic | FaultKind::Error | FaultKind::Contract => {
+                    (StatusCode::INTERNAL_SERVER_ERROR, Again::NewId)
+                }
+            };
+            Problem::new(status, FAULTED, detail, again)
         }
         Answer::Retry { reason } => {
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "LS0318", reason, Again::SameId)

@@ -27,7 +27,8 @@ pub fn work_unit(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// procedure of one unit, and its value is the reply.
 ///
 /// Arguments: `version = N` (from 1; always given), `recovery = complete` or `recovery = roll_back` (the default),
-/// `reads_only`, `body = withheld` or `body = carried` (the default), `deadline_ms = N`, and
+/// `reads_only`, `body = withheld` or `body = carried` (the default), `deadline_ms = N`
+/// (a unit that takes longer has faulted), `hang_ms = N` (one that has not returned by then hangs), and
 /// `units = [a, b]` for work units that the plan names elsewhere than in `Plan::of`, `then`, `when` and `unless`.
 #[proc_macro_attribute]
 pub fn procedure(arguments: TokenStream, item: TokenStream) -> TokenStream {

@@ -21,6 +21,7 @@ struct Declared {
     reads_only: bool,
     body: Option<bool>,
     deadline_ms: u32,
+    hang_ms: u32,
     units: Vec<Path>,
 }
 
@@ -39,6 +40,13 @@ impl Parse for Declared {
                     declared.version = Some(number);
                 }
                 "deadline_ms" => declared.deadline_ms = number(input)?.0,
+                "hang_ms" => {
+                    let (number, span) = number(input)?;
+                    if number == 0 {
+                        return Err(Error::new(span, "leave `hang_ms` out for its default"));
+                    }
+                    declared.hang_ms = number;
+                }
                 "recovery" => declared.completes = word(input, "complete", "roll_back")?,
                 "body" => declared.body = Some(word(input, "withheld", "carried")?),
                 "units" => {
@@ -50,7 +58,7 @@ impl Parse for Declared {
                 }
                 other => {
                     let message = format!(
-                        "`{other}` is not one of version, recovery, reads_only, body, deadline_ms, units"
+                        "`{other}` is not one of version, recovery, reads_only, body, deadline_ms, hang_ms, units"
                     );
                     return Err(Error::new(name.span(), message));
                 }
@@ -99,7 +107,7 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
     let Parts { items, units, begin, parameters } = parts;
     let (name, visibility, attributes) = (&function.sig.ident, &function.vis, &function.attrs);
     let text = name.to_string();
-    let Declared { completes, reads_only, body, deadline_ms, .. } = declared;
+    let Declared { completes, reads_only, body, deadline_ms, hang_ms, .. } = declared;
     let body_withheld = body == Some(true);
     Ok(quote! {
         #(#attributes)*
@@ -122,6 +130,7 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
                     reads_only: #reads_only,
                     body_withheld: #body_withheld,
                     deadline_ms: #deadline_ms,
+                    hang_ms: #hang_ms,
                     units: const { &[#(#units.declared()),*] },
                 },
                 __begin,

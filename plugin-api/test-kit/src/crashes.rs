@@ -179,6 +179,7 @@ impl Pair {
                 HalfWayEnd::Completed => Takeover::Completed,
                 HalfWayEnd::RolledBack => Takeover::RolledBack,
                 HalfWayEnd::RunAgain => Takeover::RunAgain,
+                HalfWayEnd::Faulted => unreachable!("no processor of the desk leaves a death note"),
             });
             let (answer, rows) = end(&desk, answer);
             crashes.push(Crash { point, takeover, answer, rows });

@@ -39,6 +39,7 @@ fn procedure(procedure: ProcedureDescription) -> ProcedureDescriptor {
         reads_only: procedure.reads_only,
         body: if procedure.body_withheld { BodyUse::Withheld } else { BodyUse::Carried },
         deadline_ms: procedure.deadline_ms,
+        hang_ms: procedure.hang_ms,
         units: units.map(|unit| UnitDescriptor { name: unit.name, reads_body: unit.reads_body }).collect(),
         parameters: procedure.parameters,
     }

@@ -140,6 +140,8 @@ pub enum HalfWayEnd {
     RolledBack,
     /// It was dropped and run again from the start in the survivor's own version.
     RunAgain,
+    /// The processor before had died of it: it got its fault (R21).
+    Faulted,
 }
 
 /// How a group is.

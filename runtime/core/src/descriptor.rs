@@ -130,10 +130,27 @@ pub struct ProcedureDescriptor {
     pub body: BodyUse,
     /// A unit that takes longer than this is a fault (R23); 0 sets no bound.
     pub deadline_ms: u32,
+    /// A unit that has not returned after this has hung (R23); 0 stands for ten times the deadline.
+    pub hang_ms: u32,
     /// All units that a plan may name.
     pub units: Vec<UnitDescriptor>,
     /// JSON schema or a short description of the control parameters, for people.
     pub parameters: String,
+}
+
+/// A unit of a procedure that declares neither deadline nor `hang_ms` has hung after this long.
+pub const HANG_MS_DEFAULT: u64 = 10_000;
+
+impl ProcedureDescriptor {
+    /// After how long a unit has hung, in milliseconds (R23).
+    #[must_use]
+    pub fn hang_after_ms(&self) -> u64 {
+        match (self.hang_ms, self.deadline_ms) {
+            (0, 0) => HANG_MS_DEFAULT,
+            (0, deadline_ms) => u64::from(deadline_ms) * 10,
+            (hang_ms, _) => hang_ms.into(),
+        }
+    }
 }
 
 /// One version of an application.
@@ -200,6 +217,12 @@ impl ApplicationDescriptor {
             names("work unit", procedure.units.iter().map(|u| u.name.as_str()).collect())?;
             if procedure.units.is_empty() {
                 return Err(format!("procedure `{}` has no work unit", procedure.name));
+            }
+            if procedure.hang_ms > 0 && procedure.hang_ms <= procedure.deadline_ms {
+                return Err(format!(
+                    "procedure `{}` hangs after {} ms, and its deadline is {} ms",
+                    procedure.name, procedure.hang_ms, procedure.deadline_ms
+                ));
             }
         }
         Ok(())

@@ -8,6 +8,7 @@ use crate::entry::{Entry, Row};
 use crate::event::{Answer, Fault};
 use crate::ids::{Epoch, LinkId, Number, Origin, PluginHash, SessionId, StoreId, Term};
 use crate::message::Frame;
+use crate::note::DeathNote;
 use crate::record::Record;
 use crate::sessions::{KeyedReply, Session};
 use crate::state::Meta;
@@ -121,6 +122,11 @@ pub enum Effect {
         /// How many members the record has in sync (R9: `replicated` syncs while there is one).
         in_sync: usize,
     },
+    /// A death note is in the stream and held: a file that has it may go.
+    NoteRecorded {
+        /// The note, as it was given.
+        note: DeathNote,
+    },
     /// Tell operators.
     Alarm(Alarm),
     /// This side found itself wrong, or its disk failed: stop the process; the partner takes over.
@@ -168,6 +174,13 @@ pub enum Alarm {
     OnlyReads {
         /// What the operating system said.
         reason: String,
+    },
+    /// A processor died in the application's code, or gave itself up in it, and left a note (R21).
+    Died {
+        /// The note.
+        note: DeathNote,
+        /// It was this one, before its start.
+        own: bool,
     },
     /// The campaign went on or falls back.
     Campaign {

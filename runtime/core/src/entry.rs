@@ -8,6 +8,7 @@ use crate::campaign::CampaignRecord;
 use crate::descriptor::{TableKind, Version};
 use crate::event::{Encoding, EventId, Outcome};
 use crate::ids::{Micros, NodeId, Number, PluginHash, TableId, Term};
+use crate::note::DeathNote;
 use crate::row_key::RowKey;
 
 /// One database update: the new value of a row, or its removal. Absolute, so it may be applied twice.
@@ -65,6 +66,8 @@ pub enum Control {
         /// The feature's name.
         feature: String,
     },
+    /// What is known from here on of an event and a processor's death (R21).
+    Note(Box<DeathNote>),
 }
 
 /// What a number was for.

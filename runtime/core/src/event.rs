@@ -88,6 +88,12 @@ pub enum FaultKind {
     Deadline,
     /// The unit broke the contract: wrote in a read-only procedure, or its output is over a bound.
     Contract,
+    /// The unit killed its processor by a signal; the event does not run again under that plugin (R21).
+    Killed,
+    /// The unit did not return (R23); the event does not run again under that plugin.
+    Hung,
+    /// The event was under way at two deaths that left no note; it does not run again under that plugin.
+    Quarantined,
 }
 
 /// The runtime's "this went wrong". Recorded like a reply.

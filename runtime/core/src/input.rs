@@ -5,6 +5,7 @@ use crate::command::Command;
 use crate::event::Request;
 use crate::ids::{LinkId, Number, Origin, PluginHash, StoreId};
 use crate::message::Frame;
+use crate::note::DeathNote;
 use crate::record::{Record, SwapOutcome};
 
 /// One thing that happened. Requests of the core are matched by id.
@@ -87,6 +88,14 @@ pub enum Input {
         hash: PluginHash,
         /// Why.
         reason: String,
+    },
+    /// What a processor left at its death in the application's code (R21). The partner's is given before its death is
+    /// told, the own one after the start that found it.
+    Note {
+        /// The note.
+        note: DeathNote,
+        /// It is this processor's own.
+        own: bool,
     },
     /// Time passed; nothing else happened.
     Tick,

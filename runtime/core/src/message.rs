@@ -7,6 +7,7 @@ use crate::descriptor::ApplicationDescriptor;
 use crate::entry::{Control, Entry, Op, Row};
 use crate::event::{Answer, Event, Outcome, Request};
 use crate::ids::{Micros, NodeId, Number, PluginHash, SessionId, StoreId, Term};
+use crate::note::DeathNote;
 use crate::record::Record;
 use crate::sessions::{KeyedReply, Session};
 use crate::state::{Meta, TermStart};
@@ -253,6 +254,10 @@ pub enum PeerMessage {
         /// Everything up to here is held, as far as the sender knows.
         held: Number,
     },
+
+    // -- the standby to the active
+    /// The sender died in the application's code before it came back, and this is what it left (R21).
+    Note(Box<DeathNote>),
 }
 
 /// An event without a procedure.

@@ -10,6 +10,7 @@ use crate::campaign::CampaignRecord;
 use crate::descriptor::{ApplicationDescriptor, Version};
 use crate::entry::{Control, Entry, EntryBody, Op, TableMeta};
 use crate::ids::{Micros, NodeId, Number, PluginHash, TableId, Term};
+use crate::note::Notes;
 use crate::row_key::RowKey;
 use crate::sessions::{Recorded, SessionUndo, Sessions};
 use crate::tables::Tables;
@@ -58,6 +59,8 @@ pub struct Meta {
     pub campaign: Option<Box<CampaignRecord>>,
     /// Campaigns that are over, oldest first.
     pub campaigns: Vec<CampaignRecord>,
+    /// Events that processors died of, or may have died of (R21).
+    pub notes: Notes,
 }
 
 impl Meta {
@@ -137,6 +140,7 @@ impl Meta {
             Control::Disable { feature } => {
                 self.features.remove(feature);
             }
+            Control::Note(note) => self.notes.put(number, note),
         }
     }
 }
@@ -195,6 +199,10 @@ impl State {
                 let recorded =
                     Recorded { number: entry.number, encoding: *encoding, outcome: outcome.clone() };
                 undo.sessions = self.sessions.record(event, *awaited_from, entry.time, recorded);
+                if self.meta.notes.is_open(event) {
+                    undo.meta = Some(Box::new(self.meta.clone()));
+                    self.meta.notes.ended(event);
+                }
             }
             EntryBody::OpenSession => undo.sessions = self.sessions.open(entry.number),
             EntryBody::Aborted => {}

@@ -44,7 +44,12 @@ pub enum Generation {
     First,
     /// Beside these deaths in the middle of a batch, one-way cuts, delays, slow and lost disks, clocks that jump.
     Second,
+    /// Beside these events that kill their processor, hang or come late, and a version that kills.
+    Third,
 }
+
+/// What a seed means that names no generation.
+const LATEST: Generation = Generation::Third;
 
 /// Runs one seed to its end and checks the promise.
 ///
@@ -52,7 +57,7 @@ pub enum Generation {
 /// When the promise is broken.
 #[must_use]
 pub fn run(seed: u64, story: bool) -> World {
-    run_as(Generation::Second, seed, story)
+    run_as(LATEST, seed, story)
 }
 
 /// Runs one seed as the generation `generation` means it.
@@ -73,7 +78,7 @@ pub fn run_as(generation: Generation, seed: u64, story: bool) -> World {
 pub fn tell(seed: u64) {
     let (mut world, mut random) = prepare(seed, true);
     let end = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        play(&mut world, &mut random, Generation::Second);
+        play(&mut world, &mut random, LATEST);
     }));
     world.story().iter().for_each(|line| println!("{line}"));
     if let Err(panic) = end {
@@ -105,11 +110,16 @@ fn prepare(seed: u64, story: bool) -> (World, Random) {
 
 fn play(world: &mut World, random: &mut Random, generation: Generation) {
     let faults = random.within(3, 14);
+    if generation == Generation::Third && random.percent(50) {
+        world.noteless_percent = if random.percent(30) { 50 } else { 0 };
+        world.clients.iter_mut().for_each(|client| client.deadly_permille = 12);
+    }
     for _ in 0..faults {
         world.run_for(Micros(random.within(100, 40_000)));
         match generation {
-            Generation::Second if random.percent(45) => further_fault(world, random),
-            Generation::First | Generation::Second => fault(world, random),
+            Generation::Third if random.percent(10) => bring_deadly(world),
+            Generation::Second | Generation::Third if random.percent(45) => further_fault(world, random),
+            Generation::First | Generation::Second | Generation::Third => fault(world, random),
         }
     }
     world.clients.iter_mut().for_each(SimClient::stop);
@@ -125,20 +135,20 @@ fn fault(world: &mut World, random: &mut Random) {
             let node = active.unwrap_or(node);
             world.kill(node, random.percent(40));
             world.run_for(Micros(random.within(100, 30_000)));
-            world.start(node);
+            start(world, node);
         }
         4 | 5 => {
             if world.role(node).is_some() {
                 world.kill(node, random.percent(40));
                 world.run_for(Micros(random.within(100, 30_000)));
-                world.start(node);
+                start(world, node);
             }
         }
         6 => {
             (0..2).for_each(|node| world.kill(node, random.percent(60)));
-            world.start(node);
+            start(world, node);
             world.run_for(Micros(random.within(100, 30_000)));
-            world.start(1 - node);
+            start(world, 1 - node);
         }
         7 => world.cut(),
         8 => world.cut_after_frames(random.within(0, 60)),
@@ -149,7 +159,7 @@ fn fault(world: &mut World, random: &mut Random) {
             if let Some(active) = world.active() {
                 world.kill(active, random.percent(40));
                 world.run_for(Micros(random.within(1_000, 30_000)));
-                world.start(active);
+                start(world, active);
             }
         }
         10 => {
@@ -179,10 +189,19 @@ fn fault(world: &mut World, random: &mut Random) {
             if active.is_some_and(|active| active != node) && world.role(node).is_some() {
                 world.kill(node, random.percent(40));
                 world.run_for(Micros(random.within(100, 30_000)));
-                world.start_untrusted(node);
+                if world.role(node).is_none() {
+                    world.start_untrusted(node);
+                }
             }
         }
         _ => start_campaign(world, random),
+    }
+}
+
+/// Starts a processor, unless it was started again after a death of its own in the meantime.
+fn start(world: &mut World, node: usize) {
+    if world.role(node).is_none() {
+        world.start(node);
     }
 }
 
@@ -192,7 +211,7 @@ fn start_dead(world: &mut World, random: &mut Random, us_max: u64) {
     world.forget_cut();
     for node in 0..2 {
         if world.role(node).is_none() {
-            world.start(node);
+            start(world, node);
         }
     }
 }
@@ -227,6 +246,18 @@ fn further_fault(world: &mut World, random: &mut Random) {
     }
 }
 
+/// A campaign brings a version that kills its processor; it has to fall back.
+fn bring_deadly(world: &mut World) {
+    let Some(active) = world.active() else { return };
+    let from = Edition::of(world.group(active).descriptor().hash).expect("only editions run here");
+    if from.version() == Edition::One.version() && !world.settings().divergence_expected {
+        world.seen.add("campaign to what kills asked for");
+        let plan = plan(from, Edition::Deadly, Redundancy::Keep);
+        world.command(active, Command::StartCampaign(Box::new(plan)));
+        world.run_for(Micros::from_ms(100));
+    }
+}
+
 fn load(world: &mut World, random: &mut Random, node: usize) {
     let wrong = world.settings().divergence_expected;
     let editions: &[Edition] =
@@ -245,7 +276,7 @@ fn start_campaign(world: &mut World, random: &mut Random) {
         }
         Edition::One | Edition::Wrong | Edition::Blind => &[Edition::Two, Edition::Twin, Edition::Broken],
         Edition::Twin => &[Edition::Two, Edition::One],
-        Edition::Two | Edition::Broken => &[Edition::One, Edition::Broken],
+        Edition::Two | Edition::Broken | Edition::Deadly => &[Edition::One, Edition::Broken],
     };
     let to = targets[random.within(0, targets.len() as u64) as usize];
     let redundancy = if random.percent(30) { Redundancy::Isolate } else { Redundancy::Keep };

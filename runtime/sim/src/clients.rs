@@ -7,7 +7,7 @@ use lockstep_core::event::{Answer, Encoding, Event, EventId, Outcome, Rejection,
 use lockstep_core::ids::{Micros, Number, Origin, SessionId};
 use lockstep_core::sessions::WINDOW;
 
-use crate::ledger::{FAULTY, LIMIT, PROCEDURES, Parameters};
+use crate::ledger::{DEADLY, FAULTY, HANGS, LATE, LIMIT, PROCEDURES, Parameters};
 use crate::random::Random;
 
 /// Events under way at a time.
@@ -51,6 +51,8 @@ pub struct SimClient {
     pub acknowledged: BTreeMap<u64, Acknowledged>,
     /// How often something was sent again.
     pub retries: u64,
+    /// So many of a thousand events kill their processor, hang or come late.
+    pub deadly_permille: u64,
 }
 
 impl SimClient {
@@ -68,6 +70,7 @@ impl SimClient {
             prefers: (index % 2) as usize,
             acknowledged: BTreeMap::new(),
             retries: 0,
+            deadly_permille: 0,
         }
     }
 
@@ -161,6 +164,8 @@ impl SimClient {
                 1 => FAULTY,
                 _ => random.within(1, 100) as u32,
             };
+            let deadly = self.deadly_permille > 0 && random.within(0, 1_000) < self.deadly_permille;
+            let amount = if deadly { [DEADLY, HANGS, LATE][random.within(0, 3) as usize] } else { amount };
             let (from, to) = (random.within(0, 20) as u8, random.within(0, 20) as u8);
             let parameters = Parameters { id: self.index << 32 | number, from, to, amount };
             let body =

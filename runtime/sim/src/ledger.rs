@@ -37,12 +37,21 @@ pub enum Edition {
     Wrong,
     /// Version 1 that can't read the rows of accounts although it says that it knows their format.
     Blind,
+    /// Version 2 that kills its processor now and then.
+    Deadly,
 }
 
 impl Edition {
     /// All editions.
-    pub const ALL: [Edition; 6] =
-        [Edition::One, Edition::Twin, Edition::Two, Edition::Broken, Edition::Wrong, Edition::Blind];
+    pub const ALL: [Edition; 7] = [
+        Edition::One,
+        Edition::Twin,
+        Edition::Two,
+        Edition::Broken,
+        Edition::Wrong,
+        Edition::Blind,
+        Edition::Deadly,
+    ];
 
     /// The hash of its "file".
     #[must_use]
@@ -63,7 +72,7 @@ impl Edition {
             Edition::One | Edition::Twin | Edition::Wrong | Edition::Blind => {
                 Version { major: 1, minor: 0, patch: 0 }
             }
-            Edition::Two | Edition::Broken => Version { major: 2, minor: 0, patch: 0 },
+            Edition::Two | Edition::Broken | Edition::Deadly => Version { major: 2, minor: 0, patch: 0 },
         }
     }
 }
@@ -77,7 +86,7 @@ pub struct Parameters {
     pub from: u8,
     /// The account that gets.
     pub to: u8,
-    /// How much; above [`LIMIT`] it is refused, 666 faults.
+    /// How much; above [`LIMIT`] it is refused, and a few have a meaning of their own: see the constants.
     pub amount: u32,
 }
 
@@ -85,6 +94,27 @@ pub struct Parameters {
 pub const LIMIT: u32 = 1_000;
 /// This amount makes the last unit but one fault.
 pub const FAULTY: u32 = 666;
+/// This amount kills the processor in the unit that moves money.
+pub const DEADLY: u32 = 667;
+/// This amount hangs there.
+pub const HANGS: u32 = 668;
+/// This amount takes [`LATE_US`] there.
+pub const LATE: u32 = 669;
+/// How long [`LATE`] takes, in microseconds: more than the deadline of `transfer`, [`DEADLINE_MS`].
+pub const LATE_US: u64 = 7_500;
+/// The deadline of a unit of `transfer`.
+pub const DEADLINE_MS: u32 = 7;
+/// An event of [`Edition::Deadly`] whose id is divisible by this kills.
+pub const DEADLY_EVERY: u64 = 13;
+
+/// What a unit throws that takes its processor down with it: nothing catches it but the world.
+#[derive(Clone, Copy, Debug)]
+pub enum Doom {
+    /// The process dies.
+    Dies,
+    /// The unit never returns.
+    Hangs,
+}
 
 impl Parameters {
     /// As bytes.
@@ -116,6 +146,7 @@ pub struct Ledger {
     edition: Edition,
     descriptor: ApplicationDescriptor,
     units_run: Arc<AtomicU64>,
+    took_us: Arc<AtomicU64>,
 }
 
 impl Ledger {
@@ -137,7 +168,8 @@ impl Ledger {
             recovery,
             reads_only: name == "balance",
             body: if name == "upload" { BodyUse::Withheld } else { BodyUse::Carried },
-            deadline_ms: 0,
+            deadline_ms: if name == "transfer" { DEADLINE_MS } else { 0 },
+            hang_ms: 0,
             units: units(names),
             parameters: String::new(),
         };
@@ -145,6 +177,7 @@ impl Ledger {
             Edition::One | Edition::Twin | Edition::Wrong | Edition::Blind => 1,
             Edition::Two => 2,
             Edition::Broken => 3,
+            Edition::Deadly => 4,
         };
         let transfer: &[&str] = if two {
             &["check", "move", "fee", "record"]
@@ -175,13 +208,20 @@ impl Ledger {
                 procedure("balance", 1, Recovery::RollBack, &["read"]),
             ],
         };
-        Ledger { edition, descriptor, units_run: Arc::default() }
+        Ledger { edition, descriptor, units_run: Arc::default(), took_us: Arc::default() }
     }
 
     /// Counts every unit that it runs.
     #[must_use]
     pub fn counting(mut self, units_run: Arc<AtomicU64>) -> Self {
         self.units_run = units_run;
+        self
+    }
+
+    /// Says there how long the last unit took, in microseconds.
+    #[must_use]
+    pub fn timed(mut self, took_us: Arc<AtomicU64>) -> Self {
+        self.took_us = took_us;
         self
     }
 }
@@ -205,8 +245,8 @@ impl Application for Ledger {
             .filter(|unit| declared.units[*unit].name != "fee" || features & 1 == 1)
             .collect();
         let names = declared.units.iter().map(|unit| unit.name.clone()).collect();
-        let units_run = self.units_run.clone();
-        Ok(Box::new(LedgerRun { edition: self.edition, parameters, plan, names, units_run }))
+        let (units_run, took_us) = (self.units_run.clone(), self.took_us.clone());
+        Ok(Box::new(LedgerRun { edition: self.edition, parameters, plan, names, units_run, took_us }))
     }
 
     fn check_row(&self, table: TableIndex, _key: &[u8], value: &[u8]) -> Result<(), String> {
@@ -223,6 +263,7 @@ struct LedgerRun {
     plan: Vec<UnitIndex>,
     names: Vec<String>,
     units_run: Arc<AtomicU64>,
+    took_us: Arc<AtomicU64>,
 }
 
 /// The number in a row: format, then eight bytes.
@@ -247,6 +288,15 @@ impl Run for LedgerRun {
     fn run(&mut self, position: usize, context: &mut UnitContext<'_>) -> Result<(), UnitEnd> {
         self.units_run.fetch_add(1, Ordering::Relaxed);
         let Parameters { id, from, to, amount } = self.parameters;
+        if matches!(self.names[self.plan[position]].as_str(), "debit" | "move") {
+            let deadly = self.edition == Edition::Deadly && id % DEADLY_EVERY == 0;
+            match amount {
+                HANGS => std::panic::resume_unwind(Box::new(Doom::Hangs)),
+                _ if amount == DEADLY || deadly => std::panic::resume_unwind(Box::new(Doom::Dies)),
+                LATE => self.took_us.store(LATE_US, Ordering::Relaxed),
+                _ => {}
+            }
+        }
         let amount = i64::from(amount);
         match self.names[self.plan[position]].as_str() {
             "check" if amount > i64::from(LIMIT) => {

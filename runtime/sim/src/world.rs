@@ -18,6 +18,7 @@ use crate::clients::SimClient;
 use crate::disk::{SimDisk, Sync};
 use crate::ledger::{Edition, Ledger};
 use crate::random::Random;
+use crate::world::deaths::Seat;
 
 /// How the world is.
 #[derive(Clone, Debug)]
@@ -85,6 +86,8 @@ struct Node {
     process: Option<Process>,
     incarnations: u64,
     units_run: Arc<AtomicU64>,
+    /// What runs there, as its witness sees it.
+    seat: Seat,
 }
 
 enum Happening {
@@ -97,6 +100,8 @@ enum Happening {
     Swap { node: usize, incarnation: u64, expected: Epoch, next: Record },
     LinkUp,
     Clients,
+    GivenUp { node: usize, incarnations: u64 },
+    Revive { node: usize, incarnations: u64 },
 }
 
 /// What was seen, beside what groups count themselves.
@@ -123,6 +128,10 @@ pub struct World {
     queue: BTreeMap<(Micros, u64), Happening>,
     happenings: u64,
     nodes: [Node; 2],
+    /// How many of a hundred deaths in a unit leave no note.
+    pub noteless_percent: u64,
+    /// Who died in which event, in order.
+    pub deaths: Vec<deaths::Death>,
     record: Option<Record>,
     link: Option<LinkId>,
     links: u64,
@@ -161,6 +170,7 @@ pub struct Probe(usize);
 const PROBES: u64 = 1 << 63;
 
 mod check;
+pub mod deaths;
 mod faults;
 mod ladder;
 mod running;
@@ -183,6 +193,7 @@ impl World {
             process: None,
             incarnations: 0,
             units_run: Arc::default(),
+            seat: Seat::default(),
         };
         let nodes = [node(0), node(1)];
         let mut world = World {
@@ -192,6 +203,8 @@ impl World {
             queue: BTreeMap::new(),
             happenings: 0,
             nodes,
+            noteless_percent: 0,
+            deaths: Vec::new(),
             record: None,
             link: None,
             links: 0,
@@ -251,7 +264,10 @@ impl World {
     pub fn submit_as(&mut self, client: usize, node: usize, request: Request) {
         let now = self.now;
         let origin = self.clients[client].adopt(now, node, &request);
-        self.input(node, Input::Request { origin, request });
+        // One that has just died hears nothing.
+        if self.nodes[node].process.is_some() {
+            self.input(node, Input::Request { origin, request });
+        }
     }
 
     /// Asks processor `node` something on nobody's behalf, as if it had just arrived there; what becomes of it is in
@@ -338,15 +354,17 @@ impl World {
             recent_bytes_max: self.settings.recent_bytes_max,
             ..GroupConfig::new(side.name.clone(), "ledger".into(), self.random.draw())
         };
-        let group = Group::new(
+        let took_us = side.seat.took_us.clone();
+        let mut group = Group::new(
             config,
             recovered.store,
             trusted,
             recovered.state,
             recovered.recent,
             recovered.undos,
-            Box::new(Ledger::new(edition).counting(side.units_run.clone())),
+            Box::new(Ledger::new(edition).counting(side.units_run.clone()).timed(took_us)),
         );
+        group.watch_units(Box::new(side.seat.clone()));
         let incarnation = side.incarnations;
         side.process =
             Some(Process { group, incarnation, watched: None, paused_until: Micros(0), batch: None });
@@ -358,6 +376,7 @@ impl World {
         self.carry_out(node, effects);
         self.after(Micros(500), Happening::LinkUp);
         self.tick(node);
+        self.find_own_note(node);
     }
 
     /// Gives a command to a processor.

@@ -50,6 +50,9 @@ pub fn fault_word(kind: FaultKind) -> &'static str {
         FaultKind::Error => "error",
         FaultKind::Deadline => "deadline",
         FaultKind::Contract => "contract",
+        FaultKind::Killed => "killed",
+        FaultKind::Hung => "hung",
+        FaultKind::Quarantined => "quarantined",
     }
 }
 

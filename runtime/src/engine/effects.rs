@@ -13,6 +13,8 @@ use super::{ASSERTION_FAILED, EngineLoop};
 use crate::arbiter::UNREACHABLE;
 use crate::link_message::PROTOCOL_BROKEN;
 
+/// A processor left a death note.
+const DIED: &str = "LS0640";
 /// A campaign entered a step or falls back.
 const CAMPAIGN: &str = "LS0701";
 
@@ -123,6 +125,9 @@ impl EngineLoop {
                 face.set_descriptor(self.group.descriptor());
                 self.tell_serving();
             }
+            Effect::NoteRecorded { note } => {
+                tracing::info!(procedure = note.procedure, unit = note.unit, "a death note is held");
+            }
             Effect::Alarm(alarm) => self.alarm(&alarm),
             Effect::Stop { reason } => {
                 tracing::error!(code = ASSERTION_FAILED, reason, "this side stops; the partner takes over");
@@ -176,6 +181,19 @@ impl EngineLoop {
                 "the disk failed and no other processor is in sync: only reads are served; start the partner, which \
                  then takes over, or repair the disk and start this processor again (R26)"
             ),
+            Alarm::Died { note, own } => {
+                tracing::error!(
+                    application,
+                    code = DIED,
+                    died = %note.died,
+                    own,
+                    procedure = note.procedure,
+                    unit = note.unit,
+                    plugin = %note.plugin,
+                    how = ?note.kind,
+                    "a processor died in a work unit, or hung in it; the event does not run again under that plugin (R21)"
+                );
+            }
             Alarm::Campaign { what, back } => {
                 // Only a way back needs anybody's attention.
                 match back {

@@ -20,6 +20,7 @@ pub mod inbound;
 mod link;
 pub mod store_thread;
 mod turn;
+pub mod witness;
 
 use std::collections::{HashMap, VecDeque};
 

@@ -103,18 +103,7 @@ fn not_bound(why: String) -> Failure {
     Failure::new("LS0439", format!("the plugin can't be bound: {why}"), "build it anew")
 }
 
-/// A case whose rule is not built is refused, never half handled: nobody would judge the deadline (R23).
-fn refuse_what_is_not_built(descriptor: &ApplicationDescriptor) -> Result<(), Failure> {
-    let Some(procedure) = descriptor.procedures.iter().find(|procedure| procedure.deadline_ms > 0) else {
-        return Ok(());
-    };
-    let name = &procedure.name;
-    let message = format!("procedure `{name}` declares `deadline_ms`, and deadlines are not built yet (R23)");
-    Err(Failure::new("LS0425", message, "leave `deadline_ms` out"))
-}
-
 fn sound(descriptor: &ApplicationDescriptor) -> Result<(), Failure> {
-    refuse_what_is_not_built(descriptor)?;
     let checked = descriptor.check();
     checked
         .map_err(|why| Failure::new("LS0440", format!("its description is not sound: {why}"), "correct it"))
@@ -213,37 +202,4 @@ fn words(reasons: &[Reason]) -> Vec<String> {
 pub(super) fn warn_kept(which: &str, reasons: &[String]) {
     let why = reasons.join("; ");
     tracing::warn!(which, why, code = "LS0445", "a plugin's library can't be unloaded and stays mapped");
-}
-
-#[cfg(test)]
-mod tests {
-    use lockstep_core::descriptor::{BodyUse, ProcedureDescriptor, Recovery, UnitDescriptor};
-
-    use super::*;
-
-    #[test]
-    fn a_deadline_that_nobody_would_judge_is_refused() {
-        let procedure = |deadline_ms| ProcedureDescriptor {
-            name: "transfer".into(),
-            version: 1,
-            recovery: Recovery::RollBack,
-            reads_only: false,
-            body: BodyUse::Carried,
-            deadline_ms,
-            units: vec![UnitDescriptor { name: "check".into(), reads_body: false }],
-            parameters: String::new(),
-        };
-        let descriptor = |deadline_ms| ApplicationDescriptor {
-            name: "ledger".into(),
-            version: Default::default(),
-            hash: PluginHash([1; 32]),
-            tables: vec![],
-            features: vec![],
-            procedures: vec![procedure(deadline_ms)],
-        };
-        sound(&descriptor(0)).unwrap();
-        let failure = sound(&descriptor(5)).unwrap_err();
-        assert_eq!(failure.code, "LS0425");
-        assert!(failure.message.contains("`transfer`"), "{failure}");
-    }
 }

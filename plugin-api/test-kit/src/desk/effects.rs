@@ -65,7 +65,7 @@ impl Desk {
                 // Dropped is shut down; a linked application is not unloaded.
                 Effect::Retire { application } | Effect::Discard { application } => drop(application),
                 Effect::Alarm(alarm) => self.on_alarm(node, &alarm),
-                Effect::Held { .. } | Effect::RoleChanged { .. } => {}
+                Effect::Held { .. } | Effect::RoleChanged { .. } | Effect::NoteRecorded { .. } => {}
                 Effect::CopyBegin { .. }
                 | Effect::CopyRows(_)
                 | Effect::CopyEnd { .. }
@@ -94,6 +94,7 @@ impl Desk {
             | Alarm::OnlyReads { .. }
             | Alarm::Faulted { .. }
             | Alarm::PartnerInSync
+            | Alarm::Died { .. }
             | Alarm::TookOver { .. } => {}
         }
     }

@@ -3,6 +3,7 @@
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::feed::Feed;
+use super::notes::Caution;
 use super::outputs::{Asker, Output};
 use super::{Group, PARKED_MAX};
 use crate::application::{Run, UnitEnd};
@@ -16,6 +17,7 @@ use crate::ids::{Micros, Number, Origin, SessionId};
 use crate::message::{PeerMessage, PlainBody, UnitDescription};
 use crate::partition::check_key;
 use crate::sessions::{Known, WINDOW};
+use crate::witness::Piece;
 
 /// The most units of a plan.
 const PLAN_MAX: usize = 256;
@@ -34,7 +36,11 @@ pub(super) struct Running {
 impl Group {
     pub(super) fn on_request(&mut self, asker: Asker, request: Request) {
         match (self.role, asker) {
-            (Role::Active, _) if self.hand_over.is_none() && !self.is_deposed() => self.serve(asker, request),
+            (Role::Active, _)
+                if self.hand_over.is_none() && !self.is_deposed() && !self.notes.awaits_mark() =>
+            {
+                self.serve(asker, request);
+            }
             (Role::Active, _) => self.park(asker, request),
             (_, Asker::Local(origin)) => self.forward(origin, request),
             _ => self.answer(asker, Answer::Retry { reason: "this processor is not the active one".into() }),
@@ -104,7 +110,7 @@ impl Group {
     }
 
     /// Answers once everything up to `number` is held (R10).
-    fn output(&mut self, number: Number, asker: Asker, answer: Answer) {
+    pub(super) fn output(&mut self, number: Number, asker: Asker, answer: Answer) {
         self.outputs.push(Output { number, confirm: None, asker, answer, arrived: self.now });
     }
 
@@ -192,19 +198,23 @@ impl Group {
     /// Runs an event that belongs to this partition (R1).
     fn submit_here(&mut self, asker: Asker, key: Option<&str>, event: Event) {
         match check_key(key, self.config.partition, self.config.partitions) {
-            Ok(()) => self.submit(asker, event),
+            Ok(()) => self.submit(asker, event, false),
             Err(rejection) => self.reject(asker, rejection),
         }
     }
 
-    fn submit(&mut self, asker: Asker, event: Event) {
+    /// Runs an event, or answers it as before. `marked`: it is under suspicion, and its mark is held (R21).
+    pub(super) fn submit(&mut self, asker: Asker, event: Event, marked: bool) {
         let descriptor = self.application.descriptor();
         let Some((procedure, declared)) = descriptor.procedure(&event.procedure) else {
             return self.reject(asker, Rejection::UnknownProcedure);
         };
         let (reads_only, withheld) = (declared.reads_only, declared.body == BodyUse::Withheld);
         if reads_only {
-            return self.read(asker, event, procedure);
+            return match self.caution(&event.id) {
+                Caution::Fault(fault) => self.end_noted(asker, event, procedure, fault),
+                Caution::Mark | Caution::Clean => self.read(asker, event, procedure),
+            };
         }
         if let Some(rejection) = self.check_id(&event) {
             return self.reject(asker, rejection);
@@ -227,12 +237,17 @@ impl Group {
         if let Some(reason) = self.only_reads() {
             return self.answer(asker, Answer::Retry { reason });
         }
+        match self.caution(&event.id) {
+            Caution::Fault(fault) => return self.end_noted(asker, event, procedure, fault),
+            Caution::Mark if !marked => return self.mark(asker, event),
+            Caution::Mark | Caution::Clean => {}
+        }
         let partner = self.partner.as_ref().filter(|_| self.waiting.is_some());
         if partner.is_some_and(|partner| partner.lacking.get(procedure).copied().unwrap_or(false)) {
             let what = format!("procedure `{}` is served once both processors run it (R32)", event.procedure);
             return self.reject(asker, Rejection::NotBuilt(what));
         }
-        let run = match self.application.begin(procedure, event.encoding, &event.parameters, self.features) {
+        let run = match self.begin_run(procedure, &event) {
             Ok(run) => run,
             Err(reason) => return self.reject(asker, Rejection::MalformedParameters(reason)),
         };
@@ -298,7 +313,7 @@ impl Group {
                 break;
             }
             let start = self.overlay.ops().len();
-            match self.run_unit(&mut running, position) {
+            match self.run_in_time(&mut running, position) {
                 Ok(()) => done(self, &running, position, start),
                 Err(stop) => end = Err((self.unit_name(&running, position), stop)),
             }
@@ -317,16 +332,17 @@ impl Group {
                 outcome => PeerMessage::Abort { number, outcome: Box::new(outcome.clone()) },
             });
         }
-        self.count(&outcome);
-        if let Outcome::Faulted(fault) = &outcome {
-            let (number, procedure) = (Some(running.number), running.event.procedure.clone());
-            self.alarm(Alarm::Faulted { number, procedure, fault: fault.clone() });
-        }
+        self.ended(running.number, &running.event.procedure, &outcome);
         self.finish(running.number, running.time, running.event, outcome.clone());
         outcome
     }
 
-    fn count(&mut self, outcome: &Outcome) {
+    /// Counts an outcome that this active gave to a number, and tells of a fault.
+    pub(super) fn ended(&mut self, number: Number, procedure: &str, outcome: &Outcome) {
+        if let Outcome::Faulted(fault) = outcome {
+            let (number, procedure) = (Some(number), procedure.into());
+            self.alarm(Alarm::Faulted { number, procedure, fault: fault.clone() });
+        }
         self.evaluation.events += 1;
         match outcome {
             Outcome::Committed { .. } => self.counts.committed += 1,
@@ -343,6 +359,8 @@ impl Group {
         let ops =
             if matches!(outcome, Outcome::Committed { .. }) { self.overlay.take_committed() } else { vec![] };
         self.overlay.clear();
+        // A takeover may have put entries of its own before a half-way one; the stream's time does not go back (R33).
+        let time = time.max(self.state.meta.time);
         let Event { id, awaited_from, procedure, encoding, .. } = event;
         let body = EntryBody::Procedure { event: id, awaited_from, encoding, procedure, outcome, ops };
         self.commit(Entry { number, term: self.own_term(), time, body });
@@ -358,12 +376,28 @@ impl Group {
         self.unit(running, position).map_or_else(|| format!("#{position}"), |unit| unit.name.clone())
     }
 
+    /// Runs one unit over the overlay, as the active, which alone judges whether it came late (R23).
+    fn run_in_time(&mut self, running: &mut Running, position: usize) -> Result<(), UnitEnd> {
+        match (self.run_unit(running, position), self.is_late(running)) {
+            (Ok(()) | Err(UnitEnd::Refused(_)), Some((kind, message))) => {
+                Err(UnitEnd::Faulted { kind, message })
+            }
+            (end, _) => end,
+        }
+    }
+
     /// Runs one unit over the overlay.
     pub(super) fn run_unit(&mut self, running: &mut Running, position: usize) -> Result<(), UnitEnd> {
         let contract = |message| Err(UnitEnd::Faulted { kind: FaultKind::Contract, message });
-        if self.unit(running, position).is_none() {
+        self.unit_time = Micros(0);
+        let descriptor = self.application.descriptor();
+        let declared = &descriptor.procedures[running.procedure];
+        let Some(unit) = running.run.plan().get(position).and_then(|unit| declared.units.get(*unit)) else {
             return contract("the plan names a unit that is not declared".into());
-        }
+        };
+        let (plugin, hang_ms) = (descriptor.hash, declared.hang_after_ms());
+        let timed = declared.deadline_ms > 0;
+        self.witness.begins(&Piece { event: &running.event, plugin, unit: &unit.name, hang_ms, timed });
         let surroundings = Surroundings {
             time: running.time,
             seed: running.seed,
@@ -371,7 +405,7 @@ impl Group {
             reads_only: running.reads_only,
         };
         let mut context = UnitContext::new(
-            self.application.descriptor(),
+            descriptor,
             &self.table_ids,
             &self.state.tables,
             &self.state.meta,
@@ -381,6 +415,7 @@ impl Group {
             position,
         );
         let end = running.run.run(position, &mut context);
+        self.unit_time = self.witness.ended();
         match context.breach() {
             Some(breach) => contract(breach),
             None => end,
@@ -403,7 +438,7 @@ impl Group {
     /// A read-only procedure runs here alone; its answer waits for what it rests on and for a confirmation (R11).
     fn read(&mut self, asker: Asker, event: Event, procedure: ProcedureIndex) {
         let number = self.state.meta.last;
-        let run = match self.application.begin(procedure, event.encoding, &event.parameters, self.features) {
+        let run = match self.begin_run(procedure, &event) {
             Ok(run) => run,
             Err(reason) => return self.reject(asker, Rejection::MalformedParameters(reason)),
         };
@@ -411,7 +446,7 @@ impl Group {
         let mut running = Running { number, time, seed, event, procedure, reads_only: true, run };
         let mut outcome = None;
         for position in 0..running.run.plan().len().min(PLAN_MAX) {
-            match self.run_unit(&mut running, position) {
+            match self.run_in_time(&mut running, position) {
                 Ok(()) => {}
                 Err(UnitEnd::Refused(refusal)) => outcome = Some(Outcome::Refused(refusal)),
                 Err(UnitEnd::Faulted { kind, message }) => {

@@ -190,7 +190,8 @@ impl Group {
                 for entry in entries {
                     self.send(PeerMessage::Entry(Box::new((*entry).clone())));
                 }
-                if number > last {
+                // What was half-way at a takeover has no `Begin` on this link: it comes as an entry.
+                if number > last && !self.notes.awaits_mark() {
                     self.set_feed(Feed::InStep);
                     self.recent.keep_from(None);
                     self.send(PeerMessage::InStep);

@@ -10,11 +10,13 @@ use super::rejoin::Copying;
 use crate::application::UnitEnd;
 use crate::command::Role;
 use crate::context::Overlay;
+use crate::descriptor::HANG_MS_DEFAULT;
 use crate::effect::{Alarm, Effect};
 use crate::entry::{Entry, EntryBody, Op};
 use crate::event::{Event, Outcome};
 use crate::ids::{Micros, Number, TableId};
 use crate::message::{Divergence, PeerMessage, PlainBody, UnitDescription};
+use crate::witness::Piece;
 
 /// Where this side stands in the partner's stream.
 pub(super) enum Follow {
@@ -162,7 +164,7 @@ impl Group {
                     .close_link(format!("`{}` is not known here, yet not shipped", pending.event.procedure));
             };
             let event = &pending.event;
-            match self.application.begin(procedure, event.encoding, &event.parameters, self.features) {
+            match self.begin_run(procedure, event) {
                 Ok(run) => {
                     pending.running = Some(Running {
                         number: pending.number,
@@ -201,7 +203,12 @@ impl Group {
             (Some(_), Some(_)) => return self.close_link("a unit was shipped that had run here"),
             (Some(unit), None) => {
                 let start = self.overlay.ops().len();
+                let event = &pending.event;
+                let plugin = self.own_hash();
+                let (unit_name, hang_ms) = ("(shipped rows)", HANG_MS_DEFAULT);
+                self.witness.begins(&Piece { event, plugin, unit: unit_name, hang_ms, timed: false });
                 let unreadable = unit.updates.iter().find_map(|op| self.check_row(op).err());
+                self.witness.ended();
                 unit.updates.into_iter().for_each(|op| self.overlay.push(op));
                 if let Some(why) = unreadable {
                     let what =

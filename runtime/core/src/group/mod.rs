@@ -16,6 +16,7 @@ mod feed;
 mod follow;
 mod intake;
 mod latency;
+mod notes;
 mod outputs;
 mod recent;
 mod rejoin;
@@ -40,12 +41,14 @@ use crate::ids::{LinkId, Micros, Number, Origin, PluginHash, StoreId, TableId, T
 use crate::input::Input;
 use crate::message::{Frame, Hello, PeerMessage};
 use crate::state::{State, Undo};
+use crate::witness::{Unwatched, Witness};
 
 use disk_failure::DiskFailure;
 use feed::{Feed, Waiting};
 use follow::{Follow, Pending};
 use intake::Intake;
 use latency::Latencies;
+use notes::NoteBook;
 use outputs::{Asker, Outputs};
 use recent::Recent;
 use roles::{ArbiterSeat, HandOver};
@@ -110,6 +113,10 @@ pub struct Group {
     table_ids: Vec<TableId>,
     features: u64,
     overlay: Overlay,
+    witness: Box<dyn Witness>,
+    /// How long the last unit took, by the witness.
+    unit_time: Micros,
+    notes: NoteBook,
 
     role: Role,
     term: Term,
@@ -206,6 +213,9 @@ impl Group {
             table_ids: Vec::new(),
             features: 0,
             overlay: Overlay::default(),
+            witness: Box::new(Unwatched),
+            unit_time: Micros(0),
+            notes: NoteBook::default(),
             role: Role::Starting,
             term: state.meta.terms.last().map_or(Term(0), |start| start.term),
             arbiter: ArbiterSeat::default(),
@@ -253,6 +263,11 @@ impl Group {
         group
     }
 
+    /// Lets `witness` see the application's code run (R21, R23); before the start. Without it nobody does.
+    pub fn watch_units(&mut self, witness: Box<dyn Witness>) {
+        self.witness = witness;
+    }
+
     /// Begins; once, before the first step.
     pub fn start(&mut self, now: Micros, effects: &mut Vec<Effect>) {
         self.enter(now, effects);
@@ -295,6 +310,7 @@ impl Group {
             }
             Input::PluginLoaded { application } => self.on_plugin_loaded(application),
             Input::PluginFailed { hash, reason } => self.on_plugin_failed(hash, reason),
+            Input::Note { note, own } => self.on_note(note, own),
             Input::Tick => self.on_tick(),
         }
         self.reconcile();
@@ -311,6 +327,7 @@ impl Group {
         if self.role == Role::Active {
             self.ask_confirmation();
             self.update_held();
+            self.run_marked();
             self.release();
             self.watch_acknowledgements();
             self.watch_lag();
@@ -318,6 +335,7 @@ impl Group {
         } else {
             self.acknowledge();
         }
+        self.settle_notes();
         self.reconcile();
         if self.held > self.held_told {
             self.held_told = self.held;
@@ -368,6 +386,7 @@ impl Group {
         } else {
             assert!(self.outputs.is_empty(), "only the active answers (R10)");
             assert!(self.waiting.is_none(), "only the active waits for a standby");
+            assert!(!self.notes.awaits_mark(), "only the active runs what is suspected (R21)");
         }
     }
 
@@ -533,6 +552,7 @@ impl Group {
             PeerMessage::Diverged(divergence) => self.on_diverged(&divergence),
             PeerMessage::Versions(descriptor) => self.on_versions(descriptor),
             PeerMessage::OrderFailed { attempt, reason } => self.on_order_failed(attempt, reason),
+            PeerMessage::Note(note) => self.on_note(*note, false),
             message => self.on_stream(message),
         }
     }

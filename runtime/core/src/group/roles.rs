@@ -321,7 +321,7 @@ impl Group {
             let why = "the standby did not catch up in time; nothing was changed".into();
             return self.end_hand_over(asker, Err(CommandError::NotNow(why)));
         }
-        if self.held == self.state.meta.last && self.outputs.is_empty() {
+        if self.held == self.state.meta.last && self.outputs.is_empty() && !self.notes.awaits_mark() {
             // Everything is held by both: both stay recorded (R5).
             self.ask_swap(record.with_active(to, record.in_sync.clone()), Purpose::HandOver);
         }
@@ -499,10 +499,10 @@ impl Group {
         let forwards = std::mem::take(&mut self.forwards);
         let parked = std::mem::take(&mut self.parked);
         for (origin, request) in forwards.into_values() {
-            self.serve(Asker::Local(origin), request);
+            self.on_request(Asker::Local(origin), request);
         }
         for (asker, request) in parked {
-            self.serve(asker, request);
+            self.on_request(asker, request);
         }
     }
 
@@ -542,6 +542,7 @@ impl Group {
     fn step_down(&mut self) {
         self.role = Role::Starting;
         self.waiting = None;
+        self.forget_marked();
         let waiting: Vec<_> = self.outputs.drain().collect();
         for output in waiting {
             let reason = "the active has changed".into();

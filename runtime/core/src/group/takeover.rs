@@ -15,19 +15,27 @@ use crate::message::PlainBody;
 
 impl Group {
     pub(super) fn take_over(&mut self) {
+        let next = self.state.meta.last.next();
+        let half_way = self.pending.as_ref().map(|pending| pending.number);
+        assert!(half_way.is_none_or(|number| number == next), "the half-way procedure is the next one (R8)");
+        let culprit_known = self.notes_at_takeover();
         let Some(pending) = self.pending.take() else {
             self.overlay.clear();
             return;
         };
-        assert_eq!(
-            pending.number,
-            self.state.meta.last.next(),
-            "the half-way procedure is the next one (R8)"
-        );
-        let procedure = pending.event.procedure.clone();
-        let declared =
-            self.application.descriptor().procedure(&procedure).map(|(_, declared)| declared.recovery);
-        let step_ups = pending.step_ups;
+        let (procedure, step_ups) = (pending.event.procedure.clone(), pending.step_ups);
+        let number = pending.number;
+        let end_of = |group: &mut Self, end| {
+            let half_way = HalfWay { procedure, step_ups, end };
+            group.alarm(Alarm::TookOver { half_way: format!("{half_way:?}, number {number}") });
+            *group.half_way.entry(half_way).or_default() += 1;
+        };
+        let pending = match self.fault_half_way(pending) {
+            Ok(()) => return end_of(self, HalfWayEnd::Faulted),
+            Err(pending) => pending,
+        };
+        let found = self.application.descriptor().procedure(&pending.event.procedure);
+        let declared = found.map(|(_, declared)| declared.recovery);
         let end = match (declared, pending.shipped, pending.withheld) {
             // Its body can't be had: the client sends it again (R18).
             (_, _, true) | (None, ..) => HalfWayEnd::RolledBack,
@@ -38,9 +46,20 @@ impl Group {
             (Some(Recovery::Complete), false, false) => HalfWayEnd::Completed,
             (Some(Recovery::RollBack), false, false) => HalfWayEnd::RolledBack,
         };
-        let half_way = HalfWay { procedure, step_ups, end };
-        self.alarm(Alarm::TookOver { half_way: format!("{half_way:?}, number {}", pending.number) });
-        *self.half_way.entry(half_way).or_default() += 1;
+        end_of(self, end);
+        match end {
+            // Nobody knows what the active died of, and it may have been this one (R21).
+            HalfWayEnd::Completed | HalfWayEnd::RunAgain if !culprit_known => self.mark_half_way(pending, end),
+            HalfWayEnd::RolledBack if !culprit_known => {
+                self.suspect(&pending);
+                self.end_half_way(pending, end);
+            }
+            end => self.end_half_way(pending, end),
+        }
+    }
+
+    /// Ends a half-way procedure, at the next number: notes may have come before it.
+    pub(super) fn end_half_way(&mut self, pending: Pending, end: HalfWayEnd) {
         match end {
             HalfWayEnd::Completed => self.complete(pending),
             HalfWayEnd::RolledBack => self.roll_back(),
@@ -48,11 +67,13 @@ impl Group {
                 self.roll_back();
                 self.run_again(pending.event);
             }
+            HalfWayEnd::Faulted => unreachable!("a noted event ends with its fault"),
         }
     }
 
     fn complete(&mut self, pending: Pending) {
-        let running = pending.running.expect("a procedure in lock step has a run of this side");
+        let mut running = pending.running.expect("a procedure in lock step has a run of this side");
+        running.number = self.state.meta.last.next();
         // `beside` has run one unit more than there are step-ups; it is one of those that remain.
         let done = match pending.ahead {
             Some(Ok(_)) => pending.step_ups + 1,
@@ -70,9 +91,8 @@ impl Group {
     fn run_again(&mut self, event: Event) {
         let found = self.application.descriptor().procedure(&event.procedure);
         let Some((procedure, _)) = found else { return };
-        let begun = self.application.begin(procedure, event.encoding, &event.parameters, self.features);
         // Parameters that this version can't decode: the client's retry is told so.
-        let Ok(run) = begun else { return };
+        let Ok(run) = self.begin_run(procedure, &event) else { return };
         let (number, time) = (self.state.meta.last.next(), self.stream_time());
         let seed = xxh3_64(&[self.config.seed.to_le_bytes(), number.0.to_le_bytes()].concat());
         self.run_all(

@@ -29,6 +29,8 @@ pub(super) struct Evaluation {
     pub events: u64,
     pub faults: u64,
     pub divergences: u64,
+    /// Death notes under the target.
+    pub deaths: u64,
     pub latencies: Latencies,
     /// Since when the partner has been in sync on the target, while this side runs the old version.
     mixed_since: Option<Micros>,
@@ -44,6 +46,7 @@ impl Evaluation {
         self.events = 0;
         self.faults = 0;
         self.divergences = 0;
+        self.deaths = 0;
         self.latencies.clear();
     }
 }
@@ -73,6 +76,8 @@ pub struct CampaignView<'a> {
     pub faults: u64,
     /// Divergences in this step.
     pub divergences: u64,
+    /// Processors that died of the target in this step, or hung in it, and left a note (R21).
+    pub deaths: u64,
     /// 99th percentile of latency in this step, microseconds.
     pub p99_us: u64,
     /// Why the partner could not carry out the last order.
@@ -112,6 +117,10 @@ pub fn plan_campaign(view: &CampaignView<'_>) -> Decision {
     // Back from where this side runs the old version: only the partner has to change.
     let fall_back =
         |reason: &str| back(if on_target { Step::BackSwitchOver } else { Step::BackLoad }, reason);
+    let forward = [Step::LoadFirst, Step::SwitchOver, Step::Evaluate, Step::LoadSecond];
+    if view.deaths > 0 && forward.contains(&record.step) {
+        return fall_back("a processor died of the new version, or hung in it (R21)");
+    }
     let late = view.partner.is_some() && view.in_step > Micros::from_ms(record.plan.step_time_max_ms);
     let partner_on = |hash: PluginHash| view.partner == Some(hash) && view.in_sync;
     let lead_partner_to = |hash: PluginHash| match view.partner {
@@ -287,6 +296,7 @@ impl Group {
             events: self.evaluation.events,
             faults: self.evaluation.faults,
             divergences: self.evaluation.divergences,
+            deaths: self.evaluation.deaths,
             p99_us: self.evaluation.latencies.percentile(99.0),
             order_failed: self.evaluation.order_failed.as_deref(),
         };

@@ -5,7 +5,7 @@ use lockstep_core::ids::{Epoch, Micros, Origin};
 use lockstep_core::input::Input;
 use lockstep_core::record::{Record, SwapOutcome};
 
-use super::{Happening, World, name};
+use super::{Happening, World, deaths, name};
 use crate::clients::SimClient;
 
 impl World {
@@ -99,6 +99,8 @@ impl World {
                 self.swap(node, incarnation, expected, next)
             }
             Happening::LinkUp => self.link_up(),
+            Happening::GivenUp { node, incarnations } => self.given_up(node, incarnations),
+            Happening::Revive { node, incarnations } => self.revive(node, incarnations),
             Happening::Kill { node, incarnation } => {
                 if self.runs(node, incarnation) {
                     self.kill(node, false);
@@ -203,7 +205,11 @@ impl World {
         let (now, batch_us_max) = (self.clock(node), self.settings.batch_us_max);
         let process = self.process(node);
         let open = process.batch.is_some();
-        process.group.step(now, input, process.batch.get_or_insert_default());
+        let effects = process.batch.get_or_insert_default();
+        if let Err(doom) = deaths::survives(|| process.group.step(now, input, effects)) {
+            return self.doomed(node, doom);
+        }
+        let process = self.process(node);
         if batch_us_max == 0 {
             return self.end_batch(node);
         }
@@ -218,7 +224,9 @@ impl World {
         let now = self.clock(node);
         let process = self.process(node);
         let mut effects = process.batch.take().expect("a batch is open");
-        process.group.end_batch(now, &mut effects);
+        if let Err(doom) = deaths::survives(|| process.group.end_batch(now, &mut effects)) {
+            return self.doomed(node, doom);
+        }
         self.carry_out(node, effects);
     }
 }

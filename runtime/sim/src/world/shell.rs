@@ -15,6 +15,7 @@ impl World {
             .iter()
             .filter_map(|node| node.process.as_ref())
             .any(|process| process.group.store() == store)
+            || self.nodes.iter().any(|node| node.seat.hung == Some(store))
     }
 
     pub(super) fn carry_out(&mut self, node: usize, effects: Vec<Effect>) {
@@ -93,6 +94,7 @@ impl World {
                     sync |= self.settings.replicated && in_sync <= 1;
                     self.seen.add(format!("role {role}"));
                 }
+                Effect::NoteRecorded { note } => self.note_recorded(node, &note),
                 Effect::Alarm(alarm) => self.on_alarm(node, &alarm),
                 Effect::Stop { .. } if self.nodes[node].disk.has_failed() => {
                     self.seen.add("stop for a failed disk");
@@ -121,6 +123,7 @@ impl World {
             Alarm::ArbiterUnreachable { .. } => "arbiter unreachable".into(),
             Alarm::Faulted { procedure, .. } => format!("{procedure} faulted"),
             Alarm::OnlyReads { .. } => "reads alone".into(),
+            Alarm::Died { own, .. } => format!("death note, {}", if *own { "own" } else { "heard" }),
             Alarm::Campaign { what, .. } => {
                 format!(
                     "campaign {}",
@@ -137,7 +140,10 @@ impl World {
         let delay = Micros(self.random.within(1_000, 20_000));
         let input = match Edition::of(hash) {
             Some(edition) => {
-                let ledger = Ledger::new(edition).counting(self.nodes[node].units_run.clone());
+                let side = &self.nodes[node];
+                let ledger = Ledger::new(edition)
+                    .counting(side.units_run.clone())
+                    .timed(side.seat.took_us.clone());
                 Input::PluginLoaded { application: Box::new(ledger) }
             }
             None => Input::PluginFailed { hash, reason: "there is no such file".into() },
