@@ -13,7 +13,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use lockstep_core::command::Role;
-use lockstep_core::event::{Answer, Encoding, Event, EventId, KEY_BYTES_MAX, Outcome, Rejection};
+use lockstep_core::event::{Answer, Encoding, Event, EventId, FaultKind, KEY_BYTES_MAX, Outcome, Rejection};
 use lockstep_wire::events::PARAMETERS_BYTES_MAX;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;

@@ -191,7 +191,8 @@ fn a_half_way_event_without_a_note_is_marked_before_it_is_completed() {
     let (mut world, session) = half_way(6, Edition::One, "transfer", 1);
     world.kill_quietly(0);
     world.run_until(|world| world.role(1) == Some(Role::Active));
-    let marked = |world: &World| world.group(1).state().meta.notes.iter().any(|n| n.note.kind == NoteKind::Marked);
+    let marked =
+        |world: &World| world.group(1).state().meta.notes.iter().any(|n| n.note.kind == NoteKind::Marked);
     assert!(marked(&world), "the mark comes first (R21)");
     // Another event waits for it.
     let last = world.group(1).state().meta.last;
@@ -223,7 +224,8 @@ fn what_was_rolled_back_is_marked_when_its_client_sends_it_again() {
     let (mut world, _) = half_way(8, Edition::One, "careful", 1);
     world.kill_quietly(0);
     world.run_until(|world| world.role(1) == Some(Role::Active));
-    let kinds = |world: &World| world.group(1).state().meta.notes.iter().map(|n| n.note.kind).collect::<Vec<_>>();
+    let kinds =
+        |world: &World| world.group(1).state().meta.notes.iter().map(|n| n.note.kind).collect::<Vec<_>>();
     assert_eq!(kinds(&world), [NoteKind::Suspected]);
     world.run_until(|world| kinds(world) == [NoteKind::Marked]);
     assert!(world.clients[0].acknowledged.is_empty(), "it runs once the mark is held");
@@ -280,9 +282,33 @@ fn a_version_that_kills_falls_back_and_the_old_one_runs_the_event() {
     for death in &world.deaths {
         assert_eq!(world.deaths_of(&death.event, death.plugin), 1);
     }
-    let faulted = |outcome: &Outcome| matches!(outcome, Outcome::Faulted(fault) if fault.kind == FaultKind::Killed);
+    let faulted =
+        |outcome: &Outcome| matches!(outcome, Outcome::Faulted(fault) if fault.kind == FaultKind::Killed);
     let noted = world.clients[1].acknowledged.values().filter(|a| faulted(&a.outcome)).count();
     assert_eq!(noted, 0, "the old version ran what the new one died of (R21)");
+}
+
+#[test]
+fn a_note_outlives_a_power_loss_that_takes_its_entry() {
+    for seed in 0..20 {
+        let mut world =
+            World::new(seed, Edition::One, Settings { sync_us_max: 20_000, ..Settings::default() });
+        let deadly = event(SessionId(2), 1, "transfer", 5);
+        let died = NodeId("a".into());
+        let note =
+            DeathNote::new(&deadly, Edition::One.hash(), "debit", died, NoteKind::Killed { signal: 7 });
+        world.leave_own_note(0, note);
+        let noted = |world: &World| world.group(0).state().meta.notes.iter().count();
+        world.start(0);
+        world.run_until(|world| noted(world) == 1);
+        world.kill(0, true);
+        world.start(0);
+        world.run_until(|world| world.role(0) == Some(Role::Active));
+        world.run_for(Micros::from_ms(100));
+        assert_eq!(noted(&world), 1, "the file had it until the entry was held");
+        world.start(1);
+        world.settle_and_check();
+    }
 }
 
 #[test]

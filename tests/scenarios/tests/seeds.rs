@@ -47,6 +47,8 @@ fn the_promise_holds_for_seeds_that_once_failed() {
     run_as(Generation::First, [376]);
     // A restarted active took a swap of the process before it for a new mandate, and served in the same term.
     run_as(Generation::First, [49261]);
+    // A promotion was heard of twice, and the mark of the first time was taken for a second death.
+    run_as(Generation::Third, [1388]);
     // A standby that had changed its version outside of the stream took a catch-up that was meant for the old one.
     run_as(Generation::First, [1625]);
 }

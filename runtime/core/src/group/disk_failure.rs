@@ -84,6 +84,7 @@ impl Group {
             let reason = self.only_reads().expect("the disk failed");
             self.answer(output.asker, crate::event::Answer::Retry { reason });
         }
+        self.give_up_marked();
         // A partner that has some of it is fed anew.
         if let Some(partner) = &self.partner {
             let link = partner.link;

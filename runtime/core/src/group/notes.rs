@@ -8,10 +8,10 @@
 //!
 //! Invariants: nothing else runs while a mark is awaited; a note is kept until its entry is held.
 
+use super::Group;
 use super::active::Running;
 use super::follow::{Follow, Pending};
 use super::outputs::Asker;
-use super::Group;
 use crate::application::Run;
 use crate::command::{HalfWayEnd, Role};
 use crate::descriptor::{BodyUse, ProcedureIndex};
@@ -76,8 +76,10 @@ pub(super) enum Caution {
 impl Group {
     /// A processor died, or gave itself up, and this is what it was doing.
     pub(super) fn on_note(&mut self, note: DeathNote, own: bool) {
-        let known = matches!(note.kind, NoteKind::Suspected | NoteKind::Killed { .. } | NoteKind::Hung { .. });
-        if let Some(what) = note.check().err().or_else(|| (!known).then(|| "a note of no death came".into())) {
+        let known =
+            matches!(note.kind, NoteKind::Suspected | NoteKind::Killed { .. } | NoteKind::Hung { .. });
+        if let Some(what) = note.check().err().or_else(|| (!known).then(|| "a note of no death came".into()))
+        {
             return self.alarm(Alarm::ProtocolBroken { what });
         }
         let same = |kept: &Unrecorded| kept.note.event == note.event && kept.note.plugin == note.plugin;
@@ -95,7 +97,7 @@ impl Group {
             return;
         }
         if self.role == Role::Active {
-            if !self.is_deposed() && !self.notes.awaits_mark() {
+            if !self.is_deposed() && !self.notes.awaits_mark() && self.only_reads().is_none() {
                 self.record_notes();
             }
         } else if matches!(self.follow, Follow::InStep | Follow::Entries)
@@ -233,10 +235,10 @@ impl Group {
     }
 
     /// Lets a half-way event end with its fault, if it is noted; gives it back if it is not.
-    pub(super) fn fault_half_way(&mut self, pending: Pending) -> Result<(), Pending> {
-        let Caution::Fault(fault) = self.caution(&pending.event.id) else { return Err(pending) };
+    pub(super) fn fault_half_way(&mut self, pending: Pending) -> Option<Pending> {
+        let Caution::Fault(fault) = self.caution(&pending.event.id) else { return Some(pending) };
         self.fault_instead(self.state.meta.last.next(), pending.time, pending.event, fault);
-        Ok(())
+        None
     }
 
     /// A half-way event is marked, and runs once that is held.
@@ -291,8 +293,20 @@ impl Group {
             let note = DeathNote { kind: NoteKind::Suspected, ..open.note.clone() };
             self.record_note(note);
         }
+        self.serve_parked();
+    }
+
+    fn serve_parked(&mut self) {
         let parked: Vec<_> = self.parked.drain(..).collect();
         parked.into_iter().for_each(|(asker, request)| self.on_request(asker, request));
+    }
+
+    /// The mark can't be held any more: the event is not run, and what waits for it is answered.
+    pub(super) fn give_up_marked(&mut self) {
+        if self.notes.awaits_mark() {
+            self.forget_marked();
+            self.serve_parked();
+        }
     }
 
     /// This side is no longer the active: nothing is run.
@@ -305,7 +319,11 @@ impl Group {
     // -- the witness
 
     /// Decodes an event's parameters and makes its plan, under the witness's eyes: that is code of the application too.
-    pub(super) fn begin_run(&mut self, procedure: ProcedureIndex, event: &Event) -> Result<Box<dyn Run>, String> {
+    pub(super) fn begin_run(
+        &mut self,
+        procedure: ProcedureIndex,
+        event: &Event,
+    ) -> Result<Box<dyn Run>, String> {
         self.witness_begins(procedure, event, "(plan)");
         let begun = self.application.begin(procedure, event.encoding, &event.parameters, self.features);
         self.witness.ended();

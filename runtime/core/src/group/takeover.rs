@@ -15,6 +15,10 @@ use crate::message::PlainBody;
 
 impl Group {
     pub(super) fn take_over(&mut self) {
+        if self.notes.awaits_mark() {
+            // The record that made this side active was heard of before, by another way: its mark is its own.
+            return;
+        }
         let next = self.state.meta.last.next();
         let half_way = self.pending.as_ref().map(|pending| pending.number);
         assert!(half_way.is_none_or(|number| number == next), "the half-way procedure is the next one (R8)");
@@ -30,9 +34,8 @@ impl Group {
             group.alarm(Alarm::TookOver { half_way: format!("{half_way:?}, number {number}") });
             *group.half_way.entry(half_way).or_default() += 1;
         };
-        let pending = match self.fault_half_way(pending) {
-            Ok(()) => return end_of(self, HalfWayEnd::Faulted),
-            Err(pending) => pending,
+        let Some(pending) = self.fault_half_way(pending) else {
+            return end_of(self, HalfWayEnd::Faulted);
         };
         let found = self.application.descriptor().procedure(&pending.event.procedure);
         let declared = found.map(|(_, declared)| declared.recovery);
@@ -49,7 +52,9 @@ impl Group {
         end_of(self, end);
         match end {
             // Nobody knows what the active died of, and it may have been this one (R21).
-            HalfWayEnd::Completed | HalfWayEnd::RunAgain if !culprit_known => self.mark_half_way(pending, end),
+            HalfWayEnd::Completed | HalfWayEnd::RunAgain if !culprit_known => {
+                self.mark_half_way(pending, end)
+            }
             HalfWayEnd::RolledBack if !culprit_known => {
                 self.suspect(&pending);
                 self.end_half_way(pending, end);

@@ -51,7 +51,8 @@ impl Seat {
 
 impl Witness for Seat {
     fn begins(&mut self, piece: &Piece<'_>) {
-        let note = DeathNote::new(piece.event, piece.plugin, piece.unit, NodeId("".into()), NoteKind::Suspected);
+        let note =
+            DeathNote::new(piece.event, piece.plugin, piece.unit, NodeId("".into()), NoteKind::Suspected);
         *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(note);
     }
 
@@ -89,7 +90,9 @@ impl World {
         );
         let store = group.store();
         let told = !self.random.percent(self.noteless_percent);
-        self.tell(Some(node), || format!("{doom:?} in {:?}, unit {}, told {told}", running.event, running.unit));
+        self.tell(Some(node), || {
+            format!("{doom:?} in {:?}, unit {}, told {told}", running.event, running.unit)
+        });
         let (event, plugin) = (running.event.clone(), running.plugin);
         self.deaths.push(Death { node, event, plugin, told });
         match doom {

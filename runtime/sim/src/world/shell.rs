@@ -141,9 +141,8 @@ impl World {
         let input = match Edition::of(hash) {
             Some(edition) => {
                 let side = &self.nodes[node];
-                let ledger = Ledger::new(edition)
-                    .counting(side.units_run.clone())
-                    .timed(side.seat.took_us.clone());
+                let ledger =
+                    Ledger::new(edition).counting(side.units_run.clone()).timed(side.seat.took_us.clone());
                 Input::PluginLoaded { application: Box::new(ledger) }
             }
             None => Input::PluginFailed { hash, reason: "there is no such file".into() },
