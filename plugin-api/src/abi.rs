@@ -168,6 +168,16 @@ pub struct Visitor {
     pub visit: unsafe extern "C" fn(this: *mut c_void, key: Bytes, value: Bytes) -> u8,
 }
 
+/// Where `translate` puts derived rows.
+#[repr(C)]
+#[derive(Clone, Copy, StableAbi)]
+pub struct DerivedSink {
+    /// Given back to `put`.
+    pub this: *mut c_void,
+    /// Takes a row of a derived table. Never unwinds.
+    pub put: unsafe extern "C" fn(this: *mut c_void, table: u32, key: Bytes, value: Bytes),
+}
+
 /// The callbacks of a work unit's context. All of them take [`HostContext::this`] first and never unwind.
 #[repr(C)]
 #[derive(StableAbi)]
@@ -262,8 +272,17 @@ pub struct PluginModule {
     /// Drops a run.
     pub end: unsafe extern "C" fn(handle: *mut c_void),
     /// Whether this version can read a row, as it would before it acknowledges a shipped one (R17).
-    #[sabi(last_prefix_field)]
     pub check_row: unsafe extern "C" fn(table: u32, key: Bytes, value: Bytes, errors: *const Sink) -> Status,
+    /// Puts the derived rows that a row of `table` gives (R17). A pure function of the row; may be called without
+    /// `start`, from one thread at a time.
+    #[sabi(last_prefix_field)]
+    pub translate: unsafe extern "C" fn(
+        table: u32,
+        key: Bytes,
+        value: Bytes,
+        rows: *const DerivedSink,
+        errors: *const Sink,
+    ) -> Status,
 }
 
 impl RootModule for PluginModuleRef {

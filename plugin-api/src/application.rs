@@ -100,6 +100,7 @@ impl Application {
             ordered: table.ordered,
             format: table.format.into(),
             reads_from: table.reads_from.into(),
+            derived_from: table.derived.map(|derived| derived.source().into()),
         };
         let procedure = |procedure: &Procedure| {
             let declared = &procedure.declared;
@@ -166,6 +167,8 @@ pub struct TableDescription {
     pub format: u16,
     /// The oldest format that this version reads.
     pub reads_from: u16,
+    /// The table whose rows it is derived from; none for an ordinary table.
+    pub derived_from: Option<String>,
 }
 
 /// A procedure, described.

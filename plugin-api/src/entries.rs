@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use abi_stable::prefix_type::WithMetadata;
 
 use crate::abi::{
-    API_VERSION, Begun, Bytes, HostContext, HostServices, PluginModule, PluginModuleRef, Sink, Status,
+    API_VERSION, Begun, Bytes, DerivedSink, HostContext, HostServices, PluginModule, PluginModuleRef, Sink, Status,
     encoding, status,
 };
 use crate::alloc;
@@ -39,6 +39,7 @@ impl<A: Exported> Entries<A> {
         run_unit,
         end,
         check_row: check_row::<A>,
+        translate: translate::<A>,
     });
 }
 
@@ -192,4 +193,30 @@ unsafe extern "C" fn check_row<A: Exported>(
     };
     // SAFETY: the host lends a valid sink.
     unsafe { guarded(errors, check) }
+}
+
+unsafe extern "C" fn translate<A: Exported>(
+    table: u32,
+    key: Bytes,
+    value: Bytes,
+    rows: *const DerivedSink,
+    errors: *const Sink,
+) -> Status {
+    // SAFETY: lent for the time of this call.
+    let (key, value, rows) = unsafe { (key.or_empty(), value.or_empty(), *rows) };
+    let translate = || {
+        let tables = A::application().tables;
+        let source = tables.get(table as usize);
+        let source = source.ok_or_else(|| crate::Error::new("the application has no such table"))?;
+        for (index, table) in tables.iter().enumerate() {
+            let Some(derived) = table.derived.filter(|derived| derived.source() == source.name) else { continue };
+            derived.translate(key, value, &mut |key, value| {
+                // SAFETY: the host's sink is valid for this call, and so are the bytes.
+                unsafe { (rows.put)(rows.this, index as u32, Bytes::of(key), Bytes::of(value)) }
+            })?;
+        }
+        Ok::<(), crate::Error>(())
+    };
+    // SAFETY: the host lends a valid sink.
+    unsafe { guarded(errors, translate) }
 }

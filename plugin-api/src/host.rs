@@ -17,7 +17,7 @@ use std::panic::resume_unwind;
 use abi_stable::prefix_type::WithMetadata;
 
 use crate::abi::{
-    Begun, Bytes, HostCalls, HostCallsRef, HostContext, HostServices, PluginModuleRef, Sink, Status, Visitor,
+    Begun, Bytes, DerivedSink, HostCalls, HostCallsRef, HostContext, HostServices, PluginModuleRef, Sink, Status, Visitor,
     encoding, status,
 };
 use crate::application::Description;
@@ -252,6 +252,46 @@ impl HostedPlugin {
         let (status, said) =
             collect(|sink| unsafe { self.module.check_row()(table, Bytes::of(key), Bytes::of(value), sink) });
         if status == status::OK { Ok(()) } else { Err(failure(status, &said)) }
+    }
+
+    /// Hands `put` the derived rows that a row of `table` gives (R17): table, key, row.
+    ///
+    /// # Errors
+    /// When the author's code fails.
+    ///
+    /// # Panics
+    /// With `put`'s own panic.
+    pub fn translate(
+        &self,
+        table: u32,
+        key: &[u8],
+        value: &[u8],
+        put: &mut dyn FnMut(u32, &[u8], &[u8]),
+    ) -> Result<(), EntryFailure> {
+        let mut putting = Putting { put, panic: None };
+        let rows = DerivedSink { this: (&raw mut putting).cast(), put: put_derived };
+        // SAFETY: as in `describe`; all that is lent lives during the call.
+        let (status, said) = collect(|sink| unsafe {
+            self.module.translate()(table, Bytes::of(key), Bytes::of(value), &raw const rows, sink)
+        });
+        if let Some(panic) = putting.panic {
+            resume_unwind(panic);
+        }
+        if status == status::OK { Ok(()) } else { Err(failure(status, &said)) }
+    }
+}
+
+struct Putting<'a> {
+    put: &'a mut dyn FnMut(u32, &[u8], &[u8]),
+    panic: Option<Box<dyn Any + Send>>,
+}
+
+unsafe extern "C" fn put_derived(this: *mut c_void, table: u32, key: Bytes, value: Bytes) {
+    // SAFETY: `translate` made it of a `Putting` that outlives its call of the entry; bytes are lent for this call.
+    let (putting, key, value) =
+        unsafe { (&mut *this.cast::<Putting<'_>>(), key.or_empty(), value.or_empty()) };
+    if putting.panic.is_none() {
+        putting.panic = outside(|| (putting.put)(table, key, value)).err();
     }
 }
 

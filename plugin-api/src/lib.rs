@@ -12,6 +12,7 @@ pub mod abi;
 pub mod alloc;
 pub mod application;
 pub mod context;
+pub mod derived;
 #[doc(hidden)]
 pub mod entries;
 #[doc(hidden)]
@@ -29,6 +30,7 @@ pub mod table;
 
 pub use application::Application;
 pub use context::{Context, Level};
+pub use derived::{Derived, Translate, Translated};
 pub use key::Key;
 pub use lockstep_plugin_macros::{procedure, work_unit};
 pub use outcome::{Error, OrRefuse, Outcome, Refusal, Reply, Stop};
@@ -43,7 +45,8 @@ pub use serde;
 /// Everything that a plugin's source needs.
 pub mod prelude {
     pub use crate::{
-        Context, Error, Feature, Key, Level, OrRefuse, Outcome, Plan, Refusal, Reply, Scratch, Stop, Table,
+        Context, Derived, Error, Feature, Key, Level, OrRefuse, Outcome, Plan, Refusal, Reply, Scratch, Stop,
+        Table, Translate, Translated,
     };
     pub use crate::{application, procedure, refuse, refuse_unless, work_unit};
     pub use serde::{Deserialize, Serialize};

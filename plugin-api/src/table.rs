@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::application::Application;
 use crate::context::Context;
+use crate::derived::AnyDerived;
 use crate::key::{Key, decode_whole};
 use crate::outcome::Error;
 
@@ -194,7 +195,12 @@ impl<K: Key, V> Table<K, V> {
             reads_from,
             check_key: |bytes| decode_whole::<K>(bytes).map(drop),
             formats,
+            derived: None,
         }
+    }
+
+    pub(crate) const fn newest_format(&self) -> u16 {
+        self.newest.number as u16
     }
 
     fn with_number(&self, number: u16) -> Option<&Format<V>> {
@@ -362,11 +368,17 @@ pub struct TableDeclared {
     pub(crate) reads_from: u8,
     check_key: fn(&[u8]) -> Result<(), Error>,
     formats: [Option<CheckedFormat>; OLDER_FORMATS_MAX + 1],
+    pub(crate) derived: Option<&'static dyn AnyDerived>,
 }
 
 type CheckedFormat = (u8, fn(&[u8]) -> Result<(), Error>);
 
 impl TableDeclared {
+    pub(crate) const fn derived_by(mut self, derived: &'static dyn AnyDerived) -> Self {
+        self.derived = Some(derived);
+        self
+    }
+
     pub(crate) fn check_row(&self, key: &[u8], row: &[u8]) -> Result<(), Error> {
         let error = |what: &dyn std::fmt::Display| Error::new(format_args!("table `{}`: {what}", self.name));
         (self.check_key)(key).map_err(|reason| error(&reason))?;

@@ -108,6 +108,16 @@ impl CoreApplication for Linked {
     fn check_row(&self, table: TableIndex, key: &[u8], value: &[u8]) -> Result<(), String> {
         self.bound.check_row(table, key, value)
     }
+
+    fn translate(
+        &self,
+        table: TableIndex,
+        key: &[u8],
+        value: &[u8],
+        put: &mut dyn FnMut(TableIndex, &[u8], &[u8]),
+    ) -> Result<(), String> {
+        self.bound.translate(table, key, value, put)
+    }
 }
 
 /// A run that notes its units.

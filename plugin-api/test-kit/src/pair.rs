@@ -4,7 +4,7 @@
 
 use lockstep_core::ids::TableId;
 use lockstep_core::verdict::{Verdict, compare};
-use lockstep_plugin_api::{Application, Key, Table};
+use lockstep_plugin_api::{Derived, Application, Key, Table};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -239,6 +239,28 @@ impl Pair {
         }
         typed
     }
+
+    /// The rows of a derived table, in the order of their keys. After each event both sides are compared with what a
+    /// build over the rows would make.
+    ///
+    /// # Panics
+    /// When the application has no such table, or a row can't be decoded.
+    #[must_use]
+    #[track_caller]
+    pub fn derived_rows<K: Key, V: Serialize + DeserializeOwned>(&self, table: &Derived<K, V>) -> Vec<(K, V)> {
+        let table = table.table();
+        let group = self.desk.group(self.desk.the_active());
+        let declared = &group.descriptor().tables;
+        let is_derived = declared.iter().any(|t| t.name == table.name() && t.derived_from.is_some());
+        assert!(is_derived, "the application has no derived table `{}`", table.name());
+        let mut rows = Vec::new();
+        group.derived().scan(TableId::of(table.name()), &[], None, &mut |key, row| {
+            rows.push(table.decode_key(key).and_then(|key| Ok((key, table.decode_row(row)?))));
+            true
+        });
+        rows.into_iter().map(|row| row.unwrap_or_else(|why| panic!("{why}"))).collect()
+    }
+
     /// Panics unless the tables of this pair hold the same bytes as those of `other`: what two versions leave behind as
     /// long as no feature is enabled.
     ///

@@ -9,6 +9,7 @@ pub mod transfer;
 
 use ledger_v1::accounts::{balance, open_account, open_accounts};
 use ledger_v1::rows::{ACCOUNTS, RECEIPTS, TOTALS};
+use ledger_v2::numbers::{BY_NUMBER, sender};
 use ledger_v2::rows::JOURNAL;
 use ledger_v2::statement::statement;
 use ledger_v2::transfer::TRANSFER_FEE;
@@ -19,9 +20,9 @@ use crate::transfer::transfer;
 application! {
     name: "ledger",
     version: "2.1.0",
-    tables: [ACCOUNTS, JOURNAL, RECEIPTS, TOTALS],
+    tables: [ACCOUNTS, JOURNAL, RECEIPTS, TOTALS, BY_NUMBER],
     features: [TRANSFER_FEE],
-    procedures: [open_account, transfer, balance, statement, open_accounts],
+    procedures: [open_account, transfer, balance, statement, open_accounts, sender],
     start: ledger_v1::statistics::on_start,
     shutdown: ledger_v1::statistics::on_shutdown,
 }

@@ -6,6 +6,7 @@ use std::panic::catch_unwind;
 use ledger_v1::name::AccountName;
 use ledger_v1::parameters::{Line, Of, OpenAccount, Statement, Transfer};
 use ledger_v1::rows::{ACCOUNTS, RECEIPTS};
+use ledger_v2::numbers::{BY_NUMBER, Sender, Sent};
 use ledger_v2::rows::JOURNAL;
 use ledger_v2::transfer::{FEE_CENTS, fees_account};
 use lockstep_plugin_api::Application;
@@ -120,4 +121,25 @@ fn the_fee_may_be_too_much() {
     let mut pair = Pair::of(one).given(givens()).upgrade_to(two);
     let answer = pair.run(transfer("alice", "bob", 400));
     assert_eq!(answer.refusal(), Some(("too-little", "alice holds 400 cents")));
+}
+
+#[test]
+fn a_table_that_only_version_2_has_is_kept_whoever_is_active_and_is_gone_on_the_way_back() {
+    let (one, two) = versions();
+    let numbers = |pair: &Pair| {
+        let rows = pair.derived_rows(&BY_NUMBER);
+        rows.into_iter().map(|(number, name)| (number, name.as_str().to_owned())).collect::<Vec<_>>()
+    };
+    let expected = [(0, "alice".to_owned()), (1, "bob".into()), (2, "carol".into())];
+    // Version 2 is active, and its standby knows nothing of the table.
+    let mixed = Pair::of_versions(two, one).given(givens()).given([open("carol", 5)]);
+    assert_eq!(numbers(&mixed), expected);
+    // It is built from the rows that are there when the version comes.
+    let mut pair = Pair::of(one).given(givens()).install(two).given([open("carol", 5)]);
+    assert_eq!(numbers(&pair), expected);
+    let sender = |entry| call("sender", &Sent { entry });
+    assert_eq!(pair.run(sender(1)).reply::<Sender>(), Sender { account: name("alice") });
+    assert_eq!(pair.run(sender(2)).refusal().expect("one was sent").0, "no-transfer");
+    assert_eq!(pair.run(sender(7 << 32 | 1)).refusal().expect("nobody has number 7").0, "no-transfer");
+    pair.back().same_rows_as(&Pair::of(one).given(givens()).given([open("carol", 5)]));
 }

@@ -27,6 +27,7 @@ fn table(table: TableDescription) -> TableDescriptor {
         kind: if table.ordered { TableKind::Ordered } else { TableKind::Hash },
         format: table.format,
         reads_from: table.reads_from,
+        derived_from: table.derived_from,
     }
 }
 

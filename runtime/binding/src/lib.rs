@@ -81,6 +81,19 @@ impl Application for Bound {
     fn check_row(&self, table: TableIndex, key: &[u8], value: &[u8]) -> Result<(), String> {
         self.plugin.check_row(table as u32, key, value).map_err(|failure| failure.to_string())
     }
+
+    fn translate(
+        &self,
+        table: TableIndex,
+        key: &[u8],
+        value: &[u8],
+        put: &mut dyn FnMut(TableIndex, &[u8], &[u8]),
+    ) -> Result<(), String> {
+        let translated = self.plugin.translate(table as u32, key, value, &mut |table, key, value| {
+            put(table as usize, key, value);
+        });
+        translated.map_err(|failure| failure.to_string())
+    }
 }
 
 struct BoundRun {

@@ -44,6 +44,21 @@ pub trait Application: Send {
     /// # Errors
     /// A sentence that says what is wrong with the row.
     fn check_row(&self, table: TableIndex, key: &[u8], value: &[u8]) -> Result<(), String>;
+
+    /// Calls `put` with table, key and row for each derived row that a row of the source `table` gives (R17). A pure
+    /// function of the row. An application without derived tables is never asked.
+    ///
+    /// # Errors
+    /// A sentence when the row can't be translated.
+    fn translate(
+        &self,
+        _table: TableIndex,
+        _key: &[u8],
+        _value: &[u8],
+        _put: &mut dyn FnMut(TableIndex, &[u8], &[u8]),
+    ) -> Result<(), String> {
+        Err("the application has no derived tables".into())
+    }
 }
 
 /// One procedure under way. `Send` because a group goes to another thread at a change of its version; no run is under

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::derived::Derived;
 use crate::descriptor::{ApplicationDescriptor, FeatureIndex, TableIndex};
 use crate::entry::Op;
 use crate::ids::{Micros, TableId};
@@ -136,6 +137,7 @@ pub struct UnitContext<'a> {
     descriptor: &'a ApplicationDescriptor,
     table_ids: &'a [TableId],
     tables: &'a Tables,
+    derived: &'a Derived,
     meta: &'a Meta,
     overlay: &'a mut Overlay,
     surroundings: Surroundings,
@@ -154,6 +156,7 @@ impl<'a> UnitContext<'a> {
         descriptor: &'a ApplicationDescriptor,
         table_ids: &'a [TableId],
         tables: &'a Tables,
+        derived: &'a Derived,
         meta: &'a Meta,
         overlay: &'a mut Overlay,
         surroundings: Surroundings,
@@ -166,6 +169,7 @@ impl<'a> UnitContext<'a> {
             descriptor,
             table_ids,
             tables,
+            derived,
             meta,
             overlay,
             surroundings,
@@ -199,8 +203,21 @@ impl<'a> UnitContext<'a> {
         id
     }
 
-    /// The row under `key`, as this procedure has left it so far.
+    /// Whether `table` is a derived one (R17). A read of a broken one is a breach.
+    fn is_derived(&mut self, table: TableIndex) -> bool {
+        let declared = self.descriptor.tables.get(table);
+        let Some(declared) = declared.filter(|table| table.derived_from.is_some()) else { return false };
+        if let Some(why) = self.derived.why_broken() {
+            self.breached(format!("derived table `{}` can't be read: {why}", declared.name));
+        }
+        true
+    }
+
+    /// The row under `key`, as this procedure has left it so far; in a derived table, as it was before this procedure.
     pub fn get(&mut self, table: TableIndex, key: &[u8]) -> Option<&[u8]> {
+        if self.is_derived(table) {
+            return self.derived.get(self.table_ids[table], key).map(|value| &**value);
+        }
         let table = self.table(table)?;
         match self.overlay.get(table, key) {
             Some(written) => written.map(|value| &**value),
@@ -210,6 +227,9 @@ impl<'a> UnitContext<'a> {
 
     /// Writes a row.
     pub fn put(&mut self, table: TableIndex, key: &[u8], value: &[u8]) {
+        if self.is_derived(table) {
+            return self.breached("a procedure wrote to a derived table, which `translate` alone does");
+        }
         if let Some(table) = self.table(table) {
             self.write(table, key, Some(value));
         }
@@ -217,6 +237,9 @@ impl<'a> UnitContext<'a> {
 
     /// Removes a row; nothing happens when it does not exist.
     pub fn delete(&mut self, table: TableIndex, key: &[u8]) {
+        if self.is_derived(table) {
+            return self.breached("a procedure wrote to a derived table, which `translate` alone does");
+        }
         if let Some(table) = self.table(table) {
             self.write(table, key, None);
         }
@@ -245,6 +268,9 @@ impl<'a> UnitContext<'a> {
         to: Option<&[u8]>,
         visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) {
+        if self.is_derived(table) {
+            return self.derived.scan(self.table_ids[table], from, to, &mut |key, value| visit(key, value));
+        }
         let Some(table) = self.table(table) else { return };
         let written = self.overlay.last_writes(table, from, to);
         let mut written = written.into_iter().peekable();

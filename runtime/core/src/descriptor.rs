@@ -95,6 +95,8 @@ pub struct TableDescriptor {
     pub format: u16,
     /// The oldest row format that this version still reads.
     pub reads_from: u16,
+    /// The table whose rows it is derived from (R17); none for an ordinary table.
+    pub derived_from: Option<String>,
 }
 
 /// A feature as declared by one version.
@@ -211,6 +213,15 @@ impl ApplicationDescriptor {
                     "table `{}` reads formats {} to {}",
                     table.name, table.reads_from, table.format
                 ));
+            }
+            if let Some(source) = &table.derived_from {
+                let ordinary = |other: &&TableDescriptor| other.name == *source && other.derived_from.is_none();
+                if !self.tables.iter().any(|other| ordinary(&other)) {
+                    return Err(format!(
+                        "table `{}` is derived from `{source}`, which is no ordinary table of this version",
+                        table.name
+                    ));
+                }
             }
         }
         for procedure in &self.procedures {

@@ -182,6 +182,11 @@ pub enum Alarm {
         /// It was this one, before its start.
         own: bool,
     },
+    /// The derived tables of the version that runs here can't be kept (R17): reads of them fault.
+    DerivedBroken {
+        /// Why.
+        why: String,
+    },
     /// The campaign went on or falls back.
     Campaign {
         /// A sentence.

@@ -13,6 +13,7 @@ pub mod bytes;
 pub mod campaign;
 pub mod command;
 pub mod context;
+pub mod derived;
 pub mod descriptor;
 pub mod effect;
 pub mod entry;

@@ -2,6 +2,7 @@
 //! recovery, catch-up, a shipped procedure and a procedure run here all end in the same bytes (R17).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
@@ -158,6 +159,36 @@ pub struct Undo {
     meta: Option<Box<Meta>>,
 }
 
+/// What became of a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The table.
+    pub table: TableId,
+    /// The row's key.
+    pub key: RowKey,
+    /// The row before.
+    pub before: Option<Arc<[u8]>>,
+    /// The row after.
+    pub after: Option<Arc<[u8]>>,
+}
+
+impl Undo {
+    /// What `entry`, which this takes back, has changed.
+    pub fn changes<'a>(&'a self, entry: &'a Entry) -> impl Iterator<Item = Change> + 'a {
+        assert_eq!(self.number, entry.number, "an undo is of its entry");
+        let ops: &[Op] = match &entry.body {
+            EntryBody::Procedure { ops, .. } => ops,
+            EntryBody::OpenSession | EntryBody::Aborted | EntryBody::Control(_) => &[],
+        };
+        ops.iter().zip(&self.ops).map(|(op, before)| Change {
+            table: op.table,
+            key: op.key.clone(),
+            before: before.value.clone(),
+            after: op.value.clone(),
+        })
+    }
+}
+
 /// A group's database in memory.
 #[derive(Clone, Debug, Default)]
 pub struct State {
@@ -228,14 +259,16 @@ impl State {
         undo
     }
 
-    /// Takes back the last entry.
+    /// Takes back the last entry. Returns what that changed, in the order in which it was done.
     ///
     /// # Panics
     /// When `undo` is not of the last entry.
-    pub fn take_back(&mut self, undo: Undo) {
+    pub fn take_back(&mut self, undo: Undo) -> Vec<Change> {
         assert_eq!(undo.number, self.meta.last, "entries are taken back in reverse order (R24)");
+        let mut changes = Vec::with_capacity(undo.ops.len());
         for op in undo.ops.iter().rev() {
-            self.tables.apply(op);
+            let before = self.tables.apply(op);
+            changes.push(Change { table: op.table, key: op.key.clone(), before, after: op.value.clone() });
         }
         self.sessions.take_back(undo.sessions);
         match undo.meta {
@@ -248,11 +281,12 @@ impl State {
                 }
             }
         }
+        changes
     }
 
-    /// Puts a row in place, outside of any entry: a checkpoint's or a copy's.
-    pub fn insert_row(&mut self, table: TableId, key: RowKey, value: std::sync::Arc<[u8]>) {
-        self.tables.apply(&Op { table, key, value: Some(value) });
+    /// Puts a row in place, outside of any entry: a checkpoint's or a copy's. Returns the one that stood there.
+    pub fn insert_row(&mut self, table: TableId, key: RowKey, value: Arc<[u8]>) -> Option<Arc<[u8]>> {
+        self.tables.apply(&Op { table, key, value: Some(value) })
     }
 
     /// Takes over `meta` from a checkpoint or a copy and creates the tables that it lists. To be called before rows

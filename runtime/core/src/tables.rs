@@ -14,6 +14,10 @@ use crate::entry::{Op, Row};
 use crate::ids::TableId;
 use crate::row_key::RowKey;
 
+mod walk_one;
+
+pub use walk_one::TableCursor;
+
 type Rows = HashMap<RowKey, Arc<[u8]>, BuildHasherDefault<KeyHasher>>;
 
 type Pair<'a> = (&'a RowKey, &'a Arc<[u8]>);

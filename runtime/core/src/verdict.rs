@@ -89,6 +89,14 @@ pub fn compare(old: &ApplicationDescriptor, new: &ApplicationDescriptor) -> Comp
         reasons.push(format!("procedure `{}` is missing in {}", procedure.name, new.version));
     }
     for table in &new.tables {
+        // What a version derives for itself is its own affair, as long as the other has no rows under that name.
+        let other = old.tables.iter().find(|before| before.name == table.name);
+        if other.is_some_and(|other| other.derived_from.is_some() != table.derived_from.is_some()) {
+            reasons.push(format!("table `{}` is derived in one of the versions only", table.name));
+        }
+        if table.derived_from.is_some() {
+            continue;
+        }
         let Some(before) = old.tables.iter().find(|before| before.name == table.name) else { continue };
         if before.format < table.reads_from || before.format > table.format {
             reasons.push(format!(
@@ -100,7 +108,8 @@ pub fn compare(old: &ApplicationDescriptor, new: &ApplicationDescriptor) -> Comp
             reasons.push(format!("table `{}` changes its kind", table.name));
         }
     }
-    for table in old.tables.iter().filter(|table| !new.tables.iter().any(|other| other.name == table.name)) {
+    let is_missing = |name: &str| !new.tables.iter().any(|other| other.name == name);
+    for table in old.tables.iter().filter(|table| table.derived_from.is_none() && is_missing(&table.name)) {
         reasons.push(format!("table `{}` is missing in {}", table.name, new.version));
     }
     let verdict = if !reasons.is_empty() {
@@ -111,4 +120,53 @@ pub fn compare(old: &ApplicationDescriptor, new: &ApplicationDescriptor) -> Comp
         Verdict::Mixed
     };
     Comparison { verdict, procedures, reasons }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::descriptor::{TableDescriptor, TableKind, Version};
+    use crate::ids::PluginHash;
+
+    fn application(tables: &[(&str, TableKind, Option<&str>)]) -> ApplicationDescriptor {
+        let table = |(name, kind, from): &(&str, TableKind, Option<&str>)| TableDescriptor {
+            name: (*name).into(),
+            kind: *kind,
+            format: 1,
+            reads_from: 1,
+            derived_from: from.map(Into::into),
+        };
+        ApplicationDescriptor {
+            name: "shop".into(),
+            version: Version::default(),
+            hash: PluginHash::default(),
+            tables: tables.iter().map(table).collect(),
+            features: vec![],
+            procedures: vec![],
+        }
+    }
+
+    #[test]
+    fn derived_tables_come_change_and_go_with_their_version() {
+        let source = ("orders", TableKind::Hash, None);
+        let versions = [
+            application(&[source]),
+            application(&[source, ("by_day", TableKind::Hash, Some("orders"))]),
+            application(&[source, ("by_day", TableKind::Ordered, Some("orders"))]),
+        ];
+        for old in &versions {
+            for new in &versions {
+                assert_eq!(compare(old, new).verdict, Verdict::Compatible);
+            }
+        }
+        // Rows of the one would be the other's derived ones.
+        let ordinary = application(&[source, ("by_day", TableKind::Hash, None)]);
+        for (old, new) in [(&versions[1], &ordinary), (&ordinary, &versions[1])] {
+            let comparison = compare(old, new);
+            assert_eq!(comparison.verdict, Verdict::Incompatible);
+            assert!(comparison.reasons.iter().any(|why| why.contains("`by_day` is derived in one")), "{comparison:?}");
+        }
+        let lost = application(&[("by_day", TableKind::Hash, Some("orders"))]);
+        assert!(lost.check().unwrap_err().contains("is no ordinary table"));
+    }
 }

@@ -46,10 +46,12 @@ pub enum Generation {
     Second,
     /// Beside these events that kill their processor, hang or come late, and a version that kills.
     Third,
+    /// Beside these a version with derived tables, from the start or by a change of versions.
+    Fourth,
 }
 
 /// What a seed means that names no generation.
-const LATEST: Generation = Generation::Third;
+const LATEST: Generation = Generation::Fourth;
 
 /// Runs one seed to its end and checks the promise.
 ///
@@ -66,7 +68,7 @@ pub fn run(seed: u64, story: bool) -> World {
 /// When the promise is broken.
 #[must_use]
 pub fn run_as(generation: Generation, seed: u64, story: bool) -> World {
-    let (mut world, mut random) = prepare(seed, story);
+    let (mut world, mut random) = prepare(generation, seed, story);
     play(&mut world, &mut random, generation);
     world
 }
@@ -76,7 +78,7 @@ pub fn run_as(generation: Generation, seed: u64, story: bool) -> World {
 /// # Panics
 /// When it is.
 pub fn tell(seed: u64) {
-    let (mut world, mut random) = prepare(seed, true);
+    let (mut world, mut random) = prepare(LATEST, seed, true);
     let end = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         play(&mut world, &mut random, LATEST);
     }));
@@ -86,7 +88,7 @@ pub fn tell(seed: u64) {
     }
 }
 
-fn prepare(seed: u64, story: bool) -> (World, Random) {
+fn prepare(generation: Generation, seed: u64, story: bool) -> (World, Random) {
     let mut random = Random::new(seed.wrapping_mul(0x1234_5677));
     let settings = Settings {
         standby: if random.percent(25) { StandbyStart::Beside } else { StandbyStart::Behind },
@@ -96,10 +98,16 @@ fn prepare(seed: u64, story: bool) -> (World, Random) {
         batch_us_max: if random.percent(50) { 300 } else { 0 },
         sync_us_max: if random.percent(20) { 20_000 } else { 600 },
         undos_recovered: random.percent(70),
+        build_rows_max: 8,
+        derived_may_break: false,
         story,
         ..Settings::default()
     };
-    let mut world = World::pair(seed, Edition::One, settings);
+    let first = match generation {
+        Generation::Fourth if !settings.divergence_expected && random.percent(30) => Edition::Indexed,
+        _ => Edition::One,
+    };
+    let mut world = World::pair(seed, first, settings);
     let endless = random.percent(50);
     for _ in 0..random.within(1, 5) {
         // Some are done long before the faults are, others load the pair all the time.
@@ -110,23 +118,24 @@ fn prepare(seed: u64, story: bool) -> (World, Random) {
 
 fn play(world: &mut World, random: &mut Random, generation: Generation) {
     let faults = random.within(3, 14);
-    if generation == Generation::Third && random.percent(50) {
+    if generation == Generation::Fourth && random.percent(50) {
         world.noteless_percent = if random.percent(30) { 50 } else { 0 };
         world.clients.iter_mut().for_each(|client| client.deadly_permille = 12);
     }
     for _ in 0..faults {
         world.run_for(Micros(random.within(100, 40_000)));
         match generation {
-            Generation::Third if random.percent(10) => bring_deadly(world),
-            Generation::Second | Generation::Third if random.percent(45) => further_fault(world, random),
-            Generation::First | Generation::Second | Generation::Third => fault(world, random),
+            Generation::Third | Generation::Fourth if random.percent(10) => bring_deadly(world),
+            Generation::First => fault(world, random, generation),
+            _ if random.percent(45) => further_fault(world, random),
+            _ => fault(world, random, generation),
         }
     }
     world.clients.iter_mut().for_each(SimClient::stop);
     world.settle_and_check();
 }
 
-fn fault(world: &mut World, random: &mut Random) {
+fn fault(world: &mut World, random: &mut Random, generation: Generation) {
     let node = random.within(0, 2) as usize;
     let active = world.active();
     match random.within(0, 19) {
@@ -182,7 +191,7 @@ fn fault(world: &mut World, random: &mut Random) {
                 world.command(node, Command::Integrate);
             }
         }
-        14 => load(world, random, node),
+        14 => load(world, random, node, generation),
         15 => world.command(node, Command::EnableFeatures { features: vec![] }),
         16 => {
             // A disk is found damaged. Only one is at a time: two have nobody left who could be trusted.
@@ -194,7 +203,7 @@ fn fault(world: &mut World, random: &mut Random) {
                 }
             }
         }
-        _ => start_campaign(world, random),
+        _ => start_campaign(world, random, generation),
     }
 }
 
@@ -258,21 +267,28 @@ fn bring_deadly(world: &mut World) {
     }
 }
 
-fn load(world: &mut World, random: &mut Random, node: usize) {
+fn load(world: &mut World, random: &mut Random, node: usize, generation: Generation) {
     let wrong = world.settings().divergence_expected;
-    let editions: &[Edition] =
-        if wrong { &[Edition::Wrong, Edition::One] } else { &[Edition::One, Edition::Twin, Edition::Two] };
+    let editions: &[Edition] = match generation {
+        _ if wrong => &[Edition::Wrong, Edition::One],
+        Generation::Fourth => &[Edition::One, Edition::Twin, Edition::Two, Edition::Indexed],
+        _ => &[Edition::One, Edition::Twin, Edition::Two],
+    };
     let edition = editions[random.within(0, editions.len() as u64) as usize];
     world.seen.add("version change asked for");
     world.command(node, Command::Load { hash: edition.hash() });
 }
 
-fn start_campaign(world: &mut World, random: &mut Random) {
+fn start_campaign(world: &mut World, random: &mut Random, generation: Generation) {
     let Some(active) = world.active() else { return };
     let from = Edition::of(world.group(active).descriptor().hash).expect("only editions run here");
     let targets: &[Edition] = match from {
         Edition::One | Edition::Wrong if world.settings().divergence_expected => {
             &[Edition::Wrong, Edition::Two]
+        }
+        Edition::Indexed | Edition::Lost => &[Edition::Two, Edition::One, Edition::Broken],
+        Edition::One | Edition::Twin | Edition::Two if generation == Generation::Fourth && random.percent(50) => {
+            &[Edition::Indexed]
         }
         Edition::One | Edition::Wrong | Edition::Blind => &[Edition::Two, Edition::Twin, Edition::Broken],
         Edition::Twin => &[Edition::Two, Edition::One],

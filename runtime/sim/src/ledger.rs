@@ -21,6 +21,11 @@ pub const ACCOUNTS: &str = "accounts";
 
 const RAN_INDEX: usize = 0;
 const ACCOUNTS_INDEX: usize = 1;
+const BY_SUM_INDEX: usize = 2;
+const BY_ID_INDEX: usize = 3;
+
+/// The account that [`Edition::Lost`] can't translate.
+pub const LOST_ACCOUNT: u8 = 19;
 
 /// A version of the simulated ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,11 +44,15 @@ pub enum Edition {
     Blind,
     /// Version 2 that kills its processor now and then.
     Deadly,
+    /// Version 1.1: what version 1 does, with derived tables that each event checks (R17).
+    Indexed,
+    /// Version 1.1 that can't translate one of the accounts.
+    Lost,
 }
 
 impl Edition {
     /// All editions.
-    pub const ALL: [Edition; 7] = [
+    pub const ALL: [Edition; 9] = [
         Edition::One,
         Edition::Twin,
         Edition::Two,
@@ -51,6 +60,8 @@ impl Edition {
         Edition::Wrong,
         Edition::Blind,
         Edition::Deadly,
+        Edition::Indexed,
+        Edition::Lost,
     ];
 
     /// The hash of its "file".
@@ -72,6 +83,7 @@ impl Edition {
             Edition::One | Edition::Twin | Edition::Wrong | Edition::Blind => {
                 Version { major: 1, minor: 0, patch: 0 }
             }
+            Edition::Indexed | Edition::Lost => Version { major: 1, minor: 1, patch: 0 },
             Edition::Two | Edition::Broken | Edition::Deadly => Version { major: 2, minor: 0, patch: 0 },
         }
     }
@@ -154,8 +166,26 @@ impl Ledger {
     #[must_use]
     pub fn new(edition: Edition) -> Self {
         let two = edition.version().major == 2;
-        let table =
-            |name: &str, kind, format| TableDescriptor { name: name.into(), kind, format, reads_from: 1 };
+        let table = |name: &str, kind, format| TableDescriptor {
+            name: name.into(),
+            kind,
+            format,
+            reads_from: 1,
+            derived_from: None,
+        };
+        let derived = |name: &str, kind, from: &str| TableDescriptor {
+            derived_from: Some(from.into()),
+            ..table(name, kind, 1)
+        };
+        let mut tables = vec![
+            table(RAN, TableKind::Hash, 1),
+            // The second format differs in its number alone, which every row starts with.
+            table(ACCOUNTS, TableKind::Ordered, 1 + u16::from(two)),
+        ];
+        if matches!(edition, Edition::Indexed | Edition::Lost) {
+            tables.push(derived("by_sum", TableKind::Ordered, ACCOUNTS));
+            tables.push(derived("by_id", TableKind::Hash, RAN));
+        }
         let units = |names: &[&str]| {
             names
                 .iter()
@@ -175,6 +205,7 @@ impl Ledger {
         };
         let transfer_version = match edition {
             Edition::One | Edition::Twin | Edition::Wrong | Edition::Blind => 1,
+            Edition::Indexed | Edition::Lost => 1,
             Edition::Two => 2,
             Edition::Broken => 3,
             Edition::Deadly => 4,
@@ -188,11 +219,7 @@ impl Ledger {
             name: "ledger".into(),
             version: edition.version(),
             hash: edition.hash(),
-            tables: vec![
-                table(RAN, TableKind::Hash, 1),
-                // The second format differs in its number alone, which every row starts with.
-                table(ACCOUNTS, TableKind::Ordered, 1 + u16::from(two)),
-            ],
+            tables,
             features: if two {
                 vec![FeatureDescriptor {
                     name: "fee".into(),
@@ -255,6 +282,57 @@ impl Application for Ledger {
         }
         if value.len() == 9 { Ok(()) } else { Err(format!("a row of {} bytes", value.len())) }
     }
+
+    fn translate(
+        &self,
+        table: TableIndex,
+        key: &[u8],
+        value: &[u8],
+        put: &mut dyn FnMut(TableIndex, &[u8], &[u8]),
+    ) -> Result<(), String> {
+        match table {
+            ACCOUNTS_INDEX if self.edition == Edition::Lost && key == [LOST_ACCOUNT] => {
+                Err("the account can't be found on the map".into())
+            }
+            ACCOUNTS_INDEX => {
+                put(BY_SUM_INDEX, &by_sum(number_in(value), key), &[1]);
+                Ok(())
+            }
+            _ => {
+                put(BY_ID_INDEX, &key.iter().rev().copied().collect::<Vec<u8>>(), value);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The key of an account in the table by sums, whose order is that of the sums.
+fn by_sum(sum: i64, account: &[u8]) -> Vec<u8> {
+    let mut key = (sum.cast_unsigned() ^ 1 << 63).to_be_bytes().to_vec();
+    key.extend(account);
+    key
+}
+
+/// Whether the derived tables are what the rows make them; each event asks before it does anything.
+fn check_index(context: &mut UnitContext<'_>, accounts: &[u8]) -> Result<(), UnitEnd> {
+    let (mut there, mut listed) = (0, 0);
+    context.scan(ACCOUNTS_INDEX, &[], None, &mut |_, _| {
+        there += 1;
+        true
+    });
+    context.scan(BY_SUM_INDEX, &[], None, &mut |_, _| {
+        listed += 1;
+        true
+    });
+    let listed_alike = accounts.iter().all(|account| {
+        let sum = context.get(ACCOUNTS_INDEX, &[*account]).map(number_in);
+        sum.is_none_or(|sum| context.get(BY_SUM_INDEX, &by_sum(sum, &[*account])).is_some())
+    });
+    if there == listed && listed_alike {
+        return Ok(());
+    }
+    let message = format!("{there} accounts, {listed} by their sums, and {accounts:?}: {listed_alike} (R17)");
+    Err(UnitEnd::Faulted { kind: FaultKind::Error, message })
 }
 
 struct LedgerRun {
@@ -298,6 +376,9 @@ impl Run for LedgerRun {
             }
         }
         let amount = i64::from(amount);
+        if position == 0 && self.edition == Edition::Indexed {
+            check_index(context, &[from, to])?;
+        }
         match self.names[self.plan[position]].as_str() {
             "check" if amount > i64::from(LIMIT) => {
                 let message = format!("{amount} is above {LIMIT}");

@@ -41,6 +41,10 @@ pub struct Settings {
     pub ack_age_max_ms: u64,
     /// A restart finds what takes back the latest entries.
     pub undos_recovered: bool,
+    /// How many rows are translated a batch while derived tables are built.
+    pub build_rows_max: usize,
+    /// A version takes part that can't translate every row.
+    pub derived_may_break: bool,
     /// Keep a story of what happened.
     pub story: bool,
 }
@@ -57,6 +61,8 @@ impl Default for Settings {
             replicated: false,
             ack_age_max_ms: 5_000,
             undos_recovered: true,
+            build_rows_max: 8,
+            derived_may_break: false,
             story: false,
         }
     }
@@ -352,6 +358,7 @@ impl World {
             replicated: self.settings.replicated,
             may_lack_tail: recovered.may_lack_tail,
             recent_bytes_max: self.settings.recent_bytes_max,
+            build_rows_max: self.settings.build_rows_max,
             ..GroupConfig::new(side.name.clone(), "ledger".into(), self.random.draw())
         };
         let took_us = side.seat.took_us.clone();

@@ -171,6 +171,9 @@ impl EngineLoop {
             Alarm::ArbiterUnreachable { why } => {
                 tracing::warn!(application, code = UNREACHABLE, why, "the arbiter can't be reached");
             }
+            Alarm::DerivedBroken { why } => {
+                tracing::error!(application, code = "LS0608", why, "derived tables can't be kept (R17)");
+            }
             Alarm::Faulted { number, procedure, fault } => {
                 self.faults.log(application, *number, procedure, fault);
             }

@@ -67,6 +67,11 @@ impl Desk {
         if let Some(difference) = self.difference() {
             panic!("the two sides differ: {difference}");
         }
+        for node in 0..2 {
+            if let Err(why) = self.group(node).verify_derived() {
+                panic!("the derived tables of side {} are not what `translate` makes: {why}", super::name(node));
+            }
+        }
     }
 
     #[track_caller]

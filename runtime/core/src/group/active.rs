@@ -408,6 +408,7 @@ impl Group {
             descriptor,
             &self.table_ids,
             &self.state.tables,
+            &self.derived,
             &self.state.meta,
             &mut self.overlay,
             surroundings,

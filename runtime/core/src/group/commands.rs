@@ -247,7 +247,7 @@ impl Group {
             half_way: self.half_way.iter().map(|(half_way, count)| (half_way.clone(), *count)).collect(),
             latency_us: (latencies.percentile(50.0), latencies.percentile(99.0)),
             events_per_s: self.events_per_s(now),
-            table_bytes: self.state.tables.bytes() as u64,
+            table_bytes: (self.state.tables.bytes() + self.derived.bytes()) as u64,
         }
     }
 }

@@ -43,6 +43,8 @@ pub struct GroupConfig {
     pub seed: u64,
     /// How many bytes of recent entries are kept in memory for a returning standby.
     pub recent_bytes_max: usize,
+    /// How many rows are translated a batch while a version's derived tables are built (R17).
+    pub build_rows_max: usize,
 }
 
 impl GroupConfig {
@@ -69,6 +71,8 @@ impl GroupConfig {
             may_lack_tail: false,
             seed,
             recent_bytes_max: 256 << 20,
+            // Less than half a millisecond.
+            build_rows_max: 256,
         }
     }
 }

@@ -254,6 +254,7 @@ impl Group {
         let tables = descriptor
             .tables
             .iter()
+            .filter(|table| table.derived_from.is_none())
             .map(|table| TableMeta {
                 id: TableId::of(&table.name),
                 name: table.name.clone(),

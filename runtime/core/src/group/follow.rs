@@ -248,6 +248,9 @@ impl Group {
         let Some(value) = &op.value else { return Ok(()) };
         let Some(table) = self.table_ids.iter().position(|id| *id == op.table) else { return Ok(()) };
         let declared = &self.application.descriptor().tables[table];
+        if declared.derived_from.is_some() {
+            return Err(format!("table `{}`: it is derived here", declared.name));
+        }
         match value.first() {
             Some(format) if (declared.reads_from..=declared.format).contains(&u16::from(*format)) => {
                 self.application.check_row(table, &op.key, value)

@@ -12,6 +12,7 @@ mod active;
 mod commands;
 mod config;
 mod disk_failure;
+mod deriving;
 mod feed;
 mod follow;
 mod intake;
@@ -33,6 +34,7 @@ pub use upgrade::{CampaignView, Decision, plan_campaign};
 use crate::application::Application;
 use crate::command::{Command, CommandResult, Counts, HalfWay, Role};
 use crate::context::Overlay;
+use crate::derived::Derived;
 use crate::descriptor::ApplicationDescriptor;
 use crate::effect::{Alarm, Effect};
 use crate::entry::{Control, Entry, EntryBody};
@@ -108,7 +110,15 @@ pub struct Group {
     held_told: Number,
 
     application: Box<dyn Application>,
+    /// What `application` derives from the rows (R17).
+    derived: Derived,
     next_application: Option<Box<dyn Application>>,
+    /// What `next_application` derives; announced once it is built.
+    next_derived: Derived,
+    next_announced: bool,
+    next_attempt: u32,
+    /// Operators were told that `derived` is broken.
+    told_broken: bool,
     loading: Option<(PluginHash, u32)>,
     table_ids: Vec<TableId>,
     features: u64,
@@ -208,7 +218,12 @@ impl Group {
             held: Number(0),
             held_told: Number(0),
             application,
+            derived: Derived::default(),
             next_application: None,
+            next_derived: Derived::default(),
+            next_announced: false,
+            next_attempt: 0,
+            told_broken: false,
             loading: None,
             table_ids: Vec::new(),
             features: 0,
@@ -260,6 +275,7 @@ impl Group {
             config,
         };
         group.application_changed();
+        group.derive_at_once();
         group
     }
 
@@ -324,6 +340,7 @@ impl Group {
         }
         self.enter(now, effects);
         self.feed_partner();
+        self.build_next();
         if self.role == Role::Active {
             self.ask_confirmation();
             self.update_held();
@@ -353,6 +370,9 @@ impl Group {
             || self.arbiter.is_busy()
             || self.state.meta.campaign.is_some()
             || self.role == Role::Starting;
+        if self.is_building() {
+            return Some(self.now);
+        }
         let soon = self.now.plus(Micros::from_ms(if busy { 5 } else { self.config.heartbeat_ms }));
         let soon = soon.min(self.heartbeat_at.max(self.now));
         Some(self.intake.closed_until().map_or(soon, |until| soon.min(until.max(self.now))))
@@ -486,7 +506,9 @@ impl Group {
     fn commit(&mut self, entry: Entry) {
         assert!(self.disk_failure.is_none(), "no entry is made without a disk (R26)");
         let entry = Arc::new(entry);
-        self.undos.push_back(self.state.apply(&entry));
+        let undo = self.state.apply(&entry);
+        self.follow_changes(&|| undo.changes(&entry));
+        self.undos.push_back(undo);
         self.recent.push(entry.clone());
         if matches!(entry.body, EntryBody::Control(Control::Enable { .. } | Control::Disable { .. })) {
             self.features = self.state.meta.feature_set(self.application.descriptor());
@@ -502,7 +524,7 @@ impl Group {
         self.table_ids = descriptor.tables.iter().map(|table| TableId::of(&table.name)).collect();
         self.features = self.state.meta.feature_set(descriptor);
         // Rows may come before the entry that declares their tables; they must go into tables of the right kind.
-        for table in &descriptor.tables {
+        for table in descriptor.tables.iter().filter(|table| table.derived_from.is_none()) {
             self.state.tables.create(TableId::of(&table.name), table.kind);
         }
     }

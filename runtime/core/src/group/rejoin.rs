@@ -5,18 +5,21 @@ use super::follow::Follow;
 use super::{Group, Partner, feed::Feed};
 use crate::application::Application;
 use crate::command::Role;
+use crate::derived::Derived;
 use crate::effect::Effect;
 use crate::entry::{Entry, Row};
 use crate::ids::{LinkId, Number, PluginHash, SessionId, StoreId};
 use crate::message::{Hello, Order, PeerMessage};
 use crate::sessions::{KeyedReply, Session, Sessions};
-use crate::state::{Meta, State};
+use crate::state::{Change, Meta, State};
 
 /// A copy that is being taken.
 pub(super) struct Copying {
     store: StoreId,
-    state: State,
+    pub(super) state: State,
     sessions: Sessions,
+    /// What the running version derives from the copy's rows, followed as they come (R17).
+    pub(super) derived: Derived,
 }
 
 impl Group {
@@ -48,11 +51,9 @@ impl Group {
     }
 
     /// Forgets an order to load: whoever gave it is gone, or has taken it back. A campaign gives its orders again.
-    fn forget_order(&mut self) {
+    pub(super) fn forget_order(&mut self) {
         self.loading = None;
-        if let Some(application) = self.next_application.take() {
-            self.effects.push(Effect::Discard { application });
-        }
+        self.discard_next();
     }
 
     pub(super) fn say_hello(&mut self) {
@@ -150,7 +151,8 @@ impl Group {
             }
             while self.state.meta.last > common {
                 let undo = self.undos.pop_back().expect("the list was just seen to reach");
-                self.state.take_back(undo);
+                let changes = self.state.take_back(undo);
+                self.follow_changes(&|| changes.iter().cloned());
             }
             self.recent.cut_back(common);
             self.durable = self.durable.min(common);
@@ -174,7 +176,9 @@ impl Group {
                 if entry.number != copying.state.meta.last.next() {
                     return self.close_link(format!("entry {} came to the copy", entry.number));
                 }
-                copying.state.apply(&entry);
+                let undo = copying.state.apply(&entry);
+                let changes = undo.changes(&entry);
+                copying.derived.follow(&*self.application, &copying.state.tables, changes);
                 self.effects.push(Effect::Append(std::sync::Arc::new(entry)));
             }
             Follow::Nothing | Follow::CopyEnding(_) | Follow::InStep | Follow::Diverged => {}
@@ -196,7 +200,9 @@ impl Group {
         self.effects.push(Effect::CopyBegin { store, meta: Box::new(meta.clone()) });
         let mut state = State::default();
         state.set_meta(meta);
-        self.follow = Follow::Copying(Box::new(Copying { store, state, sessions: Sessions::default() }));
+        let derived = self.derived_over(&state.tables);
+        let sessions = Sessions::default();
+        self.follow = Follow::Copying(Box::new(Copying { store, state, sessions, derived }));
     }
 
     /// Puts a copy in force in place of the old store, once that one is of no more use: the new one is recorded, or the
@@ -222,7 +228,10 @@ impl Group {
     pub(super) fn on_copy_rows(&mut self, rows: Vec<Row>) {
         let Follow::Copying(copying) = &mut self.follow else { return };
         for row in &rows {
-            copying.state.insert_row(row.table, row.key.clone(), row.value.clone());
+            let before = copying.state.insert_row(row.table, row.key.clone(), row.value.clone());
+            let Row { table, key, value } = row.clone();
+            let change = Change { table, key, before, after: Some(value) };
+            copying.derived.follow(&*self.application, &copying.state.tables, std::iter::once(change));
         }
         self.effects.push(Effect::CopyRows(rows));
     }
@@ -270,6 +279,7 @@ impl Group {
         self.replaced = Some(self.store);
         self.store = store;
         self.state = copying.state;
+        self.derived = copying.derived;
         self.needs_copy = false;
         self.may_lack_tail = false;
         self.differs = false;
@@ -279,6 +289,7 @@ impl Group {
         self.held = Number(0);
         self.held_told = Number(0);
         self.application_changed();
+        self.derive_next_anew();
         self.keep_copy();
         self.say_hello();
     }
@@ -302,29 +313,14 @@ impl Group {
     }
 
     pub(super) fn on_plugin_loaded(&mut self, application: Box<dyn Application>) {
-        let descriptor = application.descriptor().clone();
-        let wanted = self.loading.take_if(|(hash, _)| *hash == descriptor.hash).is_some();
-        if !wanted || self.role == Role::Active || descriptor.name != self.config.application {
-            self.effects.push(Effect::Discard { application });
-            return;
-        }
-        if let Some(earlier) = self.next_application.take() {
-            self.effects.push(Effect::Discard { application: earlier });
-        }
-        if matches!(self.follow, Follow::InStep | Follow::Entries) {
-            self.next_application = Some(application);
-            return self.send(PeerMessage::Versions(Box::new(descriptor)));
-        }
-        // No stream is under way: it changes here and now, and says so.
-        self.pending = None;
-        self.overlay.clear();
-        self.change_version(application);
-        match (&self.follow, self.role) {
-            (_, Role::Isolated) => self.send(PeerMessage::Versions(Box::new(descriptor))),
-            // The hello of the copy's new store says it.
-            (Follow::Copying(_) | Follow::CopyEnding(_), _) => {}
-            (Follow::Nothing | Follow::Entries | Follow::InStep | Follow::Diverged, _) => self.say_hello(),
-        }
+        let descriptor = application.descriptor();
+        let wanted = self.loading.take_if(|(hash, _)| *hash == descriptor.hash);
+        let fits = self.role != Role::Active && descriptor.name == self.config.application;
+        let Some((_, attempt)) = wanted.filter(|_| fits) else {
+            return self.effects.push(Effect::Discard { application });
+        };
+        self.discard_next();
+        self.take_next(application, attempt);
     }
 
     pub(super) fn on_plugin_failed(&mut self, hash: PluginHash, reason: String) {
@@ -338,7 +334,7 @@ impl Group {
         if number != self.state.meta.last || !self.at_boundary() {
             return self.close_link(format!("`VersionsFrom` {number} is not at a procedure boundary"));
         }
-        match self.next_application.take() {
+        match self.next_application.take_if(|_| self.next_announced) {
             Some(next) => self.change_version(next),
             None => self.close_link("`VersionsFrom` came, and no new version waits"),
         }
@@ -347,6 +343,9 @@ impl Group {
     pub(super) fn change_version(&mut self, next: Box<dyn Application>) {
         assert!(self.pending.is_none(), "versions change at a procedure boundary (R28)");
         let application = std::mem::replace(&mut self.application, next);
+        self.derived = std::mem::take(&mut self.next_derived);
+        assert!(self.derived.is_built(), "a version comes into service with its derived tables built (R17)");
+        self.told_broken = false;
         self.effects.push(Effect::Retire { application });
         self.application_changed();
         // What is shipped follows from both versions, and this side may be the active next.

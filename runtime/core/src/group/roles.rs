@@ -470,9 +470,7 @@ impl Group {
         self.grow_after = self.now;
         self.loading = None;
         self.campaign_entered_anew();
-        if let Some(application) = self.next_application.take() {
-            self.effects.push(Effect::Discard { application });
-        }
+        self.discard_next();
         self.role_effect();
         // Whoever hears it learns whether it is still recorded.
         self.show_record();

@@ -71,6 +71,11 @@ impl World {
         assert_eq!(a.digest(), b.digest(), "the two databases differ");
         assert_eq!(a.sessions, b.sessions, "the two reply tables differ");
         assert_eq!(a.meta, b.meta, "the groups' own data differ");
+        for node in 0..2 {
+            if let Err(why) = self.group(node).verify_derived() {
+                assert!(self.settings.derived_may_break, "derived tables of {node}: {why} (R17)");
+            }
+        }
         let mut ran = BTreeMap::new();
         a.tables.scan(TableId::of(ledger::RAN), &[], None, &mut |key, row| {
             let id = u64::from_le_bytes(key.try_into().expect("ids have eight bytes"));

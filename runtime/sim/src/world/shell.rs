@@ -21,6 +21,7 @@ impl World {
     pub(super) fn carry_out(&mut self, node: usize, effects: Vec<Effect>) {
         let incarnation = self.process(node).incarnation;
         let mut sync = false;
+        let changed = effects.iter().any(changes_rows);
         for effect in effects {
             match effect {
                 Effect::Answer { origin, answer } => {
@@ -103,6 +104,10 @@ impl World {
                 Effect::Stop { reason } => panic!("processor {node} stops: {reason}"),
             }
         }
+        // Exact at any number, whatever led there (R17).
+        if changed && let Err(why) = self.process(node).group.verify_derived() {
+            assert!(self.settings.derived_may_break, "derived tables of {node}: {why}");
+        }
         if sync {
             let sync = self.nodes[node].disk.sync_begin();
             let delay = self.sync_time(node);
@@ -121,6 +126,7 @@ impl World {
             Alarm::PartnerInSync => "partner in sync".into(),
             Alarm::TookOver { half_way } => half_way_name(half_way),
             Alarm::ArbiterUnreachable { .. } => "arbiter unreachable".into(),
+            Alarm::DerivedBroken { .. } => "derived tables broken".into(),
             Alarm::Faulted { procedure, .. } => format!("{procedure} faulted"),
             Alarm::OnlyReads { .. } => "reads alone".into(),
             Alarm::Died { own, .. } => format!("death note, {}", if *own { "own" } else { "heard" }),
@@ -244,6 +250,11 @@ impl World {
         let again = Micros(self.random.within(500, 20_000));
         self.after(again, Happening::LinkUp);
     }
+}
+
+/// Whether derived tables are looked at after this.
+fn changes_rows(effect: &Effect) -> bool {
+    matches!(effect, Effect::CutBack { .. } | Effect::Retire { .. } | Effect::CopyKept | Effect::RoleChanged { .. })
 }
 
 /// `HalfWay { procedure: "transfer", step_ups: 2, end: Completed }, number 7` is `half-way transfer 2 Completed`.
