@@ -7,8 +7,8 @@ use std::marker::PhantomData;
 use abi_stable::prefix_type::WithMetadata;
 
 use crate::abi::{
-    API_VERSION, Begun, Bytes, DerivedSink, HostContext, HostServices, PluginModule, PluginModuleRef, Sink, Status,
-    encoding, status,
+    API_VERSION, Begun, Bytes, DerivedSink, HostContext, HostServices, PluginModule, PluginModuleRef, Sink,
+    Status, encoding, status,
 };
 use crate::alloc;
 use crate::application::Application;
@@ -209,7 +209,9 @@ unsafe extern "C" fn translate<A: Exported>(
         let source = tables.get(table as usize);
         let source = source.ok_or_else(|| crate::Error::new("the application has no such table"))?;
         for (index, table) in tables.iter().enumerate() {
-            let Some(derived) = table.derived.filter(|derived| derived.source() == source.name) else { continue };
+            let Some(derived) = table.derived.filter(|derived| derived.source() == source.name) else {
+                continue;
+            };
             derived.translate(key, value, &mut |key, value| {
                 // SAFETY: the host's sink is valid for this call, and so are the bytes.
                 unsafe { (rows.put)(rows.this, index as u32, Bytes::of(key), Bytes::of(value)) }

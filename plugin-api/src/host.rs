@@ -17,8 +17,8 @@ use std::panic::resume_unwind;
 use abi_stable::prefix_type::WithMetadata;
 
 use crate::abi::{
-    Begun, Bytes, DerivedSink, HostCalls, HostCallsRef, HostContext, HostServices, PluginModuleRef, Sink, Status, Visitor,
-    encoding, status,
+    Begun, Bytes, DerivedSink, HostCalls, HostCallsRef, HostContext, HostServices, PluginModuleRef, Sink,
+    Status, Visitor, encoding, status,
 };
 use crate::application::Description;
 use crate::panics::outside;
@@ -266,7 +266,7 @@ impl HostedPlugin {
         table: u32,
         key: &[u8],
         value: &[u8],
-        put: &mut dyn FnMut(u32, &[u8], &[u8]),
+        put: PutDerived<'_>,
     ) -> Result<(), EntryFailure> {
         let mut putting = Putting { put, panic: None };
         let rows = DerivedSink { this: (&raw mut putting).cast(), put: put_derived };
@@ -281,8 +281,11 @@ impl HostedPlugin {
     }
 }
 
+/// Takes a derived row: its table, key and row.
+pub type PutDerived<'a> = &'a mut dyn FnMut(u32, &[u8], &[u8]);
+
 struct Putting<'a> {
-    put: &'a mut dyn FnMut(u32, &[u8], &[u8]),
+    put: PutDerived<'a>,
     panic: Option<Box<dyn Any + Send>>,
 }
 

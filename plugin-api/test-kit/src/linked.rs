@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lockstep_binding::{Bound, host_services};
-use lockstep_core::application::{Application as CoreApplication, Run, UnitEnd};
+use lockstep_core::application::{Application as CoreApplication, PutDerived, Run, UnitEnd};
 use lockstep_core::context::UnitContext;
 use lockstep_core::descriptor::{ApplicationDescriptor, ProcedureIndex, TableIndex, UnitIndex};
 use lockstep_core::event::Encoding;
@@ -114,7 +114,7 @@ impl CoreApplication for Linked {
         table: TableIndex,
         key: &[u8],
         value: &[u8],
-        put: &mut dyn FnMut(TableIndex, &[u8], &[u8]),
+        put: PutDerived<'_>,
     ) -> Result<(), String> {
         self.bound.translate(table, key, value, put)
     }

@@ -4,7 +4,7 @@
 
 use lockstep_core::ids::TableId;
 use lockstep_core::verdict::{Verdict, compare};
-use lockstep_plugin_api::{Derived, Application, Key, Table};
+use lockstep_plugin_api::{Application, Derived, Key, Table};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -247,7 +247,10 @@ impl Pair {
     /// When the application has no such table, or a row can't be decoded.
     #[must_use]
     #[track_caller]
-    pub fn derived_rows<K: Key, V: Serialize + DeserializeOwned>(&self, table: &Derived<K, V>) -> Vec<(K, V)> {
+    pub fn derived_rows<K: Key, V: Serialize + DeserializeOwned>(
+        &self,
+        table: &Derived<K, V>,
+    ) -> Vec<(K, V)> {
         let table = table.table();
         let group = self.desk.group(self.desk.the_active());
         let declared = &group.descriptor().tables;

@@ -10,7 +10,7 @@ mod description;
 mod log;
 mod unit;
 
-use lockstep_core::application::{Application, Run, UnitEnd};
+use lockstep_core::application::{Application, PutDerived, Run, UnitEnd};
 use lockstep_core::context::UnitContext;
 use lockstep_core::descriptor::{ApplicationDescriptor, ProcedureIndex, TableIndex, UnitIndex};
 use lockstep_core::event::{Encoding, FaultKind, Refusal};
@@ -87,7 +87,7 @@ impl Application for Bound {
         table: TableIndex,
         key: &[u8],
         value: &[u8],
-        put: &mut dyn FnMut(TableIndex, &[u8], &[u8]),
+        put: PutDerived<'_>,
     ) -> Result<(), String> {
         let translated = self.plugin.translate(table as u32, key, value, &mut |table, key, value| {
             put(table as usize, key, value);

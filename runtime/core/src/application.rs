@@ -21,6 +21,9 @@ pub enum UnitEnd {
     },
 }
 
+/// Takes a derived row: its table, key and row.
+pub type PutDerived<'a> = &'a mut dyn FnMut(TableIndex, &[u8], &[u8]);
+
 /// One version of an application, ready to run procedures.
 pub trait Application: Send {
     /// What it says of itself.
@@ -55,7 +58,7 @@ pub trait Application: Send {
         _table: TableIndex,
         _key: &[u8],
         _value: &[u8],
-        _put: &mut dyn FnMut(TableIndex, &[u8], &[u8]),
+        _put: PutDerived<'_>,
     ) -> Result<(), String> {
         Err("the application has no derived tables".into())
     }

@@ -66,7 +66,8 @@ impl Derived {
     pub fn of(descriptor: &ApplicationDescriptor) -> Self {
         let mut derived = Derived::default();
         for (index, table) in descriptor.tables.iter().enumerate() {
-            let is_source = descriptor.tables.iter().any(|each| each.derived_from.as_ref() == Some(&table.name));
+            let is_source =
+                descriptor.tables.iter().any(|each| each.derived_from.as_ref() == Some(&table.name));
             if is_source {
                 derived.sources.push((TableId::of(&table.name), index));
             }
@@ -206,7 +207,8 @@ impl Derived {
             match declared {
                 None => breach = Some(format!("`translate` of `{name}` wrote to table {table}")),
                 Some(_) if given.len() >= DERIVED_ROWS_MAX => {
-                    breach = Some(format!("a row of `{name}` gives more than {DERIVED_ROWS_MAX} derived rows"));
+                    breach =
+                        Some(format!("a row of `{name}` gives more than {DERIVED_ROWS_MAX} derived rows"));
                 }
                 Some(_) if key.len() > KEY_BYTES_MAX || row.len() > VALUE_BYTES_MAX => {
                     breach = Some(format!(
@@ -225,7 +227,9 @@ impl Derived {
     fn put_all(&mut self, given: Given) {
         for (table, key, row) in given {
             if self.rows.apply(&Op { table, key, value: Some(row) }).is_some() {
-                self.give_up("two rows give derived rows with one key; put what tells them apart into it".into());
+                self.give_up(
+                    "two rows give derived rows with one key; put what tells them apart into it".into(),
+                );
             }
         }
     }
@@ -288,7 +292,8 @@ fn first_and_last(changes: impl Iterator<Item = (TableIndex, Change)>) -> Vec<(T
             rows.iter().position(|(_, row)| row.table == change.table && row.key == change.key)
         } else {
             if index.is_empty() {
-                index.extend(rows.iter().enumerate().map(|(at, (_, row))| ((row.table, row.key.clone()), at)));
+                index
+                    .extend(rows.iter().enumerate().map(|(at, (_, row))| ((row.table, row.key.clone()), at)));
             }
             index.get(&(change.table, change.key.clone())).copied()
         };
@@ -308,7 +313,7 @@ fn first_and_last(changes: impl Iterator<Item = (TableIndex, Change)>) -> Vec<(T
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::application::Run;
+    use crate::application::{PutDerived, Run};
     use crate::context::{Overlay, Surroundings, UnitContext};
     use crate::descriptor::{ProcedureIndex, TableDescriptor, TableKind, Version};
     use crate::event::Encoding;
@@ -360,7 +365,7 @@ mod tests {
             table: TableIndex,
             _: &[u8],
             value: &[u8],
-            put: &mut dyn FnMut(TableIndex, &[u8], &[u8]),
+            put: PutDerived<'_>,
         ) -> Result<(), String> {
             match value {
                 [b'!', ..] => return Err("it makes no sense".into()),
@@ -480,7 +485,8 @@ mod tests {
     }
 
     fn with_context(both: &Both, call: impl FnOnce(&mut UnitContext<'_>)) -> Option<String> {
-        let (ids, meta, mut overlay) = ((0..4).map(id).collect::<Vec<_>>(), Meta::default(), Overlay::default());
+        let (ids, meta, mut overlay) =
+            ((0..4).map(id).collect::<Vec<_>>(), Meta::default(), Overlay::default());
         let surroundings = Surroundings { time: Micros(0), seed: 0, features: 0, reads_only: false };
         let mut context = UnitContext::new(
             &both.application.0,
@@ -519,10 +525,9 @@ mod tests {
             assert_eq!(seen, 2);
         });
         assert_eq!(breach, None);
-        for write in [
-            (|context| context.put(2, b"k", b"1")) as fn(&mut UnitContext<'_>),
-            |context| context.delete(2, b"k"),
-        ] {
+        for write in [(|context| context.put(2, b"k", b"1")) as fn(&mut UnitContext<'_>), |context| {
+            context.delete(2, b"k")
+        }] {
             assert!(with_context(&both, write).expect("a breach").contains("derived table"));
         }
     }

@@ -215,7 +215,8 @@ impl ApplicationDescriptor {
                 ));
             }
             if let Some(source) = &table.derived_from {
-                let ordinary = |other: &&TableDescriptor| other.name == *source && other.derived_from.is_none();
+                let ordinary =
+                    |other: &&TableDescriptor| other.name == *source && other.derived_from.is_none();
                 if !self.tables.iter().any(|other| ordinary(&other)) {
                     return Err(format!(
                         "table `{}` is derived from `{source}`, which is no ordinary table of this version",

@@ -164,7 +164,10 @@ mod tests {
         for (old, new) in [(&versions[1], &ordinary), (&ordinary, &versions[1])] {
             let comparison = compare(old, new);
             assert_eq!(comparison.verdict, Verdict::Incompatible);
-            assert!(comparison.reasons.iter().any(|why| why.contains("`by_day` is derived in one")), "{comparison:?}");
+            assert!(
+                comparison.reasons.iter().any(|why| why.contains("`by_day` is derived in one")),
+                "{comparison:?}"
+            );
         }
         let lost = application(&[("by_day", TableKind::Hash, Some("orders"))]);
         assert!(lost.check().unwrap_err().contains("is no ordinary table"));

@@ -287,7 +287,9 @@ fn start_campaign(world: &mut World, random: &mut Random, generation: Generation
             &[Edition::Wrong, Edition::Two]
         }
         Edition::Indexed | Edition::Lost => &[Edition::Two, Edition::One, Edition::Broken],
-        Edition::One | Edition::Twin | Edition::Two if generation == Generation::Fourth && random.percent(50) => {
+        Edition::One | Edition::Twin | Edition::Two
+            if generation == Generation::Fourth && random.percent(50) =>
+        {
             &[Edition::Indexed]
         }
         Edition::One | Edition::Wrong | Edition::Blind => &[Edition::Two, Edition::Twin, Edition::Broken],

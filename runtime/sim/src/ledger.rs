@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use lockstep_core::application::{Application, Run, UnitEnd};
+use lockstep_core::application::{Application, PutDerived, Run, UnitEnd};
 use lockstep_core::context::UnitContext;
 use lockstep_core::descriptor::{
     ApplicationDescriptor, BodyUse, FeatureDescriptor, ProcedureDescriptor, ProcedureIndex, Recovery,
@@ -288,7 +288,7 @@ impl Application for Ledger {
         table: TableIndex,
         key: &[u8],
         value: &[u8],
-        put: &mut dyn FnMut(TableIndex, &[u8], &[u8]),
+        put: PutDerived<'_>,
     ) -> Result<(), String> {
         match table {
             ACCOUNTS_INDEX if self.edition == Edition::Lost && key == [LOST_ACCOUNT] => {

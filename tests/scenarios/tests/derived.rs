@@ -155,7 +155,8 @@ fn an_upgrade_to_it_and_the_way_back_change_no_shared_row() {
         world.command(0, Command::StartCampaign(Box::new(campaign)));
         if abort {
             let evaluates = |world: &World| {
-                let campaign = world.active().and_then(|active| world.group(active).state().meta.campaign.clone());
+                let campaign =
+                    world.active().and_then(|active| world.group(active).state().meta.campaign.clone());
                 campaign.is_some_and(|campaign| campaign.step == Step::Evaluate)
             };
             world.run_until(evaluates);

@@ -89,7 +89,9 @@ impl Desk {
             Alarm::Diverged { report } if self.active() == Some(node) => self.differ(report),
             Alarm::Diverged { .. } => {}
             Alarm::ProtocolBroken { what } => self.alarms.push(what.clone()),
-            Alarm::DerivedBroken { why } => panic!("the derived tables of side {} can't be kept: {why}", super::name(node)),
+            Alarm::DerivedBroken { why } => {
+                panic!("the derived tables of side {} can't be kept: {why}", super::name(node))
+            }
             Alarm::PartnerLost { why } | Alarm::ArbiterUnreachable { why } => self.alarms.push(why.clone()),
             Alarm::Campaign { .. }
             | Alarm::OnlyReads { .. }

@@ -69,7 +69,10 @@ impl Desk {
         }
         for node in 0..2 {
             if let Err(why) = self.group(node).verify_derived() {
-                panic!("the derived tables of side {} are not what `translate` makes: {why}", super::name(node));
+                panic!(
+                    "the derived tables of side {} are not what `translate` makes: {why}",
+                    super::name(node)
+                );
             }
         }
     }

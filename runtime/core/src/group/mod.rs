@@ -11,8 +11,8 @@
 mod active;
 mod commands;
 mod config;
-mod disk_failure;
 mod deriving;
+mod disk_failure;
 mod feed;
 mod follow;
 mod intake;

@@ -36,7 +36,8 @@ impl Tables {
         match self.tables.get(&table) {
             Some(Table::Hash(shards)) => {
                 while cursor.shard < SHARDS && found.is_empty() {
-                    found.extend(shards[cursor.shard].iter().map(|(key, value)| (key.clone(), value.clone())));
+                    found
+                        .extend(shards[cursor.shard].iter().map(|(key, value)| (key.clone(), value.clone())));
                     cursor.shard += 1;
                 }
             }

@@ -254,7 +254,10 @@ impl World {
 
 /// Whether derived tables are looked at after this.
 fn changes_rows(effect: &Effect) -> bool {
-    matches!(effect, Effect::CutBack { .. } | Effect::Retire { .. } | Effect::CopyKept | Effect::RoleChanged { .. })
+    matches!(
+        effect,
+        Effect::CutBack { .. } | Effect::Retire { .. } | Effect::CopyKept | Effect::RoleChanged { .. }
+    )
 }
 
 /// `HalfWay { procedure: "transfer", step_ups: 2, end: Completed }, number 7` is `half-way transfer 2 Completed`.
