@@ -275,12 +275,21 @@ pub struct PluginModule {
     pub check_row: unsafe extern "C" fn(table: u32, key: Bytes, value: Bytes, errors: *const Sink) -> Status,
     /// Puts the derived rows that a row of `table` gives (R17). A pure function of the row; may be called without
     /// `start`, from one thread at a time.
-    #[sabi(last_prefix_field)]
     pub translate: unsafe extern "C" fn(
         table: u32,
         key: Bytes,
         value: Bytes,
         rows: *const DerivedSink,
+        errors: *const Sink,
+    ) -> Status,
+    /// Runs the undo of that name of a procedure, with the control parameters of the event whose unit is undone (R19).
+    #[sabi(last_prefix_field)]
+    pub undo: unsafe extern "C" fn(
+        procedure: u32,
+        undo: Bytes,
+        encoding: u8,
+        parameters: Bytes,
+        context: *const HostContext,
         errors: *const Sink,
     ) -> Status,
 }

@@ -107,7 +107,12 @@ impl Application {
             let unit = |unit: &crate::plan::UnitDeclared| UnitDescription {
                 name: unit.name.into(),
                 reads_body: unit.reads_body,
+                undo: unit.undo.map(Into::into),
             };
+            let mut undos: Vec<&str> = declared.units.iter().filter_map(|unit| unit.undo).collect();
+            undos.extend(declared.undos);
+            undos.sort_unstable();
+            undos.dedup();
             ProcedureDescription {
                 name: declared.name.into(),
                 version: declared.version,
@@ -117,6 +122,7 @@ impl Application {
                 deadline_ms: declared.deadline_ms,
                 hang_ms: declared.hang_ms,
                 units: declared.units.iter().map(unit).collect(),
+                undos: undos.into_iter().map(Into::into).collect(),
                 parameters: (procedure.parameters)(),
             }
         };
@@ -190,6 +196,8 @@ pub struct ProcedureDescription {
     pub hang_ms: u32,
     /// Every unit that its plans may name; plans name them by place.
     pub units: Vec<UnitDescription>,
+    /// The names of all undos that it can run (R19).
+    pub undos: Vec<String>,
     /// Its control parameters as a JSON schema.
     pub parameters: String,
 }
@@ -201,4 +209,6 @@ pub struct UnitDescription {
     pub name: String,
     /// It reads the event's body.
     pub reads_body: bool,
+    /// It acts on the world, and this undo takes that back (R19).
+    pub undo: Option<String>,
 }

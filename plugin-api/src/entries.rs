@@ -15,7 +15,7 @@ use crate::application::Application;
 use crate::log_bridge;
 use crate::outcome::Stop;
 use crate::panics::{self, caught};
-use crate::procedure::{Beginning, Encoding, Malformed, drop_handle, run_handle};
+use crate::procedure::{Beginning, Encoding, Malformed, Undoing, drop_handle, run_handle};
 
 /// A type that stands for an application, so that plain functions can find it.
 #[doc(hidden)]
@@ -40,6 +40,7 @@ impl<A: Exported> Entries<A> {
         end,
         check_row: check_row::<A>,
         translate: translate::<A>,
+        undo: undo::<A>,
     });
 }
 
@@ -124,11 +125,7 @@ unsafe extern "C" fn begin<A: Exported>(
         let procedure = application.procedures.get(procedure as usize);
         let procedure =
             procedure.ok_or_else(|| Malformed::Contract("the application has no such procedure".into()))?;
-        let encoding = match encoding {
-            encoding::POSTCARD => Encoding::Postcard,
-            encoding::JSON => Encoding::Json,
-            other => return Err(Malformed::Contract(format!("encoding {other} is unknown"))),
-        };
+        let encoding = encoding_of(encoding).map_err(Malformed::Contract)?;
         let units = procedure.declared.units;
         (procedure.begin)(Beginning { application, units, encoding, parameters, features })
     });
@@ -146,6 +143,14 @@ unsafe extern "C" fn begin<A: Exported>(
     // SAFETY: the host lends a valid sink.
     unsafe { say(errors, &said) };
     status
+}
+
+fn encoding_of(encoding: u8) -> Result<Encoding, String> {
+    match encoding {
+        encoding::POSTCARD => Ok(Encoding::Postcard),
+        encoding::JSON => Ok(Encoding::Json),
+        other => Err(format!("encoding {other} is unknown")),
+    }
 }
 
 unsafe extern "C" fn run_unit(
@@ -221,4 +226,37 @@ unsafe extern "C" fn translate<A: Exported>(
     };
     // SAFETY: the host lends a valid sink.
     unsafe { guarded(errors, translate) }
+}
+
+unsafe extern "C" fn undo<A: Exported>(
+    procedure: u32,
+    undo: Bytes,
+    encoding: u8,
+    parameters: Bytes,
+    context: *const HostContext,
+    errors: *const Sink,
+) -> Status {
+    // SAFETY: lent for the time of this call, as is the context.
+    let (undo, parameters, host) = unsafe { (undo.or_empty(), parameters.or_empty(), *context) };
+    let result = caught(|| {
+        let application = A::application();
+        let procedure = application.procedures.get(procedure as usize);
+        let procedure = procedure.ok_or("the application has no such procedure")?;
+        let undo = std::str::from_utf8(undo).map_err(|_| "the name of an undo is text")?;
+        let encoding = encoding_of(encoding)?;
+        (procedure.undo)(&Undoing { application, undo, encoding, parameters, host })
+            .ok_or_else(|| format!("the procedure has no undo `{undo}`"))
+    });
+    let (status, said) = match result {
+        Ok(Ok(Ok(()))) => return status::OK,
+        Ok(Ok(Err(Stop::Failed(error)))) => (status::FAILED, error.to_string()),
+        Ok(Ok(Err(Stop::Refused(refusal)))) => {
+            (status::FAILED, format!("it refused ({}): {}", refusal.code, refusal.message))
+        }
+        Ok(Err(contract)) => (status::CONTRACT, contract),
+        Err(panic) => (status::PANICKED, panic),
+    };
+    // SAFETY: the host lends a valid sink.
+    unsafe { say(errors, &said) };
+    status
 }

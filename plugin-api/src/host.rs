@@ -220,10 +220,7 @@ impl HostedPlugin {
         parameters: &[u8],
         features: u64,
     ) -> Result<HostedRun, EntryFailure> {
-        let encoding = match encoding {
-            Encoding::Postcard => encoding::POSTCARD,
-            Encoding::Json => encoding::JSON,
-        };
+        let encoding = number_of(encoding);
         let mut begun = Begun { handle: std::ptr::null_mut(), plan: std::ptr::null(), plan_len: 0 };
         // SAFETY: as in `describe`; all that is lent lives during the call.
         let (status, said) = collect(|sink| unsafe {
@@ -241,6 +238,30 @@ impl HostedPlugin {
         let plan = unsafe { std::slice::from_raw_parts(begun.plan, begun.plan_len) };
         run.plan.extend(plan.iter().map(|unit| *unit as usize));
         Ok(run)
+    }
+
+    /// Runs the undo of that name of a procedure (R19). The host's writes are those of a context that takes none.
+    ///
+    /// # Errors
+    /// When it fails or panics, or the plugin has no such undo.
+    ///
+    /// # Panics
+    /// With the panic of `host`'s own code, if a callback led to one.
+    pub fn undo<H: UnitHost>(
+        &self,
+        procedure: u32,
+        undo: &str,
+        encoding: Encoding,
+        parameters: &[u8],
+        host: &mut H,
+    ) -> Result<(), EntryFailure> {
+        let (undo, parameters) = (Bytes::of(undo.as_bytes()), Bytes::of(parameters));
+        lending(host, |context| {
+            // SAFETY: as in `describe`; all that is lent lives during the call.
+            collect(|sink| unsafe {
+                self.module.undo()(procedure, undo, number_of(encoding), parameters, context, sink)
+            })
+        })
     }
 
     /// Whether this version can read a row (R17).
@@ -332,26 +353,41 @@ impl HostedRun {
     pub fn run<H: UnitHost>(&mut self, position: usize, host: &mut H) -> Result<(), EntryFailure> {
         let position = u32::try_from(position)
             .map_err(|_| EntryFailure::Contract("a position beyond every plan was asked for".into()))?;
-        let frame = Frame {
-            time_us: host.time_us(),
-            features: host.features(),
-            body: Bytes::of(host.body()),
-            host: RefCell::new(host),
-            panic: Cell::new(None),
-        };
-        let context = HostContext {
-            this: (&raw const frame).cast_mut().cast(),
-            calls: HostCallsRef(Calls::<H>::WITH_METADATA.static_as_prefix()),
-        };
-        // SAFETY: the handle is of `begin` and not ended; frame, context and sink live during the call.
-        let (status, said) = collect(|sink| unsafe {
-            self.module.run_unit()(self.handle, position, &raw const context, sink)
-        });
-        if let Some(panic) = frame.panic.take() {
-            resume_unwind(panic);
-        }
-        if status == status::OK { Ok(()) } else { Err(failure(status, &said)) }
+        lending(host, |context| {
+            // SAFETY: the handle is of `begin` and not ended; context and sink live during the call.
+            collect(|sink| unsafe { self.module.run_unit()(self.handle, position, context, sink) })
+        })
     }
+}
+
+fn number_of(encoding: Encoding) -> u8 {
+    match encoding {
+        Encoding::Postcard => encoding::POSTCARD,
+        Encoding::Json => encoding::JSON,
+    }
+}
+
+/// Lends `host` to an entry as its context; a panic of the host's own goes on when the entry has returned.
+fn lending<H: UnitHost>(
+    host: &mut H,
+    entry: impl FnOnce(*const HostContext) -> (Status, Vec<u8>),
+) -> Result<(), EntryFailure> {
+    let frame = Frame {
+        time_us: host.time_us(),
+        features: host.features(),
+        body: Bytes::of(host.body()),
+        host: RefCell::new(host),
+        panic: Cell::new(None),
+    };
+    let context = HostContext {
+        this: (&raw const frame).cast_mut().cast(),
+        calls: HostCallsRef(Calls::<H>::WITH_METADATA.static_as_prefix()),
+    };
+    let (status, said) = entry(&raw const context);
+    if let Some(panic) = frame.panic.take() {
+        resume_unwind(panic);
+    }
+    if status == status::OK { Ok(()) } else { Err(failure(status, &said)) }
 }
 
 impl Drop for HostedRun {

@@ -34,7 +34,7 @@ pub use derived::{Derived, Translate, Translated};
 pub use key::Key;
 pub use lockstep_plugin_macros::{procedure, work_unit};
 pub use outcome::{Error, OrRefuse, Outcome, Refusal, Reply, Stop};
-pub use plan::{Feature, Plan};
+pub use plan::{Feature, Plan, Undo};
 pub use table::{Scratch, Table};
 
 #[doc(hidden)]

@@ -23,12 +23,107 @@ impl Feature {
 pub struct UnitDeclared {
     pub(crate) name: &'static str,
     pub(crate) reads_body: bool,
+    pub(crate) undo: Option<&'static str>,
+}
+
+/// What takes back what a work unit did to the world (R19). `#[work_unit(undo = ..)]` and `#[procedure(undos = [..])]`
+/// name the functions that these are made of.
+///
+/// An undo is called for a unit that has begun, however far it came, and perhaps more than once: it is idempotent, and
+/// content to find nothing to undo. Its context shows the rows as they were before the procedure, and writes none. An
+/// error or a panic of it is an alarm: people must look.
+///
+/// ```
+/// use lockstep_plugin_api::prelude::*;
+/// # #[derive(Serialize, Deserialize)]
+/// # pub struct Letter { to: String }
+/// # const SENT: Table<String, u64> = Table::new("sent");
+///
+/// #[procedure(version = 1)]
+/// fn letter(_letter: &Letter) -> Plan<Letter> {
+///     Plan::of([send])
+/// }
+///
+/// #[work_unit(undo = unsend)]
+/// fn send(_cx: &mut Context, _letter: &Letter) -> Outcome {
+///     Ok(())
+/// }
+///
+/// fn unsend(_cx: &Context, _letter: &Letter) -> Outcome {
+///     Ok(())
+/// }
+/// # application! { name: "post", version: "1.0.0", tables: [SENT], procedures: [letter] }
+/// # fn main() { assert_eq!(format!("{:?}", application()), "post 1.0.0"); }
+/// ```
+///
+/// An undo writes no rows: with a `&mut Context` it does not compile.
+///
+/// ```compile_fail,E0308
+/// # use lockstep_plugin_api::prelude::*;
+/// # #[derive(Serialize, Deserialize)]
+/// # pub struct Letter { to: String }
+/// #[work_unit(undo = unsend)]
+/// fn send(_cx: &mut Context, _letter: &Letter) -> Outcome {
+///     Ok(())
+/// }
+///
+/// fn unsend(_cx: &mut Context, _letter: &Letter) -> Outcome {
+///     Ok(())
+/// }
+/// # fn main() {}
+/// ```
+///
+/// Nor does one that takes other control parameters than the unit does.
+///
+/// ```compile_fail,E0308
+/// # use lockstep_plugin_api::prelude::*;
+/// # #[derive(Serialize, Deserialize)]
+/// # pub struct Letter { to: String }
+/// #[work_unit(undo = unsend)]
+/// fn send(_cx: &mut Context, _letter: &Letter) -> Outcome {
+///     Ok(())
+/// }
+///
+/// fn unsend(_cx: &Context, _to: &String) -> Outcome {
+///     Ok(())
+/// }
+/// # fn main() {}
+/// ```
+pub struct Undo<P: 'static> {
+    name: &'static str,
+    run: fn(&Context, &P) -> Outcome,
+}
+
+impl<P> Clone for Undo<P> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<P> Copy for Undo<P> {}
+
+impl<P> Undo<P> {
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn new(name: &'static str, run: fn(&Context, &P) -> Outcome) -> Self {
+        Undo { name, run }
+    }
+
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub(crate) fn run(&self, cx: &Context, parameters: &P) -> Outcome {
+        (self.run)(cx, parameters)
+    }
 }
 
 /// A work unit of procedures with control parameters `P`. Made by `#[work_unit]`.
 pub struct WorkUnit<P: 'static> {
     pub(crate) declared: UnitDeclared,
     pub(crate) run: fn(&mut Context, &P) -> Outcome,
+    undo: Option<Undo<P>>,
 }
 
 impl<P> Clone for WorkUnit<P> {
@@ -42,7 +137,22 @@ impl<P> WorkUnit<P> {
     #[doc(hidden)]
     #[must_use]
     pub const fn new(name: &'static str, reads_body: bool, run: fn(&mut Context, &P) -> Outcome) -> Self {
-        WorkUnit { declared: UnitDeclared { name, reads_body }, run }
+        WorkUnit { declared: UnitDeclared { name, reads_body, undo: None }, run, undo: None }
+    }
+
+    /// The same unit, which acts on the world and is undone by `undo`.
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn undone_by(mut self, undo: Undo<P>) -> Self {
+        self.declared.undo = Some(undo.name);
+        self.undo = Some(undo);
+        self
+    }
+
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn undo(&self) -> Option<Undo<P>> {
+        self.undo
     }
 
     #[doc(hidden)]

@@ -10,7 +10,7 @@ use crate::abi::HostContext;
 use crate::application::Application;
 use crate::context::Context;
 use crate::outcome::{Outcome, Stop};
-use crate::plan::{Plan, UnitDeclared, WorkUnit};
+use crate::plan::{Plan, Undo, UnitDeclared, WorkUnit};
 
 /// How control parameters are encoded and the reply is to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,12 +33,15 @@ pub struct Declared {
     pub deadline_ms: u32,
     pub hang_ms: u32,
     pub units: &'static [UnitDeclared],
+    /// Undos that are kept beside those of the units.
+    pub undos: &'static [&'static str],
 }
 
 /// A procedure, as `application!` lists it.
 pub struct Procedure {
     pub(crate) declared: Declared,
     pub(crate) begin: fn(Beginning<'_>) -> Result<RunHandle, Malformed>,
+    pub(crate) undo: fn(&Undoing<'_>) -> Option<Outcome>,
     pub(crate) parameters: fn() -> String,
 }
 
@@ -48,9 +51,10 @@ impl Procedure {
     pub const fn new(
         declared: Declared,
         begin: fn(Beginning<'_>) -> Result<RunHandle, Malformed>,
+        undo: fn(&Undoing<'_>) -> Option<Outcome>,
         parameters: fn() -> String,
     ) -> Self {
-        Procedure { declared, begin, parameters }
+        Procedure { declared, begin, undo, parameters }
     }
 }
 
@@ -125,6 +129,45 @@ impl Beginning<'_> {
         };
         let (plan, plan_len) = (run.plan.as_ptr(), run.plan.len());
         Ok(RunHandle { head: Box::into_raw(Box::new(run)).cast(), plan, plan_len })
+    }
+}
+
+/// One call of an undo (R19).
+#[doc(hidden)]
+pub struct Undoing<'a> {
+    pub(crate) application: &'static Application,
+    pub(crate) undo: &'a str,
+    pub(crate) encoding: Encoding,
+    pub(crate) parameters: &'a [u8],
+    pub(crate) host: HostContext,
+}
+
+impl Undoing<'_> {
+    /// Runs the undo of that name; `None` when there is none. Those of the units come first.
+    pub fn among<P: DeserializeOwned + Send + 'static>(
+        &self,
+        units: &[Option<Undo<P>>],
+        kept: &[Undo<P>],
+    ) -> Option<Outcome> {
+        let undo = units.iter().flatten().chain(kept).find(|undo| undo.name() == self.undo)?;
+        let parameters: P = match decode(self.encoding, self.parameters) {
+            Ok(parameters) => parameters,
+            Err(Malformed::Parameters(why) | Malformed::Contract(why)) => {
+                return Some(Err(Stop::Failed(crate::Error::new(format_args!(
+                    "its control parameters: {why}"
+                )))));
+            }
+        };
+        let mut context = Context::new(self.application, self.encoding);
+        // SAFETY: valid for this call, as the entry's caller vouches; `Entered` takes it away before the call ends.
+        unsafe { context.enter(self.host) };
+        let entered = Entered(&mut context);
+        Some(undo.run(entered.0, &parameters))
+    }
+
+    /// A procedure without any undo.
+    pub fn none(&self) -> Option<Outcome> {
+        None
     }
 }
 

@@ -14,7 +14,7 @@ application! {
     version: "1.2.3",
     tables: [NOTES],
     features: [LOUD],
-    procedures: [write, look_twice, shout, fall, hand_over],
+    procedures: [write, look_twice, shout, fall, hand_over, ring],
 }
 
 #[derive(Serialize, Deserialize)]
@@ -101,6 +101,31 @@ fn fall(cx: &mut Context, say: &Say) -> Reply<()> {
 fn hand_over(cx: &mut Context, _say: &Say) -> Reply<()> {
     NOTES.delete(cx, &HOST_PANICS_AT)?;
     Ok(())
+}
+
+/// Rings a bell; takes back what its own unit does, and what one of an earlier version did.
+#[procedure(version = 2, undos = [still])]
+fn ring(_say: &Say) -> Plan<Say> {
+    Plan::of([strike])
+}
+
+#[work_unit(undo = bells::hush)]
+fn strike(_cx: &mut Context, _say: &Say) -> Outcome {
+    Ok(())
+}
+
+mod bells {
+    use super::{Context, NOTES, Outcome, Say, refuse_unless};
+
+    pub fn hush(cx: &Context, say: &Say) -> Outcome {
+        let note = NOTES.get(cx, &say.key)?;
+        refuse_unless!(note.is_some(), "unknown", "nothing is known of {}", say.key);
+        Ok(())
+    }
+}
+
+fn still(_cx: &Context, say: &Say) -> Outcome {
+    panic!("{} is not to be stilled", say.text)
 }
 
 /// The host of these tests panics when it is to delete this key.
@@ -242,6 +267,35 @@ fn a_panic_of_the_hosts_goes_on_in_the_host() {
         .expect_err("it is the host's own, not a fault of the plugin's");
     let text = panic.downcast_ref::<String>().expect("an assertion's text");
     assert!(text.contains("the host is wrong"), "{text}");
+}
+
+#[test]
+fn undos_are_found_by_name_see_rows_and_tell_how_they_failed() {
+    let plugin = plugin();
+    let description = plugin.describe().expect("it says what it is");
+    let place = description.procedures.iter().position(|procedure| procedure.name == "ring").expect("listed");
+    let ring = &description.procedures[place];
+    assert_eq!(ring.units[0].undo.as_deref(), Some("hush"), "by the last part of its path");
+    assert_eq!(ring.undos, ["hush", "still"]);
+    let undo = |name: &str, parameters: &str, memory: &mut Memory| {
+        plugin.undo(place as u32, name, Encoding::Json, parameters.as_bytes(), memory)
+    };
+    let mut memory = Memory { format: 2, ..Memory::default() };
+    let failure = undo("hush", NOTE, &mut memory).expect_err("there is no note");
+    let EntryFailure::Failed(told) = failure else { panic!("a refusal is a failure here: {failure:?}") };
+    assert!(told.contains("nothing is known of 7"), "{told}");
+    run("write", NOTE, &mut memory).expect("it is written");
+    undo("hush", NOTE, &mut memory).expect("it reads the row");
+    let EntryFailure::Panicked(told) = undo("still", NOTE, &mut memory).expect_err("it panics") else {
+        panic!("a panic is told as one")
+    };
+    assert!(told.contains("hello is not to be stilled") && told.contains("boundary.rs:"), "{told}");
+    let failure = undo("hush", r#"{"key":-1}"#, &mut memory).expect_err("a key is not negative");
+    assert!(matches!(&failure, EntryFailure::Failed(why) if why.contains("`key`")), "{failure:?}");
+    for (procedure, name) in [(place as u32, "strike"), (0, "hush"), (99, "hush")] {
+        let failure = plugin.undo(procedure, name, Encoding::Json, NOTE.as_bytes(), &mut memory);
+        assert!(matches!(failure, Err(EntryFailure::Contract(_))), "{failure:?}");
+    }
 }
 
 #[test]

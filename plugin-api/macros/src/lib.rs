@@ -16,6 +16,8 @@ use proc_macro::TokenStream;
 /// Makes a work unit of a function `fn(cx: &mut Context, parameters: &P) -> Outcome`.
 ///
 /// The function stays what it is and can be called. `#[work_unit(body)]` declares that it reads the event's body.
+/// `#[work_unit(undo = take_back)]` declares that it acts on the world, and names the function that takes that back: a
+/// `fn(cx: &Context, parameters: &P) -> Outcome`, found by its name alone, in whichever version takes over (R19).
 #[proc_macro_attribute]
 pub fn work_unit(arguments: TokenStream, item: TokenStream) -> TokenStream {
     expanded(work_unit::expand(arguments.into(), item.into()))
@@ -29,7 +31,8 @@ pub fn work_unit(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// Arguments: `version = N` (from 1; always given), `recovery = complete` or `recovery = roll_back` (the default),
 /// `reads_only`, `body = withheld` or `body = carried` (the default), `deadline_ms = N`
 /// (a unit that takes longer has faulted), `hang_ms = N` (one that has not returned by then hangs), and
-/// `units = [a, b]` for work units that the plan names elsewhere than in `Plan::of`, `then`, `when` and `unless`.
+/// `units = [a, b]` for work units that the plan names elsewhere than in `Plan::of`, `then`, `when` and `unless`, and
+/// `undos = [a, b]` for the undos of units that this version does not have any more and the one before it has.
 #[proc_macro_attribute]
 pub fn procedure(arguments: TokenStream, item: TokenStream) -> TokenStream {
     expanded(procedure::expand(arguments.into(), item.into()))

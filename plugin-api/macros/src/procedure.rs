@@ -9,6 +9,7 @@ use syn::{Error, Ident, ItemFn, LitInt, Path, Result, Token, bracketed};
 
 use crate::plan_units::PlanUnits;
 use crate::signature::{arguments, check_plain, is_named, output};
+use crate::work_unit::undo_of;
 
 const EXPECTED: &str = "fn name(parameters: &Parameters) -> Plan<Parameters>` or \
                         `fn name(cx: &mut Context, parameters: &Parameters) -> Reply<T>";
@@ -23,6 +24,7 @@ struct Declared {
     deadline_ms: u32,
     hang_ms: u32,
     units: Vec<Path>,
+    undos: Vec<Path>,
 }
 
 impl Parse for Declared {
@@ -49,16 +51,11 @@ impl Parse for Declared {
                 }
                 "recovery" => declared.completes = word(input, "complete", "roll_back")?,
                 "body" => declared.body = Some(word(input, "withheld", "carried")?),
-                "units" => {
-                    input.parse::<Token![=]>()?;
-                    let list;
-                    bracketed!(list in input);
-                    declared.units =
-                        Punctuated::<Path, Token![,]>::parse_terminated(&list)?.into_iter().collect();
-                }
+                "units" => declared.units = paths(input)?,
+                "undos" => declared.undos = paths(input)?,
                 other => {
                     let message = format!(
-                        "`{other}` is not one of version, recovery, reads_only, body, deadline_ms, hang_ms, units"
+                        "`{other}` is not one of version, recovery, reads_only, body, deadline_ms, hang_ms, units, undos"
                     );
                     return Err(Error::new(name.span(), message));
                 }
@@ -75,6 +72,14 @@ fn number(input: ParseStream<'_>) -> Result<(u32, Span)> {
     input.parse::<Token![=]>()?;
     let literal: LitInt = input.parse()?;
     Ok((literal.base10_parse()?, literal.span()))
+}
+
+/// `= [a, b]`.
+fn paths(input: ParseStream<'_>) -> Result<Vec<Path>> {
+    input.parse::<Token![=]>()?;
+    let list;
+    bracketed!(list in input);
+    Ok(Punctuated::<Path, Token![,]>::parse_terminated(&list)?.into_iter().collect())
 }
 
 /// `= yes` or `= no`.
@@ -104,7 +109,7 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
     } else {
         single(&function, &declared)?
     };
-    let Parts { items, units, begin, parameters } = parts;
+    let Parts { items, units, begin, undo, undos, parameters } = parts;
     let (name, visibility, attributes) = (&function.sig.ident, &function.vis, &function.attrs);
     let text = name.to_string();
     let Declared { completes, reads_only, body, deadline_ms, hang_ms, .. } = declared;
@@ -122,6 +127,11 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
             > {
                 #begin
             }
+            fn __undo(
+                undoing: &::lockstep_plugin_api::procedure::Undoing<'_>,
+            ) -> ::core::option::Option<::lockstep_plugin_api::Outcome> {
+                #undo
+            }
             ::lockstep_plugin_api::procedure::Procedure::new(
                 ::lockstep_plugin_api::procedure::Declared {
                     name: #text,
@@ -132,8 +142,10 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
                     deadline_ms: #deadline_ms,
                     hang_ms: #hang_ms,
                     units: const { &[#(#units.declared()),*] },
+                    undos: const { &[#(#undos.name()),*] },
                 },
                 __begin,
+                __undo,
                 ::lockstep_plugin_api::schema::of::<#parameters>,
             )
         }
@@ -145,6 +157,8 @@ struct Parts {
     items: TokenStream,
     units: Vec<TokenStream>,
     begin: TokenStream,
+    undo: TokenStream,
+    undos: Vec<TokenStream>,
     parameters: TokenStream,
 }
 
@@ -175,9 +189,13 @@ fn planned(function: &mut ItemFn, declared: &Declared) -> Result<Parts> {
     let units = units.paths.iter().map(|path| {
         quote_spanned! { path.span() => <#path as ::lockstep_plugin_api::plan::IsWorkUnit>::UNIT }
     });
+    let units: Vec<_> = units.collect();
+    let undos: Vec<_> = declared.undos.iter().map(|path| undo_of(path, &parameters)).collect();
     Ok(Parts {
         items: quote! { fn __plan(#inputs) #output #block },
-        units: units.collect(),
+        undo: quote! { undoing.among::<#parameters>(&[#(#units.undo()),*], &[#(#undos),*]) },
+        undos,
+        units,
         begin: quote! { beginning.planned::<#parameters>(__plan) },
         parameters,
     })
@@ -196,6 +214,10 @@ fn single(function: &ItemFn, declared: &Declared) -> Result<Parts> {
         let message = "a procedure of one unit lists none; `units` goes with a plan";
         return Err(Error::new(function.sig.ident.span(), message));
     }
+    if !declared.undos.is_empty() {
+        let message = "a procedure of one unit does not act on the world; `undos` goes with a plan";
+        return Err(Error::new(function.sig.ident.span(), message));
+    }
     let (inputs, output, block) = (&function.sig.inputs, &function.sig.output, &function.block);
     let (text, parameters) = (function.sig.ident.to_string(), &parameters.elem);
     let reads_body = declared.body.is_some();
@@ -211,6 +233,8 @@ fn single(function: &ItemFn, declared: &Declared) -> Result<Parts> {
         },
         units: vec![quote! { __UNIT }],
         begin: quote! { beginning.single::<#parameters>(__UNIT) },
+        undo: quote! { undoing.none() },
+        undos: Vec::new(),
         parameters: quote! { #parameters },
     })
 }
@@ -257,8 +281,19 @@ mod tests {
         assert!(told.contains("`complete` or `roll_back`"), "{told}");
         let told = refused(quote! { version = 1, colour = red }, plan.clone());
         assert!(told.contains("`colour` is not one of"), "{told}");
-        let told = refused(quote! { version = 1, reads_only }, plan);
+        let told = refused(quote! { version = 1, reads_only }, plan.clone());
         assert!(told.contains("one unit"), "{told}");
+        let made = expand(quote! { version = 2, undos = [post::unsend] }, plan).expect("it is a procedure");
+        let made = made.to_string();
+        assert!(
+            made.contains("undos : const { & [:: lockstep_plugin_api :: plan :: Undo :: < Transfer >"),
+            "{made}"
+        );
+        let told = refused(
+            quote! { version = 1, undos = [unsend] },
+            quote! { fn p(cx: &mut Context, t: &T) -> Reply<u8> { x() } },
+        );
+        assert!(told.contains("does not act on the world"), "{told}");
         let told = refused(quote! { version = 1 }, quote! { fn p(t: &T) -> Plan<T> { elsewhere(t) } });
         assert!(told.contains("units = [a, b]"), "{told}");
         let told =

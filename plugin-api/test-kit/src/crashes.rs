@@ -31,7 +31,8 @@ pub enum Takeover {
     Completed,
     /// It drops the procedure, and the client's repeat runs it: `recovery = roll_back`, or the body is lost.
     RolledBack,
-    /// It drops the procedure and runs it from the start: no unit had run here, or the versions differ.
+    /// It drops the procedure and runs it from the start: no unit had run here, the versions differ, or it had begun to
+    /// act on the world, which is undone, and has `recovery = complete`.
     RunAgain,
 }
 
@@ -48,8 +49,10 @@ pub enum Takeover {
 pub struct Crash {
     point: String,
     takeover: Option<Takeover>,
+    undone: Vec<String>,
     answer: Answer,
     rows: AllRows,
+    world: String,
 }
 
 impl Crash {
@@ -87,6 +90,22 @@ impl Crash {
         self.takeover
     }
 
+    /// The undos that the takeover ran, in order: of work units that act on the world and may have begun.
+    ///
+    /// ```
+    /// # use lockstep_test_kit::{Pair, call, example::post};
+    /// let crashes = Pair::of(post::application())
+    ///     .with_world(post::empty, post::look)
+    ///     .crash_after_every_work_unit_of(call("letter", &("bob", "hello")));
+    /// let undone: Vec<_> = crashes.all().iter().map(|crash| crash.undone().join(", ")).collect();
+    /// assert_eq!(undone[5..8], ["unsend", "unsend", "unsend"]);
+    /// crashes.same_outcome_everywhere();
+    /// ```
+    #[must_use]
+    pub fn undone(&self) -> &[String] {
+        &self.undone
+    }
+
     /// What the client was told in the end.
     ///
     /// ```
@@ -114,6 +133,7 @@ impl Crash {
 pub struct Crashes {
     procedure: String,
     without: (Answer, AllRows),
+    world: String,
     another_day: (Answer, AllRows),
     crashes: Vec<Crash>,
 }
@@ -122,17 +142,28 @@ fn end(desk: &Desk, answer: Answer) -> (Answer, AllRows) {
     (answer, all_rows(desk.group(desk.the_active()).state()))
 }
 
-/// The points at which an active can die that sends the frames `sent` of a procedure with the units `units`.
-fn points(sent: &[Traced], units: &[String]) -> Vec<String> {
+/// The points at which an active can die that sends the frames `sent` of a procedure with the units `units`: in words,
+/// after how many frames, and whether only when it would send the next.
+fn points(sent: &[Traced], units: &[String]) -> Vec<(String, usize, bool)> {
     let of = units.len();
     let unit = |at: usize| {
         let name = units.get(at).map_or("?", String::as_str);
         format!("work unit `{name}` ({} of {of})", at + 1)
     };
-    let mut points = vec!["before anything arrived".to_string()];
+    let mut points = vec![("before anything arrived".to_string(), 0, false)];
     let mut done = 0;
-    for frame in sent {
-        points.push(match frame {
+    for (frames, frame) in (1..).zip(sent) {
+        let point = match frame {
+            Traced::Intent => "before the procedure, after what it will do to the world was told".into(),
+            Traced::UnitBegins => {
+                points.push((format!("before {} acts on the world", unit(done)), frames, false));
+                points.push((
+                    format!("after {} acted on the world, before it was told", unit(done)),
+                    frames,
+                    true,
+                ));
+                continue;
+            }
             Traced::Begin { .. } => format!("before {}", unit(0)),
             Traced::Unit { .. } => {
                 done += 1;
@@ -140,7 +171,8 @@ fn points(sent: &[Traced], units: &[String]) -> Vec<String> {
             }
             Traced::End { .. } => "after the end of the procedure arrived".into(),
             Traced::Abort(_) => "after the refusal or fault arrived".into(),
-        });
+        };
+        points.push((point, frames, false));
     }
     points
 }
@@ -162,19 +194,25 @@ impl Pair {
     #[track_caller]
     pub fn crash_after_every_work_unit_of(&self, call: Call) -> Crashes {
         let day = Settings::default();
+        let (empty, look) = self.world.unwrap_or((|| (), String::new));
+        empty();
         let mut desk = self.history.replay(day);
         let (active, begun) = (desk.the_active(), desk.trace().len());
         desk.units_run(active);
         let answer = desk.run(&call);
         let points = points(&desk.trace()[begun..], &desk.units_run(active));
         let without = end(&desk, answer);
+        let world = look();
         let mut desk = self.history.replay(day.another_day());
         let answer = desk.run(&call);
         let another_day = end(&desk, answer);
         let mut crashes = Vec::new();
-        for (frames, point) in points.into_iter().enumerate() {
+        for (point, frames, late) in points {
+            empty();
             let mut desk = self.history.replay(day);
-            let answer = desk.run_with_crash(&call, frames);
+            let survivor = 1 - desk.the_active();
+            let answer = desk.run_with_crash(&call, frames, late);
+            let undone = desk.undos_run(survivor);
             let takeover = desk.half_way().map(|end| match end {
                 HalfWayEnd::Completed => Takeover::Completed,
                 HalfWayEnd::RolledBack => Takeover::RolledBack,
@@ -182,9 +220,9 @@ impl Pair {
                 HalfWayEnd::Faulted => unreachable!("no processor of the desk leaves a death note"),
             });
             let (answer, rows) = end(&desk, answer);
-            crashes.push(Crash { point, takeover, answer, rows });
+            crashes.push(Crash { point, takeover, undone, answer, rows, world: look() });
         }
-        Crashes { procedure: call.procedure, without, another_day, crashes }
+        Crashes { procedure: call.procedure, without, world, another_day, crashes }
     }
 }
 
@@ -202,7 +240,8 @@ impl Crashes {
         &self.crashes
     }
 
-    /// Every client got the answer, and every table has the rows, that there are without a crash; nothing is doubled.
+    /// Every client got the answer, and every table has the rows, that there are without a crash; nothing is doubled. The
+    /// world is as it is without a crash, if it is looked at ([`Pair::with_world`]).
     ///
     /// A value that a procedure takes from `cx.time()` or `cx.random()` may be another one when the procedure ran
     /// again.
@@ -233,6 +272,9 @@ impl Crashes {
         let got = &crash.answer.outcome;
         if got != without && (without == another_day || !alike(got, without)) {
             return Some(format!("the client was told: {}\nwithout a crash: {}", said(got), said(without)));
+        }
+        if crash.world != self.world {
+            return Some(format!("the world is: {}\nwithout a crash: {}", crash.world, self.world));
         }
         let none = Rows::new();
         let tables: BTreeSet<&String> = crash.rows.keys().chain(self.without.1.keys()).collect();

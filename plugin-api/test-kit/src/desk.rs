@@ -61,6 +61,7 @@ struct Side {
     group: Option<Group>,
     appended: Number,
     units_run: UnitsRun,
+    undos_run: UnitsRun,
 }
 
 /// Two groups and all around them.
@@ -79,6 +80,8 @@ pub(crate) struct Desk {
     alarms: Vec<String>,
     /// How many further frames of procedures arrive, when that is limited.
     frames_left: Option<usize>,
+    /// A frame more was to be sent: from there on nothing of the active's arrives.
+    cut_off: bool,
     trace: Vec<Traced>,
     session: SessionId,
     number: u64,
@@ -116,6 +119,7 @@ impl Desk {
             results: Vec::new(),
             alarms: Vec::new(),
             frames_left: None,
+            cut_off: false,
             trace: Vec::new(),
             session: SessionId(0),
             number: 0,
@@ -135,7 +139,8 @@ impl Desk {
     }
 
     fn linked(&self, node: usize, index: usize) -> Linked {
-        let linked = Linked::start(self.library[index], hash(index), self.sides[node].units_run.clone());
+        let Side { units_run, undos_run, .. } = &self.sides[node];
+        let linked = Linked::start(self.library[index], hash(index), units_run.clone(), undos_run.clone());
         if self.settings.observed && node == 1 { linked.unlike_any() } else { linked }
     }
 
@@ -202,6 +207,11 @@ impl Desk {
     /// The names of the units that a side has run since this was asked last.
     pub(crate) fn units_run(&self, node: usize) -> Vec<String> {
         self.sides[node].units_run.take()
+    }
+
+    /// The names of the undos that a side has run since this was asked last.
+    pub(crate) fn undos_run(&self, node: usize) -> Vec<String> {
+        self.sides[node].undos_run.take()
     }
 
     fn is_in_sync(&self) -> bool {

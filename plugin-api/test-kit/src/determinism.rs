@@ -66,7 +66,8 @@ impl Pair {
                         (running, position) = (procedure.clone(), 0);
                     }
                     Some(Traced::Unit { .. }) => position += 1,
-                    Some(Traced::End { .. } | Traced::Abort(_)) | None => {}
+                    Some(Traced::Intent | Traced::UnitBegins | Traced::End { .. } | Traced::Abort(_))
+                    | None => {}
                 }
                 continue;
             }
@@ -149,6 +150,8 @@ fn course(traced: Option<&Traced>) -> String {
         Some(Traced::Unit { name, .. }) => {
             format!("work unit `{}` ended well", name.as_deref().unwrap_or("?"))
         }
+        Some(Traced::Intent) => "a procedure was about to act on the world".into(),
+        Some(Traced::UnitBegins) => "a work unit was about to act on the world".into(),
         Some(Traced::End { .. }) => "the procedure ended well".into(),
         Some(Traced::Abort(outcome)) => format!("it was {}", said(outcome)),
     }

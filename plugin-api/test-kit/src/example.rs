@@ -78,3 +78,74 @@ pub mod next {
         Ok(())
     }
 }
+
+pub mod post {
+    //! One that acts on the world: it puts letters into a letter box, which is a static of this program.
+
+    use std::collections::BTreeMap;
+    use std::sync::Mutex;
+
+    use lockstep_plugin_api::prelude::*;
+
+    application! {
+        name: "post",
+        version: "1.0.0",
+        tables: [SENT],
+        procedures: [letter],
+    }
+
+    /// How many letters somebody was sent.
+    pub const SENT: Table<String, u64> = Table::new("sent");
+
+    static BOX: Mutex<BTreeMap<String, Vec<String>>> = Mutex::new(BTreeMap::new());
+
+    /// Empties the letter box.
+    pub fn empty() {
+        BOX.lock().expect("nothing panics with it").clear();
+    }
+
+    /// What is in the letter box.
+    pub fn look() -> String {
+        format!("{:?}", BOX.lock().expect("nothing panics with it"))
+    }
+
+    /// To whom, and what.
+    pub type Letter = (String, String);
+
+    /// Writes a letter down and sends it.
+    #[procedure(version = 1, recovery = complete)]
+    pub fn letter(_letter: &Letter) -> Plan<Letter> {
+        Plan::of([note, send, confirm])
+    }
+
+    /// Counts it.
+    #[work_unit]
+    pub fn note(cx: &mut Context, letter: &Letter) -> Outcome {
+        let sent = SENT.get(cx, &letter.0)?.unwrap_or(0) + 1;
+        SENT.put(cx, &letter.0, &sent)?;
+        Ok(())
+    }
+
+    /// Puts it into the box.
+    #[work_unit(undo = unsend)]
+    pub fn send(_cx: &mut Context, letter: &Letter) -> Outcome {
+        let mut all = BOX.lock().expect("nothing panics with it");
+        all.entry(letter.0.clone()).or_default().push(letter.1.clone());
+        Ok(())
+    }
+
+    /// Takes it out again, if it is there.
+    pub fn unsend(_cx: &Context, letter: &Letter) -> Outcome {
+        let mut all = BOX.lock().expect("nothing panics with it");
+        all.remove(&letter.0);
+        Ok(())
+    }
+
+    /// Has the last word.
+    #[work_unit]
+    pub fn confirm(cx: &mut Context, letter: &Letter) -> Outcome {
+        refuse_unless!(!letter.1.is_empty(), "empty", "{} would get nothing to read", letter.0);
+        cx.reply(&true)?;
+        Ok(())
+    }
+}

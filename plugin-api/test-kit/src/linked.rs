@@ -16,7 +16,7 @@ use lockstep_plugin_api::host::HostedPlugin;
 /// Added to every procedure's version by [`Linked::unlike_any`].
 const UNLIKE: u32 = 1 << 24;
 
-/// The names of the work units that a side has run, in order.
+/// The names of the work units, or of the undos, that a side has run, in order.
 #[derive(Clone, Default)]
 pub(crate) struct UnitsRun(Arc<Mutex<Vec<String>>>);
 
@@ -37,6 +37,7 @@ pub(crate) struct Linked {
     plugin: HostedPlugin,
     descriptor: ApplicationDescriptor,
     units_run: UnitsRun,
+    undos_run: UnitsRun,
 }
 
 fn bound(application: &'static Application, hash: PluginHash) -> Bound {
@@ -51,14 +52,19 @@ pub(crate) fn descriptor(application: &'static Application) -> ApplicationDescri
 
 impl Linked {
     /// Starts `application`; `hash` stands for the file that it would come from.
-    pub(crate) fn start(application: &'static Application, hash: PluginHash, units_run: UnitsRun) -> Self {
+    pub(crate) fn start(
+        application: &'static Application,
+        hash: PluginHash,
+        units_run: UnitsRun,
+        undos_run: UnitsRun,
+    ) -> Self {
         let plugin = HostedPlugin::new(application.module());
         if let Err(why) = plugin.start(&host_services()) {
             panic!("{application:?} does not start: {why}");
         }
         let bound = bound(application, hash);
         let descriptor = bound.descriptor().clone();
-        Linked { bound, plugin, descriptor, units_run }
+        Linked { bound, plugin, descriptor, units_run, undos_run }
     }
 
     /// Its name.
@@ -103,6 +109,18 @@ impl CoreApplication for Linked {
         let declared = &self.descriptor.procedures[procedure].units;
         let names = run.plan().iter().map(|unit| declared[*unit].name.clone()).collect();
         Ok(Box::new(Noted { run, names, units_run: self.units_run.clone() }))
+    }
+
+    fn undo(
+        &self,
+        procedure: ProcedureIndex,
+        undo: &str,
+        encoding: Encoding,
+        parameters: &[u8],
+        context: &mut UnitContext<'_>,
+    ) -> Result<(), String> {
+        self.undos_run.note(undo);
+        self.bound.undo(procedure, undo, encoding, parameters, context)
     }
 
     fn check_row(&self, table: TableIndex, key: &[u8], value: &[u8]) -> Result<(), String> {

@@ -68,6 +68,9 @@ fn carry_out(desk: &mut Desk, done: &Done) {
     }
 }
 
+/// What stands in the world, in words.
+type Look = fn() -> String;
+
 /// Two engines that run an application: one active, one standby.
 ///
 /// ```
@@ -78,6 +81,8 @@ fn carry_out(desk: &mut Desk, done: &Done) {
 pub struct Pair {
     pub(crate) history: History,
     pub(crate) desk: Desk,
+    /// How the world is emptied, and how it is looked at.
+    pub(crate) world: Option<(fn(), Look)>,
     /// What ran before an upgrade began, by its number in the library.
     pub(crate) before: Option<usize>,
 }
@@ -149,7 +154,23 @@ impl Pair {
     #[track_caller]
     fn start(library: Vec<&'static Application>, first: [usize; 2]) -> Self {
         let desk = Desk::new(Settings::default(), &library, first);
-        Pair { history: History { library, first, done: Vec::new() }, desk, before: None }
+        Pair { history: History { library, first, done: Vec::new() }, desk, world: None, before: None }
+    }
+
+    /// Gives crash tests the world that work units with an undo act on: a stand-in of the test's. `empty` empties it
+    /// before a fresh pair, and `look` tells what stands in it, which must be the same with and without a crash.
+    ///
+    /// ```
+    /// # use lockstep_test_kit::{Pair, call, example::post};
+    /// Pair::of(post::application())
+    ///     .with_world(post::empty, post::look)
+    ///     .crash_after_every_work_unit_of(call("letter", &("bob", "hello")))
+    ///     .same_outcome_everywhere();
+    /// ```
+    #[must_use]
+    pub fn with_world(mut self, empty: fn(), look: fn() -> String) -> Self {
+        self.world = Some((empty, look));
+        self
     }
 
     /// The application that a side runs.

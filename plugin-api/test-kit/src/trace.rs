@@ -2,11 +2,13 @@
 
 use lockstep_core::entry::Op;
 use lockstep_core::event::Outcome;
-use lockstep_core::message::PeerMessage;
+use lockstep_core::message::{PeerMessage, PlainBody};
 
 /// A frame of a procedure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Traced {
+    /// One that acts on the world is about to begin; its intent has a number of its own.
+    Intent,
     /// It begins.
     Begin {
         /// Its name.
@@ -14,6 +16,8 @@ pub(crate) enum Traced {
         /// Its units are shipped.
         shipped: bool,
     },
+    /// A unit that acts on the world is about to begin.
+    UnitBegins,
     /// A unit is done.
     Unit {
         /// Its name; none when it ran in lock step.
@@ -36,6 +40,8 @@ impl Traced {
     /// What `message` says of a procedure, if it is about one.
     pub(crate) fn of(message: &PeerMessage) -> Option<Self> {
         match message {
+            PeerMessage::Plain { body: PlainBody::Intent(_), .. } => Some(Traced::Intent),
+            PeerMessage::UnitBegins { .. } => Some(Traced::UnitBegins),
             PeerMessage::Begin { event, shipped, .. } => {
                 Some(Traced::Begin { procedure: event.procedure.clone(), shipped: *shipped })
             }

@@ -41,7 +41,10 @@ fn procedure(procedure: ProcedureDescription) -> ProcedureDescriptor {
         body: if procedure.body_withheld { BodyUse::Withheld } else { BodyUse::Carried },
         deadline_ms: procedure.deadline_ms,
         hang_ms: procedure.hang_ms,
-        units: units.map(|unit| UnitDescriptor { name: unit.name, reads_body: unit.reads_body }).collect(),
+        units: units
+            .map(|unit| UnitDescriptor { name: unit.name, reads_body: unit.reads_body, undo: unit.undo })
+            .collect(),
+        undos: procedure.undos,
         parameters: procedure.parameters,
     }
 }

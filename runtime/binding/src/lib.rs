@@ -64,18 +64,27 @@ impl Application for Bound {
     ) -> Result<Box<dyn Run>, String> {
         let declared =
             self.descriptor.procedures.get(procedure).ok_or("the application has no such procedure")?;
-        let encoding = match encoding {
-            Encoding::Postcard => PluginEncoding::Postcard,
-            Encoding::Json => PluginEncoding::Json,
-        };
         let run = self
             .plugin
-            .begin(procedure as u32, encoding, parameters, features)
+            .begin(procedure as u32, plugin_encoding(encoding), parameters, features)
             .map_err(|failure| failure.to_string())?;
         if let Some(unit) = run.plan().iter().find(|unit| **unit >= declared.units.len()) {
             return Err(format!("its plan names work unit {unit}, and it has {}", declared.units.len()));
         }
         Ok(Box::new(BoundRun { run }))
+    }
+
+    fn undo(
+        &self,
+        procedure: ProcedureIndex,
+        undo: &str,
+        encoding: Encoding,
+        parameters: &[u8],
+        context: &mut UnitContext<'_>,
+    ) -> Result<(), String> {
+        self.plugin
+            .undo(procedure as u32, undo, plugin_encoding(encoding), parameters, &mut unit::Unit(context))
+            .map_err(|failure| failure.to_string())
     }
 
     fn check_row(&self, table: TableIndex, key: &[u8], value: &[u8]) -> Result<(), String> {
@@ -93,6 +102,13 @@ impl Application for Bound {
             put(table as usize, key, value);
         });
         translated.map_err(|failure| failure.to_string())
+    }
+}
+
+fn plugin_encoding(encoding: Encoding) -> PluginEncoding {
+    match encoding {
+        Encoding::Postcard => PluginEncoding::Postcard,
+        Encoding::Json => PluginEncoding::Json,
     }
 }
 

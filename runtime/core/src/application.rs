@@ -42,6 +42,21 @@ pub trait Application: Send {
         features: u64,
     ) -> Result<Box<dyn Run>, String>;
 
+    /// Takes back what a unit of `procedure` did to the world, or may have done: it is called for one that has begun,
+    /// however far it came, and perhaps more than once (R19). `undo` is a name of the descriptor's; `context` shows the
+    /// rows as the procedure found them, and lets none be written.
+    ///
+    /// # Errors
+    /// A sentence when it could not: people must look.
+    fn undo(
+        &self,
+        procedure: ProcedureIndex,
+        undo: &str,
+        encoding: Encoding,
+        parameters: &[u8],
+        context: &mut UnitContext<'_>,
+    ) -> Result<(), String>;
+
     /// Whether this version can read a row, in whatever format it is: asked before a shipped row counts (R17).
     ///
     /// # Errors

@@ -118,6 +118,10 @@ pub struct Counts {
     pub shipped: u64,
     /// Procedures run in lock step here as standby.
     pub in_lock_step: u64,
+    /// Units that act on the world and were undone here (R19).
+    pub undone: u64,
+    /// Undos that failed: people must look.
+    pub undo_failures: u64,
 }
 
 /// A procedure that a takeover found half-way.
@@ -138,7 +142,8 @@ pub enum HalfWayEnd {
     Completed,
     /// It was dropped; the client's retry runs it.
     RolledBack,
-    /// It was dropped and run again from the start in the survivor's own version.
+    /// It was dropped and run again from the start in the survivor's own version: it had been shipped, or had begun to
+    /// act on the world, which was undone.
     RunAgain,
     /// The processor before had died of it: it got its fault (R21).
     Faulted,
@@ -212,6 +217,29 @@ pub enum CommandReply {
     Accepted,
     /// The status that was asked for.
     Status(Box<GroupStatus>),
+}
+
+impl Command {
+    /// Whether carrying it out puts something into the stream.
+    #[must_use]
+    pub fn takes_a_number(&self) -> bool {
+        match self {
+            Command::EnableFeatures { .. }
+            | Command::DisableFeature { .. }
+            | Command::StartCampaign(_)
+            | Command::PauseCampaign
+            | Command::ResumeCampaign
+            | Command::AcceptCampaign
+            | Command::AbortCampaign => true,
+            Command::Status
+            | Command::ActiveStatus
+            | Command::Isolate
+            | Command::Integrate
+            | Command::SwitchOver
+            | Command::Load { .. }
+            | Command::Force => false,
+        }
+    }
 }
 
 /// Why a command was refused. Each has a code and a next step for people.

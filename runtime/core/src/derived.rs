@@ -356,6 +356,17 @@ mod tests {
             Err("it has no procedure".into())
         }
 
+        fn undo(
+            &self,
+            _: ProcedureIndex,
+            _: &str,
+            _: Encoding,
+            _: &[u8],
+            _: &mut UnitContext<'_>,
+        ) -> Result<(), String> {
+            Err("it has no undo".into())
+        }
+
         fn check_row(&self, _: TableIndex, _: &[u8], _: &[u8]) -> Result<(), String> {
             Ok(())
         }

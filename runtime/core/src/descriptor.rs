@@ -115,6 +115,8 @@ pub struct UnitDescriptor {
     pub name: String,
     /// It reads the event's body; shipped when that is withheld (R18).
     pub reads_body: bool,
+    /// It acts on the world, and the undo of this name takes that back; such a unit is always shipped (R19).
+    pub undo: Option<String>,
 }
 
 /// A procedure as declared by one version.
@@ -136,6 +138,9 @@ pub struct ProcedureDescriptor {
     pub hang_ms: u32,
     /// All units that a plan may name.
     pub units: Vec<UnitDescriptor>,
+    /// The names of all undos that this version can run for this procedure: those of its own units, and those that it
+    /// keeps for what units of other versions did (R19).
+    pub undos: Vec<String>,
     /// JSON schema or a short description of the control parameters, for people.
     pub parameters: String,
 }
@@ -235,6 +240,18 @@ impl ApplicationDescriptor {
                     "procedure `{}` hangs after {} ms, and its deadline is {} ms",
                     procedure.name, procedure.hang_ms, procedure.deadline_ms
                 ));
+            }
+            names("undo", procedure.undos.iter().map(String::as_str).collect())?;
+            for (unit, undo) in
+                procedure.units.iter().filter_map(|unit| Some((&unit.name, unit.undo.as_ref()?)))
+            {
+                let at = format!("work unit `{unit}` of `{}`", procedure.name);
+                if procedure.reads_only {
+                    return Err(format!("{at} acts on the world in a procedure that reads only (R19)"));
+                }
+                if !procedure.undos.contains(undo) {
+                    return Err(format!("{at} is undone by `{undo}`, which is not among the undos (R19)"));
+                }
             }
         }
         Ok(())

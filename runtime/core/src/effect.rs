@@ -156,6 +156,16 @@ pub enum Alarm {
         /// What was found half-way.
         half_way: String,
     },
+    /// What an unfinished procedure did to the world was undone, or may have done (R19).
+    Undone {
+        /// A sentence with event, procedure, unit and undo.
+        what: String,
+    },
+    /// An undo failed: people must look (R19).
+    UndoFailed {
+        /// A sentence with event, procedure, unit, undo and why.
+        what: String,
+    },
     /// The arbiter can't be reached.
     ArbiterUnreachable {
         /// Why.

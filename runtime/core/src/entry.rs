@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::campaign::CampaignRecord;
 use crate::descriptor::{TableKind, Version};
-use crate::event::{Encoding, EventId, Outcome};
+use crate::event::{Encoding, Event, EventId, Outcome};
 use crate::ids::{Micros, NodeId, Number, PluginHash, TableId, Term};
 use crate::note::DeathNote;
 use crate::row_key::RowKey;
@@ -70,6 +70,59 @@ pub enum Control {
     Note(Box<DeathNote>),
 }
 
+/// A work unit that acts on the world, as a takeover needs it (R19).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActingUnit {
+    /// Its position in the plan.
+    pub position: u32,
+    /// Its name.
+    pub unit: String,
+    /// The name of its undo.
+    pub undo: String,
+}
+
+/// What an unfinished procedure may have done to the world, and all that it takes to undo it: held before the first
+/// such unit begins, and standing in the group's own data until the procedure has an outcome (R19).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// The event.
+    pub event: EventId,
+    /// The procedure's name.
+    pub procedure: String,
+    /// How the control parameters are encoded.
+    pub encoding: Encoding,
+    /// The control parameters, at most [`INTENT_BYTES_MAX`].
+    #[serde(with = "crate::bytes")]
+    pub parameters: Vec<u8>,
+    /// The plan's units that act on the world, in order.
+    pub units: Vec<ActingUnit>,
+}
+
+impl Intent {
+    /// The event, without its body.
+    #[must_use]
+    pub fn as_event(&self) -> Event {
+        Event {
+            id: self.event.clone(),
+            awaited_from: 0,
+            procedure: self.procedure.clone(),
+            encoding: self.encoding,
+            parameters: self.parameters.clone(),
+            body: Vec::new(),
+        }
+    }
+
+    /// About how many bytes it takes in memory.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let units: usize = self.units.iter().map(|unit| 64 + unit.unit.len() + unit.undo.len()).sum();
+        128 + self.procedure.len() + self.parameters.len() + units
+    }
+}
+
+/// The longest control parameters of a procedure that acts on the world, in bytes: they stand in the group's own data.
+pub const INTENT_BYTES_MAX: usize = 64 << 10;
+
 /// What a number was for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EntryBody {
@@ -90,8 +143,10 @@ pub enum EntryBody {
     },
     /// A session was opened; its id is this entry's number.
     OpenSession,
-    /// Rolled back by a takeover: nothing is recorded under the event's id (R22).
+    /// Rolled back by a takeover: nothing is recorded under the event's id (R22). What stood of an intent is undone.
     Aborted,
+    /// The procedure with the next number is about to act on the world (R19).
+    Intent(Box<Intent>),
     /// The runtime's own.
     Control(Control),
 }

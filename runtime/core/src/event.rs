@@ -21,6 +21,15 @@ pub enum EventId {
     },
 }
 
+impl std::fmt::Display for EventId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            EventId::Numbered { session, number } => write!(f, "{number} of session {}", session.0),
+            EventId::Keyed { key } => write!(f, "with the key `{key}`"),
+        }
+    }
+}
+
 /// The longest key of [`EventId::Keyed`], and the longest partition key, in bytes.
 pub const KEY_BYTES_MAX: usize = 128;
 

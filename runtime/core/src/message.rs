@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::{Command, CommandResult, Role};
 use crate::descriptor::ApplicationDescriptor;
-use crate::entry::{Control, Entry, Op, Row};
+use crate::entry::{ActingUnit, Control, Entry, EntryBody, Intent, Op, Row};
 use crate::event::{Answer, Event, Outcome, Request};
 use crate::ids::{Micros, NodeId, Number, PluginHash, SessionId, StoreId, Term};
 use crate::note::DeathNote;
@@ -135,6 +135,14 @@ pub enum PeerMessage {
         event: Box<Event>,
         /// The body was withheld (R18).
         withheld: bool,
+    },
+    /// The next unit acts on the world and is about to begin: its description, before it does anything. The active goes
+    /// on once this and everything before it is acknowledged (R19).
+    UnitBegins {
+        /// The procedure's number.
+        number: Number,
+        /// The unit.
+        unit: Box<ActingUnit>,
     },
     /// The unit at `position` is done on the active.
     StepUp {
@@ -267,6 +275,21 @@ pub enum PlainBody {
     OpenSession,
     /// Rolled back by a takeover.
     Aborted,
+    /// The next procedure is about to act on the world (R19).
+    Intent(Box<Intent>),
     /// The runtime's own.
     Control(Control),
+}
+
+impl PlainBody {
+    /// What the entry of its number is for: the same on both sides.
+    #[must_use]
+    pub fn entry(self) -> EntryBody {
+        match self {
+            PlainBody::OpenSession => EntryBody::OpenSession,
+            PlainBody::Aborted => EntryBody::Aborted,
+            PlainBody::Intent(intent) => EntryBody::Intent(intent),
+            PlainBody::Control(control) => EntryBody::Control(control),
+        }
+    }
 }

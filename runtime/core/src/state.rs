@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::campaign::CampaignRecord;
 use crate::descriptor::{ApplicationDescriptor, Version};
-use crate::entry::{Control, Entry, EntryBody, Op, TableMeta};
+use crate::entry::{Control, Entry, EntryBody, Intent, Op, TableMeta};
 use crate::ids::{Micros, NodeId, Number, PluginHash, TableId, Term};
 use crate::note::Notes;
 use crate::row_key::RowKey;
@@ -62,6 +62,8 @@ pub struct Meta {
     pub campaigns: Vec<CampaignRecord>,
     /// Events that processors died of, or may have died of (R21).
     pub notes: Notes,
+    /// What the procedure under way may have done to the world: at most one, as procedures run one at a time (R19).
+    pub intent: Option<Box<Intent>>,
 }
 
 impl Meta {
@@ -106,6 +108,11 @@ impl Meta {
             .enumerate()
             .filter(|(_, feature)| self.features.contains(&feature.name));
         on.fold(0, |set, (index, _)| set | 1 << index)
+    }
+
+    /// Puts an intent in place, or clears it; the one before, if that changed anything.
+    fn set_intent(&mut self, intent: Option<Box<Intent>>) -> Option<Option<Box<Intent>>> {
+        (self.intent.is_some() || intent.is_some()).then(|| std::mem::replace(&mut self.intent, intent))
     }
 
     fn control(&mut self, number: Number, control: &Control) {
@@ -156,6 +163,8 @@ pub struct Undo {
     last: Number,
     time: Micros,
     terms: Option<Vec<TermStart>>,
+    /// The intent before, if it changed.
+    intent: Option<Option<Box<Intent>>>,
     meta: Option<Box<Meta>>,
 }
 
@@ -178,7 +187,7 @@ impl Undo {
         assert_eq!(self.number, entry.number, "an undo is of its entry");
         let ops: &[Op] = match &entry.body {
             EntryBody::Procedure { ops, .. } => ops,
-            EntryBody::OpenSession | EntryBody::Aborted | EntryBody::Control(_) => &[],
+            EntryBody::OpenSession | EntryBody::Aborted | EntryBody::Intent(_) | EntryBody::Control(_) => &[],
         };
         ops.iter().zip(&self.ops).map(|(op, before)| Change {
             table: op.table,
@@ -214,6 +223,7 @@ impl State {
             last: self.meta.last,
             time: self.meta.time,
             terms: None,
+            intent: None,
             meta: None,
         };
         let new_term = self.meta.terms.last().is_none_or(|start| start.term != entry.term);
@@ -234,9 +244,11 @@ impl State {
                     undo.meta = Some(Box::new(self.meta.clone()));
                     self.meta.notes.ended(event);
                 }
+                undo.intent = self.meta.set_intent(None);
             }
             EntryBody::OpenSession => undo.sessions = self.sessions.open(entry.number),
-            EntryBody::Aborted => {}
+            EntryBody::Aborted => undo.intent = self.meta.set_intent(None),
+            EntryBody::Intent(intent) => undo.intent = self.meta.set_intent(Some(intent.clone())),
             EntryBody::Control(control) => {
                 undo.meta = Some(Box::new(self.meta.clone()));
                 self.meta.control(entry.number, control);
@@ -278,6 +290,9 @@ impl State {
                 self.meta.time = undo.time;
                 if let Some(terms) = undo.terms {
                     self.meta.terms = terms;
+                }
+                if let Some(intent) = undo.intent {
+                    self.meta.intent = intent;
                 }
             }
         }

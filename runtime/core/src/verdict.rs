@@ -88,6 +88,7 @@ pub fn compare(old: &ApplicationDescriptor, new: &ApplicationDescriptor) -> Comp
     for procedure in procedures.iter().filter(|procedure| procedure.pairing == Pairing::OnlyOld) {
         reasons.push(format!("procedure `{}` is missing in {}", procedure.name, new.version));
     }
+    undos_missing(old, new, &mut reasons);
     for table in &new.tables {
         // What a version derives for itself is its own affair, as long as the other has no rows under that name.
         let other = old.tables.iter().find(|before| before.name == table.name);
@@ -120,6 +121,31 @@ pub fn compare(old: &ApplicationDescriptor, new: &ApplicationDescriptor) -> Comp
         Verdict::Mixed
     };
     Comparison { verdict, procedures, reasons }
+}
+
+/// Whichever side is active, the other one must be able to undo what its units did to the world (R19), and must know
+/// of each unit that runs in lock step whether it is one that is not to run twice.
+fn undos_missing(old: &ApplicationDescriptor, new: &ApplicationDescriptor, reasons: &mut Vec<String>) {
+    for (acting, other) in [(old, new), (new, old)] {
+        for procedure in &acting.procedures {
+            let Some((_, there)) = other.procedure(&procedure.name) else { continue };
+            for unit in &procedure.units {
+                let Some(undo) = &unit.undo else { continue };
+                let at = format!("`{}.{}`", procedure.name, unit.name);
+                if !there.undos.contains(undo) {
+                    reasons.push(format!("undo `{undo}` of {at} is missing in {}", other.version));
+                }
+                let same = procedure.version == there.version;
+                let twin = there.units.iter().find(|twin| twin.name == unit.name);
+                if same && twin.is_some_and(|twin| twin.undo.is_none()) {
+                    reasons.push(format!(
+                        "{at} acts on the world in {}, and not in {}",
+                        acting.version, other.version
+                    ));
+                }
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ pub fn plan(from: Edition, to: Edition, redundancy: Redundancy) -> CampaignPlan 
 
 /// What a seed means. A later one injects more, so the same seed is another run; a seed that once failed is kept with
 /// what it meant then.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Generation {
     /// Kills, cuts, partitions, pauses, damaged disks, commands, campaigns.
     First,
@@ -48,10 +48,12 @@ pub enum Generation {
     Third,
     /// Beside these a version with derived tables, from the start or by a change of versions.
     Fourth,
+    /// Beside these events that act on the world.
+    Fifth,
 }
 
 /// What a seed means that names no generation.
-const LATEST: Generation = Generation::Fourth;
+const LATEST: Generation = Generation::Fifth;
 
 /// Runs one seed to its end and checks the promise.
 ///
@@ -104,7 +106,9 @@ fn prepare(generation: Generation, seed: u64, story: bool) -> (World, Random) {
         ..Settings::default()
     };
     let first = match generation {
-        Generation::Fourth if !settings.divergence_expected && random.percent(30) => Edition::Indexed,
+        Generation::Fourth | Generation::Fifth if !settings.divergence_expected && random.percent(30) => {
+            Edition::Indexed
+        }
         _ => Edition::One,
     };
     let mut world = World::pair(seed, first, settings);
@@ -112,20 +116,23 @@ fn prepare(generation: Generation, seed: u64, story: bool) -> (World, Random) {
     for _ in 0..random.within(1, 5) {
         // Some are done long before the faults are, others load the pair all the time.
         world.add_client(if endless { u64::MAX } else { random.within(20, 120) });
+        if let Some(client) = world.clients.last_mut() {
+            client.acts_percent = if generation >= Generation::Fifth { 25 } else { 0 };
+        }
     }
     (world, random)
 }
 
 fn play(world: &mut World, random: &mut Random, generation: Generation) {
     let faults = random.within(3, 14);
-    if generation == Generation::Fourth && random.percent(50) {
+    if generation >= Generation::Third && random.percent(50) {
         world.noteless_percent = if random.percent(30) { 50 } else { 0 };
         world.clients.iter_mut().for_each(|client| client.deadly_permille = 12);
     }
     for _ in 0..faults {
         world.run_for(Micros(random.within(100, 40_000)));
         match generation {
-            Generation::Third | Generation::Fourth if random.percent(10) => bring_deadly(world),
+            _ if generation >= Generation::Third && random.percent(10) => bring_deadly(world),
             Generation::First => fault(world, random, generation),
             _ if random.percent(45) => further_fault(world, random),
             _ => fault(world, random, generation),
@@ -271,7 +278,9 @@ fn load(world: &mut World, random: &mut Random, node: usize, generation: Generat
     let wrong = world.settings().divergence_expected;
     let editions: &[Edition] = match generation {
         _ if wrong => &[Edition::Wrong, Edition::One],
-        Generation::Fourth => &[Edition::One, Edition::Twin, Edition::Two, Edition::Indexed],
+        Generation::Fourth | Generation::Fifth => {
+            &[Edition::One, Edition::Twin, Edition::Two, Edition::Indexed]
+        }
         _ => &[Edition::One, Edition::Twin, Edition::Two],
     };
     let edition = editions[random.within(0, editions.len() as u64) as usize];
@@ -288,7 +297,7 @@ fn start_campaign(world: &mut World, random: &mut Random, generation: Generation
         }
         Edition::Indexed | Edition::Lost => &[Edition::Two, Edition::One, Edition::Broken],
         Edition::One | Edition::Twin | Edition::Two
-            if generation == Generation::Fourth && random.percent(50) =>
+            if generation >= Generation::Fourth && random.percent(50) =>
         {
             &[Edition::Indexed]
         }

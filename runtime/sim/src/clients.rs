@@ -7,7 +7,7 @@ use lockstep_core::event::{Answer, Encoding, Event, EventId, Outcome, Rejection,
 use lockstep_core::ids::{Micros, Number, Origin, SessionId};
 use lockstep_core::sessions::WINDOW;
 
-use crate::ledger::{DEADLY, FAULTY, HANGS, LATE, LIMIT, PROCEDURES, Parameters};
+use crate::ledger::{DEADLY, FAULTY, HANGS, LATE, LIMIT, PROCEDURES, Parameters, RETURNED};
 use crate::random::Random;
 
 /// Events under way at a time.
@@ -45,6 +45,8 @@ pub struct SimClient {
     next: u64,
     /// How many further events it will send.
     pub to_send: u64,
+    /// So many of a hundred act on the world.
+    pub acts_percent: u64,
     awaited: BTreeMap<u64, Asked>,
     prefers: usize,
     /// Answers, by the event's own id.
@@ -66,6 +68,7 @@ impl SimClient {
             opens: false,
             next: 1,
             to_send: 0,
+            acts_percent: 0,
             awaited: BTreeMap::new(),
             prefers: (index % 2) as usize,
             acknowledged: BTreeMap::new(),
@@ -158,10 +161,14 @@ impl SimClient {
             let number = self.next;
             self.next += 1;
             self.to_send -= 1;
-            let procedure = PROCEDURES[[0, 0, 0, 0, 1, 1, 2, 3][random.within(0, 8) as usize]];
+            let acts = self.acts_percent > 0 && random.percent(self.acts_percent);
+            let procedures: [usize; 8] =
+                if acts { [4, 4, 4, 4, 5, 5, 5, 5] } else { [0, 0, 0, 0, 1, 1, 2, 3] };
+            let procedure = PROCEDURES[procedures[random.within(0, 8) as usize]];
             let amount = match random.within(0, 40) {
                 0 => LIMIT + 1,
                 1 => FAULTY,
+                2 if acts => RETURNED,
                 _ => random.within(1, 100) as u32,
             };
             let deadly = self.deadly_permille > 0 && random.within(0, 1_000) < self.deadly_permille;

@@ -14,6 +14,8 @@ use lockstep_core::descriptor::{
 use lockstep_core::event::{Encoding, FaultKind, Refusal};
 use lockstep_core::ids::PluginHash;
 
+use crate::deeds::Deeds;
+
 /// The table that counts how often each event ran.
 pub const RAN: &str = "ran";
 /// The table of accounts.
@@ -106,6 +108,12 @@ pub struct Parameters {
 pub const LIMIT: u32 = 1_000;
 /// This amount makes the last unit but one fault.
 pub const FAULTY: u32 = 666;
+/// This amount makes `letter` and `wire` refuse after all that they did to the world.
+pub const RETURNED: u32 = 670;
+/// For this amount `note` faults, and the undo of `stamp` does not know whether it took anything back.
+pub const INDELIBLE: u32 = 671;
+/// For this amount `stamp` faults after it has acted.
+pub const SMUDGED: u32 = 672;
 /// This amount kills the processor in the unit that moves money.
 pub const DEADLY: u32 = 667;
 /// This amount hangs there.
@@ -150,8 +158,8 @@ impl Parameters {
     }
 }
 
-/// Names of the procedures.
-pub const PROCEDURES: [&str; 4] = ["transfer", "careful", "upload", "balance"];
+/// Names of the procedures. The last two act on the world.
+pub const PROCEDURES: [&str; 6] = ["transfer", "careful", "upload", "balance", "letter", "wire"];
 
 /// The simulated ledger in one edition.
 pub struct Ledger {
@@ -159,6 +167,7 @@ pub struct Ledger {
     descriptor: ApplicationDescriptor,
     units_run: Arc<AtomicU64>,
     took_us: Arc<AtomicU64>,
+    deeds: Deeds,
 }
 
 impl Ledger {
@@ -189,7 +198,11 @@ impl Ledger {
         let units = |names: &[&str]| {
             names
                 .iter()
-                .map(|name| UnitDescriptor { name: (*name).into(), reads_body: *name == "store" })
+                .map(|name| UnitDescriptor {
+                    name: (*name).into(),
+                    reads_body: *name == "store",
+                    undo: undo_of(name).map(Into::into),
+                })
                 .collect()
         };
         let procedure = |name: &str, version, recovery, names: &[&str]| ProcedureDescriptor {
@@ -201,6 +214,7 @@ impl Ledger {
             deadline_ms: if name == "transfer" { DEADLINE_MS } else { 0 },
             hang_ms: 0,
             units: units(names),
+            undos: names.iter().filter_map(|name| undo_of(name)).map(Into::into).collect(),
             parameters: String::new(),
         };
         let transfer_version = match edition {
@@ -215,6 +229,9 @@ impl Ledger {
         } else {
             &["check", "debit", "credit", "note", "record"]
         };
+        // The undo is found by its name, whatever the unit is called.
+        let letter: &[&str] =
+            if two { &["check", "post", "debit", "note", "credit", "stamp", "record"] } else { &WIRE };
         let descriptor = ApplicationDescriptor {
             name: "ledger".into(),
             version: edition.version(),
@@ -233,9 +250,19 @@ impl Ledger {
                 procedure("careful", 1, Recovery::RollBack, &["check", "debit", "credit", "record"]),
                 procedure("upload", 1, Recovery::Complete, &["check", "store", "record"]),
                 procedure("balance", 1, Recovery::RollBack, &["read"]),
+                procedure("letter", 1 + u32::from(two), Recovery::RollBack, letter),
+                procedure("wire", 1, Recovery::Complete, &WIRE),
             ],
         };
-        Ledger { edition, descriptor, units_run: Arc::default(), took_us: Arc::default() }
+        let (took_us, deeds) = (Arc::default(), Deeds::default());
+        Ledger { edition, descriptor, units_run: Arc::default(), took_us, deeds }
+    }
+
+    /// Acts on this world.
+    #[must_use]
+    pub fn acting_on(mut self, deeds: Deeds) -> Self {
+        self.deeds = deeds;
+        self
     }
 
     /// Counts every unit that it runs.
@@ -272,8 +299,35 @@ impl Application for Ledger {
             .filter(|unit| declared.units[*unit].name != "fee" || features & 1 == 1)
             .collect();
         let names = declared.units.iter().map(|unit| unit.name.clone()).collect();
-        let (units_run, took_us) = (self.units_run.clone(), self.took_us.clone());
-        Ok(Box::new(LedgerRun { edition: self.edition, parameters, plan, names, units_run, took_us }))
+        let (units_run, took_us, deeds) = (self.units_run.clone(), self.took_us.clone(), self.deeds.clone());
+        Ok(Box::new(LedgerRun { edition: self.edition, parameters, plan, names, units_run, took_us, deeds }))
+    }
+
+    fn undo(
+        &self,
+        _: ProcedureIndex,
+        undo: &str,
+        _: Encoding,
+        parameters: &[u8],
+        context: &mut UnitContext<'_>,
+    ) -> Result<(), String> {
+        let Parameters { id, amount, .. } = Parameters::from_bytes(parameters)?;
+        assert_eq!(
+            context.get(RAN_INDEX, &id.to_le_bytes()),
+            None,
+            "an undo sees the rows before its procedure"
+        );
+        match undo {
+            "unsend" => self.deeds.add(id, "send", true),
+            "unstamp" => {
+                self.deeds.add(id, "stamp", true);
+                if amount == INDELIBLE {
+                    return Err("nobody knows whether the ink was dry".into());
+                }
+            }
+            _ => return Err(format!("there is no undo `{undo}`")),
+        }
+        Ok(())
     }
 
     fn check_row(&self, table: TableIndex, _key: &[u8], value: &[u8]) -> Result<(), String> {
@@ -335,6 +389,17 @@ fn check_index(context: &mut UnitContext<'_>, accounts: &[u8]) -> Result<(), Uni
     Err(UnitEnd::Faulted { kind: FaultKind::Error, message })
 }
 
+const WIRE: [&str; 8] = ["check", "debit", "send", "credit", "stamp", "note", "seal", "record"];
+
+/// The undo of a unit that acts on the world.
+fn undo_of(unit: &str) -> Option<&'static str> {
+    match unit {
+        "send" | "post" => Some("unsend"),
+        "stamp" => Some("unstamp"),
+        _ => None,
+    }
+}
+
 struct LedgerRun {
     edition: Edition,
     parameters: Parameters,
@@ -342,6 +407,7 @@ struct LedgerRun {
     names: Vec<String>,
     units_run: Arc<AtomicU64>,
     took_us: Arc<AtomicU64>,
+    deeds: Deeds,
 }
 
 /// The number in a row: format, then eight bytes.
@@ -408,7 +474,20 @@ impl Run for LedgerRun {
                 add(context, ACCOUNTS_INDEX, &[254], length);
                 context.set_scratch(b"length", &length.to_le_bytes());
             }
-            "note" if self.parameters.amount == FAULTY => {
+            "send" | "post" => self.deeds.add(id, "send", false),
+            "stamp" => {
+                self.deeds.add(id, "stamp", false);
+                context.set_scratch(b"stamp", &id.to_le_bytes());
+                if self.parameters.amount == SMUDGED {
+                    return Err(UnitEnd::Faulted { kind: FaultKind::Error, message: "smudged".into() });
+                }
+            }
+            "seal" if self.parameters.amount == RETURNED => {
+                let message = "nobody lives there".into();
+                return Err(UnitEnd::Refused(Refusal { code: "returned".into(), message }));
+            }
+            "seal" => {}
+            "note" if [FAULTY, INDELIBLE].contains(&self.parameters.amount) => {
                 return Err(UnitEnd::Faulted { kind: FaultKind::Error, message: "faulty amount".into() });
             }
             "note" => {

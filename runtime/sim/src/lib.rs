@@ -9,6 +9,7 @@
 
 pub mod chaos;
 pub mod clients;
+pub mod deeds;
 pub mod disk;
 pub mod ledger;
 pub mod random;

@@ -15,6 +15,7 @@ use lockstep_core::message::Frame;
 use lockstep_core::record::Record;
 
 use crate::clients::SimClient;
+use crate::deeds::Deeds;
 use crate::disk::{SimDisk, Sync};
 use crate::ledger::{Edition, Ledger};
 use crate::random::Random;
@@ -159,6 +160,11 @@ pub struct World {
     pub clock_behind: [Micros; 2],
     answers: Vec<Option<Answer>>,
     entries: HashMap<(Term, Number), Arc<Entry>>,
+    /// What the processors did to the world outside of them, and how much of it was looked at.
+    pub deeds: Deeds,
+    deeds_seen: usize,
+    /// The last intent of each event, by term.
+    intents: HashMap<(Term, u64), Number>,
     /// The highest number that an answer has left for.
     answered: Number,
     /// What was seen.
@@ -226,6 +232,9 @@ impl World {
             clock_behind: [Micros(0); 2],
             answers: Vec::new(),
             entries: HashMap::new(),
+            deeds: Deeds::default(),
+            deeds_seen: 0,
+            intents: HashMap::new(),
             answered: Number(0),
             seen: Seen::default(),
             results: Vec::new(),
@@ -369,7 +378,12 @@ impl World {
             recovered.state,
             recovered.recent,
             recovered.undos,
-            Box::new(Ledger::new(edition).counting(side.units_run.clone()).timed(took_us)),
+            Box::new(
+                Ledger::new(edition)
+                    .counting(side.units_run.clone())
+                    .timed(took_us)
+                    .acting_on(self.deeds.clone()),
+            ),
         );
         group.watch_units(Box::new(side.seat.clone()));
         let incarnation = side.incarnations;

@@ -168,6 +168,12 @@ impl EngineLoop {
             Alarm::TookOver { half_way } => {
                 tracing::warn!(application, code = "LS0603", half_way, "this side took over");
             }
+            Alarm::Undone { what } => {
+                tracing::info!(application, code = "LS0614", what, "an undo was run (R19)");
+            }
+            Alarm::UndoFailed { what } => {
+                tracing::error!(application, code = "LS0615", what, "an undo failed: people must look (R19)");
+            }
             Alarm::ArbiterUnreachable { why } => {
                 tracing::warn!(application, code = UNREACHABLE, why, "the arbiter can't be reached");
             }

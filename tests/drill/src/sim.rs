@@ -42,7 +42,7 @@ const ASKED: [&str; 6] = [
     "abort of a campaign asked for",
 ];
 /// What it must have gone through, likewise.
-const REACHED: [&str; 45] = [
+const REACHED: [&str; 53] = [
     "role active",
     "role standby",
     "role isolated",
@@ -78,6 +78,15 @@ const REACHED: [&str; 45] = [
     "half-way upload 1 RolledBack",
     "half-way upload 2 RolledBack",
     "half-way upload 3 RolledBack",
+    "deed",
+    "deed undone",
+    "undone",
+    "half-way letter 2 RolledBack",
+    "half-way letter 4 RolledBack",
+    "half-way wire 0 RunAgain",
+    // Undone, and run again from the start.
+    "half-way shipped wire 2 RunAgain",
+    "half-way shipped letter",
     "campaign LoadFirst",
     "campaign SwitchOver",
     "campaign Evaluate",

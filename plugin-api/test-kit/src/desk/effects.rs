@@ -98,7 +98,9 @@ impl Desk {
             | Alarm::Faulted { .. }
             | Alarm::PartnerInSync
             | Alarm::Died { .. }
+            | Alarm::Undone { .. }
             | Alarm::TookOver { .. } => {}
+            Alarm::UndoFailed { what } => panic!("{what}"),
         }
     }
 
@@ -116,9 +118,15 @@ impl Desk {
         if self.link != Some(link) {
             return;
         }
+        if self.cut_off && self.active() == Some(from) {
+            return;
+        }
         if let Some(traced) = Traced::of(&frame.message) {
             match &mut self.frames_left {
-                Some(0) => return,
+                Some(0) => {
+                    self.cut_off = true;
+                    return;
+                }
                 Some(left) => *left -= 1,
                 None => {}
             }

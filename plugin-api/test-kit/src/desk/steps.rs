@@ -139,16 +139,21 @@ impl Desk {
         answer::Answer { procedure: call.procedure.clone(), outcome, shipped }
     }
 
-    /// Runs an event on an active that dies when `frames` frames of it have arrived at the standby. That one takes
-    /// over; the client asks there with the same id, and once more. Returns the answer.
+    /// Runs an event on an active that dies when `frames` frames of it have been sent to the standby; `late` lets it go
+    /// on until it would send the next. The standby takes over; the client asks there with the same id, and once more.
+    /// Returns the answer.
     #[track_caller]
-    pub(crate) fn run_with_crash(&mut self, call: &Call, frames: usize) -> answer::Answer {
+    pub(crate) fn run_with_crash(&mut self, call: &Call, frames: usize, late: bool) -> answer::Answer {
         let (active, event) = (self.the_active(), self.event(call));
         self.frames_left = Some(frames);
         let origin = self.ask(active, Request::Submit(event.clone()));
+        self.run_until("so many frames are sent", |desk| {
+            desk.cut_off || (desk.frames_left == Some(0) && !late)
+        });
         assert!(!self.answers.contains_key(&origin), "an answer left before the standby held the event");
         self.kill(active);
         self.frames_left = None;
+        self.cut_off = false;
         self.run_until("the standby takes over", |desk| desk.active() == Some(1 - active));
         let first = self.outcome(&event);
         let again = self.outcome(&event);

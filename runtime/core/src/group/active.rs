@@ -20,7 +20,7 @@ use crate::sessions::{Known, WINDOW};
 use crate::witness::Piece;
 
 /// The most units of a plan.
-const PLAN_MAX: usize = 256;
+pub(super) const PLAN_MAX: usize = 256;
 
 /// A procedure under way on this side.
 pub(super) struct Running {
@@ -36,18 +36,20 @@ pub(super) struct Running {
 impl Group {
     pub(super) fn on_request(&mut self, asker: Asker, request: Request) {
         match (self.role, asker) {
-            (Role::Active, _)
-                if self.hand_over.is_none() && !self.is_deposed() && !self.notes.awaits_mark() =>
-            {
-                self.serve(asker, request);
-            }
+            (Role::Active, _) if self.may_serve(&request) => self.serve(asker, request),
             (Role::Active, _) => self.park(asker, request),
             (_, Asker::Local(origin)) => self.forward(origin, request),
             _ => self.answer(asker, Answer::Retry { reason: "this processor is not the active one".into() }),
         }
     }
 
-    /// Keeps a request until there is an active here or there.
+    /// Whether a request is served now: nothing is in the way, and nothing came before it that waits.
+    fn may_serve(&self, request: &Request) -> bool {
+        let free = self.hand_over.is_none() && !self.is_deposed() && !self.notes.awaits_mark();
+        free && ((self.parked.is_empty() && !self.is_acting()) || self.passes_acting(request))
+    }
+
+    /// Keeps a request until there is an active here or there, or until the stream is free.
     pub(super) fn park(&mut self, asker: Asker, request: Request) {
         if self.parked.len() >= PARKED_MAX {
             return self
@@ -164,16 +166,12 @@ impl Group {
 
     /// An event of the stream without a procedure.
     pub(super) fn plain(&mut self, body: PlainBody) -> Number {
+        assert!(!self.is_acting(), "a procedure that acts on the world has the next number (R19)");
         let (number, time) = (self.state.meta.last.next(), self.stream_time());
         if self.in_step() {
             self.send(PeerMessage::Plain { number, time, body: body.clone() });
         }
-        let body = match body {
-            PlainBody::OpenSession => EntryBody::OpenSession,
-            PlainBody::Aborted => EntryBody::Aborted,
-            PlainBody::Control(control) => EntryBody::Control(control),
-        };
-        self.commit(Entry { number, term: self.own_term(), time, body });
+        self.commit(Entry { number, term: self.own_term(), time, body: body.entry() });
         number
     }
 
@@ -251,6 +249,13 @@ impl Group {
             Ok(run) => run,
             Err(reason) => return self.reject(asker, Rejection::MalformedParameters(reason)),
         };
+        let acting_units = self.acting_units(procedure, run.plan());
+        if !acting_units.is_empty() {
+            if let Some(reason) = Self::refuse_acting(&event) {
+                return self.reject(asker, Rejection::MalformedParameters(reason));
+            }
+            self.intend(&event, acting_units.clone());
+        }
         self.intake.take();
         let (number, time) = (self.state.meta.last.next(), self.stream_time());
         let seed = xxh3_64_with_seed(&number.0.to_le_bytes(), self.config.seed);
@@ -264,6 +269,9 @@ impl Group {
             self.send(PeerMessage::Begin { number, time, seed, shipped, event: Box::new(sent), withheld });
         }
         let running = Running { number, time, seed, event, procedure, reads_only, run };
+        if !acting_units.is_empty() {
+            return self.begin_acting(running, asker, shipped, withheld);
+        }
         let outcome = self.run_all(running, 0, |group, running, position, start| {
             if in_step {
                 group.step_up(running, position, start, shipped, withheld);
@@ -318,6 +326,11 @@ impl Group {
                 Err(stop) => end = Err((self.unit_name(&running, position), stop)),
             }
         }
+        self.conclude(running, end)
+    }
+
+    /// Ends a procedure whose units have run, or whose unit of that name has stopped it.
+    pub(super) fn conclude(&mut self, running: Running, end: Result<(), (String, UnitEnd)>) -> Outcome {
         let outcome = match end {
             Ok(()) => Outcome::Committed { reply: self.overlay.reply() },
             Err((_, UnitEnd::Refused(refusal))) => Outcome::Refused(refusal),
@@ -377,7 +390,7 @@ impl Group {
     }
 
     /// Runs one unit over the overlay, as the active, which alone judges whether it came late (R23).
-    fn run_in_time(&mut self, running: &mut Running, position: usize) -> Result<(), UnitEnd> {
+    pub(super) fn run_in_time(&mut self, running: &mut Running, position: usize) -> Result<(), UnitEnd> {
         match (self.run_unit(running, position), self.is_late(running)) {
             (Ok(()) | Err(UnitEnd::Refused(_)), Some((kind, message))) => {
                 Err(UnitEnd::Faulted { kind, message })
@@ -423,10 +436,17 @@ impl Group {
         }
     }
 
-    fn step_up(&mut self, running: &Running, position: usize, start: usize, shipped: bool, withheld: bool) {
+    pub(super) fn step_up(
+        &mut self,
+        running: &Running,
+        position: usize,
+        start: usize,
+        shipped: bool,
+        withheld: bool,
+    ) {
         let digest = self.overlay.digest_from(start);
         let reads_body = self.unit(running, position).is_some_and(|unit| unit.reads_body);
-        let unit = (shipped || (withheld && reads_body)).then(|| {
+        let unit = (shipped || (withheld && reads_body) || self.acts(running, position)).then(|| {
             Box::new(UnitDescription {
                 name: self.unit_name(running, position),
                 version: self.application.descriptor().procedures[running.procedure].version,

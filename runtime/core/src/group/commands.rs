@@ -23,6 +23,7 @@ impl Group {
                 let result = self.on_force();
                 self.command_done(asker, result);
             }
+            command if self.is_acting() && command.takes_a_number() => self.command_behind(asker, command),
             command if self.role == Role::Active => self.carry_out(asker, command),
             command => match asker {
                 Asker::Local(origin) if self.partner_serves() => {

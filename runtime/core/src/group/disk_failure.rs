@@ -79,6 +79,7 @@ impl Group {
         self.recent.cut_back(self.held);
         self.durable = self.held;
         self.application_changed();
+        self.undo_unwritten();
         let waiting: Vec<_> = self.outputs.drain().collect();
         for output in waiting {
             let reason = self.only_reads().expect("the disk failed");

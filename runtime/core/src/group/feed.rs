@@ -191,7 +191,7 @@ impl Group {
                     self.send(PeerMessage::Entry(Box::new((*entry).clone())));
                 }
                 // What was half-way at a takeover has no `Begin` on this link: it comes as an entry.
-                if number > last && !self.notes.awaits_mark() {
+                if number > last && !self.notes.awaits_mark() && !self.is_acting() {
                     self.set_feed(Feed::InStep);
                     self.recent.keep_from(None);
                     self.send(PeerMessage::InStep);

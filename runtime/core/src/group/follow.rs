@@ -12,10 +12,10 @@ use crate::command::Role;
 use crate::context::Overlay;
 use crate::descriptor::HANG_MS_DEFAULT;
 use crate::effect::{Alarm, Effect};
-use crate::entry::{Entry, EntryBody, Op};
+use crate::entry::{ActingUnit, Entry, Op};
 use crate::event::{Event, Outcome};
 use crate::ids::{Micros, Number, TableId};
-use crate::message::{Divergence, PeerMessage, PlainBody, UnitDescription};
+use crate::message::{Divergence, PeerMessage, UnitDescription};
 use crate::witness::Piece;
 
 /// Where this side stands in the partner's stream.
@@ -56,6 +56,8 @@ pub(super) struct Pending {
     pub ahead: Option<Result<usize, UnitEnd>>,
     /// What the standby registered in place of work units of its own (\[P\] Fig. 4), for takeover and trace.
     pub registered: Vec<(String, u32)>,
+    /// The units that act on the world and may have begun, in order: what a takeover undoes (R19).
+    pub described: Vec<ActingUnit>,
 }
 
 /// How many of `ops` are updates of tables: scratch values and replies are not committed.
@@ -116,12 +118,25 @@ impl Group {
                     step_ups: 0,
                     ahead: None,
                     registered: Vec::new(),
+                    described: Vec::new(),
                 });
             }
             PeerMessage::StepUp { number, position, digest, unit } => {
                 match self.pending.take().filter(|p| p.number == number && p.step_ups == position) {
                     Some(pending) => self.on_step_up(pending, digest, unit.map(|unit| *unit)),
                     None => self.close_link(format!("`StepUp` {position} of {number} was not expected")),
+                }
+            }
+            PeerMessage::UnitBegins { number, unit } => {
+                let next = |p: &&mut Pending| {
+                    let last = p.described.last().map(|last| last.position);
+                    p.number == number
+                        && p.step_ups == unit.position
+                        && last.is_none_or(|last| last < unit.position)
+                };
+                match self.pending.as_mut().filter(next) {
+                    Some(pending) => pending.described.push(*unit),
+                    None => self.close_link(format!("`UnitBegins` of {number} was not expected")),
                 }
             }
             PeerMessage::EndProcedure { number, digest } => {
@@ -143,12 +158,7 @@ impl Group {
                 if self.pending.is_some() || number != self.state.meta.last.next() {
                     return self.close_link(format!("`Plain` {number} after {}", self.state.meta.last));
                 }
-                let body = match body {
-                    PlainBody::OpenSession => EntryBody::OpenSession,
-                    PlainBody::Aborted => EntryBody::Aborted,
-                    PlainBody::Control(control) => EntryBody::Control(control),
-                };
-                self.commit(Entry { number, term: self.own_term(), time, body });
+                self.commit(Entry { number, term: self.own_term(), time, body: body.entry() });
             }
             PeerMessage::VersionsFrom { number } => self.on_versions_from(number),
             _ => self.close_link("a message that only a standby sends came from the active"),
@@ -190,7 +200,7 @@ impl Group {
         let Some(running) = &mut pending.running else { return };
         let position = pending.step_ups as usize;
         let Some(unit) = self.unit(running, position) else { return };
-        if pending.withheld && unit.reads_body {
+        if (pending.withheld && unit.reads_body) || unit.undo.is_some() {
             return;
         }
         let start = self.overlay.ops().len();
@@ -226,6 +236,9 @@ impl Group {
                 let Some(running) = &mut pending.running else {
                     return self.close_link("a step-up without a unit came for a shipped procedure");
                 };
+                if self.acts(running, position) {
+                    return self.close_link("a unit that acts on the world was not shipped (R19)");
+                }
                 if self.run_unit(running, position).is_err() {
                     return self.diverge_here(&pending, start);
                 }

@@ -1,13 +1,14 @@
 //! One application's one partition on one side of the pair: role, stream, record, sessions, campaign (R1).
 //!
 //! The same code runs on both sides and in all roles; files are by subject:
-//! `active` runs events, `follow` is the standby's side of the stream, `feed` brings a standby back, `rejoin` is the
-//! other end of that, `roles` keeps the arbiter's rule, `takeover` deals with what was half-way, `upgrade` drives a
+//! `active` runs events, `acting` those that act on the world, `follow` is the standby's side of the stream, `feed`
+//! brings a standby back, `rejoin` is the other end of that, `roles` keeps the arbiter's rule, `takeover` deals with what was half-way, `upgrade` drives a
 //! campaign, `commands` answers operators, `disk_failure` goes on without a disk.
 //!
 //! Deliberately absent: clocks (the time is an argument), I/O (effects), randomness (seeded), waiting: the active never
-//! waits for the standby inside a procedure, so lock step by itself cannot deadlock.
+//! waits for the standby inside a procedure (`acting` apart), so lock step by itself cannot deadlock.
 
+mod acting;
 mod active;
 mod commands;
 mod config;
@@ -38,13 +39,14 @@ use crate::derived::Derived;
 use crate::descriptor::ApplicationDescriptor;
 use crate::effect::{Alarm, Effect};
 use crate::entry::{Control, Entry, EntryBody};
-use crate::event::Request;
+use crate::event::{Event, Request};
 use crate::ids::{LinkId, Micros, Number, Origin, PluginHash, StoreId, TableId, Term};
 use crate::input::Input;
 use crate::message::{Frame, Hello, PeerMessage};
 use crate::state::{State, Undo};
 use crate::witness::{Unwatched, Witness};
 
+use acting::Acting;
 use disk_failure::DiskFailure;
 use feed::{Feed, Waiting};
 use follow::{Follow, Pending};
@@ -133,6 +135,8 @@ pub struct Group {
     arbiter: ArbiterSeat,
     partner: Option<Partner>,
     partner_died: Option<StoreId>,
+    /// It was said to have died while a link to it is up: the word may be of a process before that one.
+    perhaps_died: Option<StoreId>,
     heard_active: Micros,
     watched: Option<StoreId>,
     ask_living_at: Micros,
@@ -141,6 +145,12 @@ pub struct Group {
 
     // as active
     outputs: Outputs,
+    /// A procedure that acts on the world and waits for the standby (R19).
+    acting: Option<Acting>,
+    /// An event that acts on the world, and is run again as soon as nothing is in the way.
+    again: Option<Event>,
+    /// Commands that wait for it.
+    commands_behind: Vec<(Asker, Command)>,
     waiting: Option<Waiting>,
     confirm_sent: u64,
     confirm_due: bool,
@@ -236,12 +246,16 @@ impl Group {
             arbiter: ArbiterSeat::default(),
             partner: None,
             partner_died: None,
+            perhaps_died: None,
             heard_active: Micros(0),
             watched: None,
             ask_living_at: Micros(0),
             read_again_at: Micros(0),
             heartbeat_at: Micros(0),
             outputs: Outputs::default(),
+            acting: None,
+            again: None,
+            commands_behind: Vec::new(),
             waiting: None,
             confirm_sent: 0,
             confirm_due: false,
@@ -318,17 +332,15 @@ impl Group {
             Input::CopyDurable { store } => self.on_copy_durable(store),
             Input::RecordRead(read) => self.on_record_read(read),
             Input::Swapped(outcome) => self.on_swapped(outcome),
-            Input::PartnerDied { store } => self.partner_died = Some(store),
-            Input::Living { store, living } => {
-                if !living {
-                    self.partner_died = Some(store);
-                }
-            }
+            Input::PartnerDied { store } => self.on_partner_died(store),
+            Input::Living { store, living } => self.on_living(store, living),
             Input::PluginLoaded { application } => self.on_plugin_loaded(application),
             Input::PluginFailed { hash, reason } => self.on_plugin_failed(hash, reason),
             Input::Note { note, own } => self.on_note(note, own),
             Input::Tick => self.on_tick(),
         }
+        // First, so that what waits for the end of a procedure has its turn before the next one.
+        self.go_on();
         self.reconcile();
         self.leave(effects);
     }
@@ -342,6 +354,11 @@ impl Group {
         self.feed_partner();
         self.build_next();
         if self.role == Role::Active {
+            if !self.is_acting() && (!self.parked.is_empty() || self.again.is_some()) {
+                // A campaign gets its turn between two procedures that act on the world.
+                self.drive_campaign();
+                self.serve_parked();
+            }
             self.ask_confirmation();
             self.update_held();
             self.run_marked();
@@ -405,6 +422,7 @@ impl Group {
             assert!(self.pending.is_none(), "an active follows nobody");
         } else {
             assert!(self.outputs.is_empty(), "only the active answers (R10)");
+            assert!(self.acting.is_none(), "only the active acts on the world (R19)");
             assert!(self.waiting.is_none(), "only the active waits for a standby");
             assert!(!self.notes.awaits_mark(), "only the active runs what is suspected (R21)");
         }

@@ -97,7 +97,8 @@ impl Group {
             return;
         }
         if self.role == Role::Active {
-            if !self.is_deposed() && !self.notes.awaits_mark() && self.only_reads().is_none() {
+            let free = !self.notes.awaits_mark() && !self.is_acting();
+            if !self.is_deposed() && free && self.only_reads().is_none() {
                 self.record_notes();
             }
         } else if matches!(self.follow, Follow::InStep | Follow::Entries)
@@ -252,8 +253,20 @@ impl Group {
     /// runs alone.
     pub(super) fn suspect(&mut self, pending: &Pending) {
         let unit = self.next_unit(pending);
+        self.suspect_event(&pending.event, &unit);
+    }
+
+    /// The same of an event of which nothing but its intent is known (R19).
+    pub(super) fn suspect_intent(&mut self) {
+        let event = self.state.meta.intent.as_ref().map(|intent| intent.as_event());
+        if let Some(event) = event {
+            self.suspect_event(&event, "");
+        }
+    }
+
+    fn suspect_event(&mut self, event: &Event, unit: &str) {
         // Who died is not looked for: its own note of the same death is no second one.
-        let note = self.note(&pending.event, &unit, NodeId(String::new()), NoteKind::Suspected);
+        let note = self.note(event, unit, NodeId(String::new()), NoteKind::Suspected);
         if self.state.meta.notes.of(&note.event).next().is_none() {
             self.record_note(note);
         }
@@ -279,6 +292,9 @@ impl Group {
             Suspect::HalfWay(pending, end) => {
                 let id = pending.event.id.clone();
                 self.end_half_way(*pending, end);
+                if let Some(event) = self.again.take() {
+                    self.submit(Asker::Nobody, event, true);
+                }
                 id
             }
             Suspect::Asked(asker, event) => {
@@ -287,6 +303,10 @@ impl Group {
                 id
             }
         };
+        if self.is_acting() {
+            // It waits for the standby (R19), and everything else for it.
+            return;
+        }
         // It was turned away without a run: a later active must not take its mark for a second death.
         let open = self.state.meta.notes.get(&id, self.own_hash());
         if let Some(open) = open.filter(|open| open.note.kind == NoteKind::Marked) {
@@ -294,11 +314,6 @@ impl Group {
             self.record_note(note);
         }
         self.serve_parked();
-    }
-
-    fn serve_parked(&mut self) {
-        let parked: Vec<_> = self.parked.drain(..).collect();
-        parked.into_iter().for_each(|(asker, request)| self.on_request(asker, request));
     }
 
     /// The mark can't be held any more: the event is not run, and what waits for it is answered.

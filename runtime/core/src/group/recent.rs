@@ -32,6 +32,7 @@ fn bytes_of(entry: &Entry) -> usize {
             ops + reply + procedure.len()
         }
         EntryBody::Control(_) => 1_024,
+        EntryBody::Intent(intent) => intent.bytes(),
         EntryBody::OpenSession | EntryBody::Aborted => 0,
     }
 }

@@ -159,6 +159,9 @@ impl Group {
         let mine = record.active.store == self.store;
         self.arbiter.record = Some(Arc::new(record.clone()));
         match purpose {
+            // The outcome of the swap was not known, and the partner has told of the record first: it serves already.
+            Some(Purpose::First | Purpose::Restart | Purpose::Force | Purpose::Promote)
+                if self.role == Role::Active => {}
             Some(Purpose::First | Purpose::Restart | Purpose::Force) => self.become_active(false),
             Some(Purpose::Promote) => {
                 self.counts.takeovers += 1;
@@ -296,7 +299,8 @@ impl Group {
         let acked = partner.acked;
         let node = partner.hello.as_ref().expect("a close partner has said hello").node.clone();
         if self.waiting.is_none() {
-            if self.now < self.grow_after {
+            // One that is recorded has been waited for by every unit that acted on the world (R19).
+            if self.now < self.grow_after || self.is_acting() {
                 return;
             }
             // Wait first, then record: from here on nothing is held without it.
@@ -321,7 +325,11 @@ impl Group {
             let why = "the standby did not catch up in time; nothing was changed".into();
             return self.end_hand_over(asker, Err(CommandError::NotNow(why)));
         }
-        if self.held == self.state.meta.last && self.outputs.is_empty() && !self.notes.awaits_mark() {
+        if self.held == self.state.meta.last
+            && self.outputs.is_empty()
+            && !self.notes.awaits_mark()
+            && !self.is_acting()
+        {
             // Everything is held by both: both stay recorded (R5).
             self.ask_swap(record.with_active(to, record.in_sync.clone()), Purpose::HandOver);
         }
@@ -330,10 +338,7 @@ impl Group {
     /// Tells who asked for a switchover, and serves what came in meanwhile, here or there.
     fn end_hand_over(&mut self, asker: Asker, result: Result<CommandReply, CommandError>) {
         self.command_done(asker, result);
-        if self.role == Role::Active {
-            let parked: Vec<_> = self.parked.drain(..).collect();
-            parked.into_iter().for_each(|(asker, request)| self.on_request(asker, request));
-        }
+        self.serve_parked();
     }
 
     fn reconcile_other(&mut self, record: &Record) {
@@ -372,8 +377,30 @@ impl Group {
             let alone = BTreeSet::from([self.member()]);
             return self.ask_swap(record.with_active(self.member(), alone), Purpose::Promote);
         }
-        if matches!(self.follow, Follow::Nothing) {
+        if matches!(self.follow, Follow::Nothing) || self.perhaps_died == Some(active) {
             self.ask_living(active);
+        }
+    }
+
+    /// The word may be of a process before the one at the other end of the link: then whoever lives now is asked about.
+    /// An active that lives is not to be replaced on old news, as it acts on the world meanwhile (R19).
+    pub(super) fn on_partner_died(&mut self, store: StoreId) {
+        let hello = self.partner.as_ref().and_then(|partner| partner.hello.as_ref());
+        if hello.is_some_and(|hello| hello.store == store) {
+            self.perhaps_died = Some(store);
+            self.effects.push(Effect::AskLiving { store });
+        } else {
+            self.partner_died = Some(store);
+        }
+    }
+
+    pub(super) fn on_living(&mut self, store: StoreId, living: bool) {
+        let asked = self.perhaps_died.take_if(|perhaps| *perhaps == store).is_some();
+        if !living {
+            self.partner_died = Some(store);
+        } else if asked {
+            // The watch was on the process before.
+            self.effects.push(Effect::Watch { store });
         }
     }
 
@@ -494,19 +521,17 @@ impl Group {
             self.begin_feed(&hello);
         }
         self.update_held();
-        let forwards = std::mem::take(&mut self.forwards);
+        let forwards = std::mem::take(&mut self.forwards).into_values();
+        let forwards = forwards.map(|(origin, request)| (Asker::Local(origin), request));
         let parked = std::mem::take(&mut self.parked);
-        for (origin, request) in forwards.into_values() {
-            self.on_request(Asker::Local(origin), request);
-        }
-        for (asker, request) in parked {
-            self.on_request(asker, request);
-        }
+        self.parked = forwards.chain(parked).collect();
+        self.serve_parked();
     }
 
     /// The planned switchover is recorded: the partner is active now, and this side follows it.
     fn become_standby(&mut self, record: Record) {
         assert!(self.outputs.is_empty(), "a planned switchover is made when nothing waits (R5)");
+        assert!(!self.is_acting(), "a planned switchover is made between procedures (R19)");
         let asker = self.hand_over.take().map_or(Asker::Nobody, |hand_over| hand_over.asker);
         self.send(PeerMessage::HandOver { record });
         self.waiting = None;
@@ -541,6 +566,7 @@ impl Group {
         self.role = Role::Starting;
         self.waiting = None;
         self.forget_marked();
+        self.drop_acting();
         let waiting: Vec<_> = self.outputs.drain().collect();
         for output in waiting {
             let reason = "the active has changed".into();

@@ -23,10 +23,26 @@ impl Group {
         let half_way = self.pending.as_ref().map(|pending| pending.number);
         assert!(half_way.is_none_or(|number| number == next), "the half-way procedure is the next one (R8)");
         let culprit_known = self.notes_at_takeover();
-        let Some(pending) = self.pending.take() else {
+        let pending = self.pending.take();
+        let intended = self.state.meta.intent.is_some();
+        // Exactly what was described, if this side followed it to there; else whatever may have begun (R19).
+        self.undo_standing(pending.as_ref().map(|pending| &*pending.described));
+        let Some(pending) = pending else {
             self.overlay.clear();
+            if intended {
+                if !culprit_known {
+                    self.suspect_intent();
+                }
+                self.roll_back();
+            }
             return;
         };
+        // What acts here is not completed in place either: from the start.
+        let acts = intended
+            || pending
+                .running
+                .as_ref()
+                .is_some_and(|running| !self.acting_units(running.procedure, running.run.plan()).is_empty());
         let (procedure, step_ups) = (pending.event.procedure.clone(), pending.step_ups);
         let number = pending.number;
         let end_of = |group: &mut Self, end| {
@@ -46,6 +62,8 @@ impl Group {
             (Some(_), true, false) => HalfWayEnd::RunAgain,
             // Known only by `Begin`: run.
             (Some(_), false, false) if step_ups == 0 => HalfWayEnd::RunAgain,
+            // What it did to the world is undone by now: from the start.
+            (Some(Recovery::Complete), false, false) if acts => HalfWayEnd::RunAgain,
             (Some(Recovery::Complete), false, false) => HalfWayEnd::Completed,
             (Some(Recovery::RollBack), false, false) => HalfWayEnd::RolledBack,
         };
@@ -70,7 +88,13 @@ impl Group {
             HalfWayEnd::RolledBack => self.roll_back(),
             HalfWayEnd::RunAgain => {
                 self.roll_back();
-                self.run_again(pending.event);
+                let found = self.application.descriptor().procedure(&pending.event.procedure);
+                if found.is_some_and(|(_, declared)| declared.units.iter().any(|unit| unit.undo.is_some())) {
+                    // It may have to wait, and nothing else takes a number meanwhile.
+                    self.again = Some(pending.event);
+                } else {
+                    self.run_again(pending.event);
+                }
             }
             HalfWayEnd::Faulted => unreachable!("a noted event ends with its fault"),
         }

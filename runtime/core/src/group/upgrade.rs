@@ -268,6 +268,7 @@ impl Group {
             || self.held < self.evaluation.entered
             || self.arbiter.is_busy()
             || self.disk_failure().is_some()
+            || self.is_acting()
         {
             return;
         }
@@ -465,12 +466,12 @@ impl Group {
             return self.close_link(reason);
         }
         match partner.feed {
-            Feed::InStep => {}
+            Feed::InStep if self.acting.is_none() => {}
             Feed::Nothing => {
                 // Out of service: its hello will say the same when it is back.
                 return self.set_partner_application(*theirs);
             }
-            Feed::Entries { .. } | Feed::CopyWaits | Feed::Copy { .. } | Feed::CopySent => {
+            Feed::InStep | Feed::Entries { .. } | Feed::CopyWaits | Feed::Copy { .. } | Feed::CopySent => {
                 partner.announced = Some(theirs);
                 return;
             }

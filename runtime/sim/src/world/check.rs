@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lockstep_core::command::{Command, Role};
-use lockstep_core::entry::Entry;
+use lockstep_core::entry::{Entry, EntryBody};
 use lockstep_core::event::{Answer, Outcome};
 use lockstep_core::group::Group;
 use lockstep_core::ids::{Micros, Number, StoreId, TableId};
 
 use lockstep_core::record::Record;
 
-use super::{Happening, World};
+use super::{Happening, World, name};
 use crate::clients::SimClient;
-use crate::ledger;
+use crate::ledger::{self, Parameters};
 
 impl World {
     /// Ends all faults, lets everything come to rest, and checks the promise.
@@ -103,6 +103,11 @@ impl World {
                 "{acknowledged:?}"
             );
         }
+        // What a procedure did to the world is as its outcome says (R19).
+        for (id, standing) in self.deeds.standing() {
+            let expected: &[&str] = if ran.contains_key(&id) { &["send", "stamp"] } else { &[] };
+            assert_eq!(standing, expected, "event {id} ran: {:?} (R19)", ran.get(&id));
+        }
         let mut money = 0;
         a.tables.scan(TableId::of(ledger::ACCOUNTS), &[], Some(&[254]), &mut |_, row| {
             money += ledger::number_in(row);
@@ -125,8 +130,44 @@ impl World {
             "time went back at {} (R33)",
             entry.number
         );
+        if let EntryBody::Intent(intent) = &entry.body {
+            let parameters = Parameters::from_bytes(&intent.parameters).expect("clients send sound ones");
+            self.intents.insert((entry.term, parameters.id), entry.number);
+        }
         let first = self.entries.entry((entry.term, entry.number)).or_insert_with(|| entry.clone());
         assert_eq!(first, entry, "two entries have one term and number");
+    }
+
+    /// What processor `node` has just done to the world, and undone (R19).
+    pub(super) fn check_deeds(&mut self, node: usize) {
+        let new = self.deeds.from(self.deeds_seen);
+        for deed in new {
+            self.deeds_seen += 1;
+            self.tell(Some(node), || format!("DOES {deed:?}"));
+            self.seen.add(if deed.undone { "deed undone" } else { "deed" });
+            let record = self.record.as_ref().expect("there is no active without a record");
+            assert_eq!(record.active.node, name(node), "{deed:?} by one who is not the active (R19)");
+            let before = &self.deeds.from(0)[..self.deeds_seen - 1];
+            let stands = |what| {
+                let last = before.iter().rfind(|before| before.id == deed.id && before.what == what);
+                last.is_some_and(|last| !last.undone)
+            };
+            if deed.undone {
+                let wrong = deed.what == "send" && stands("stamp");
+                assert!(!wrong, "{deed:?} is undone before what came after it (R19)");
+                continue;
+            }
+            assert!(!stands(deed.what), "{deed:?} is done once more, and was not undone (R19)");
+            let intent = self.intents.get(&(record.term, deed.id)).copied();
+            for member in &record.in_sync {
+                let durable = self.durable_in(member.store);
+                assert!(
+                    intent.is_some() && durable >= intent,
+                    "{deed:?}: its intent is {intent:?}, and {} has {durable:?} (R19)",
+                    member.node
+                );
+            }
+        }
     }
 
     /// What a store has durably, or had when its disk was lost: nobody knows of that before it is missed.

@@ -205,16 +205,17 @@ impl World {
         let (now, batch_us_max) = (self.clock(node), self.settings.batch_us_max);
         let process = self.process(node);
         let open = process.batch.is_some();
+        let incarnation = process.incarnation;
         let effects = process.batch.get_or_insert_default();
-        if let Err(doom) = deaths::survives(|| process.group.step(now, input, effects)) {
+        let end = deaths::survives(|| process.group.step(now, input, effects));
+        self.check_deeds(node);
+        if let Err(doom) = end {
             return self.doomed(node, doom);
         }
-        let process = self.process(node);
         if batch_us_max == 0 {
             return self.end_batch(node);
         }
         if !open {
-            let incarnation = process.incarnation;
             let length = Micros(self.random.within(0, batch_us_max));
             self.after(length, Happening::BatchEnd { node, incarnation });
         }
@@ -224,7 +225,9 @@ impl World {
         let now = self.clock(node);
         let process = self.process(node);
         let mut effects = process.batch.take().expect("a batch is open");
-        if let Err(doom) = deaths::survives(|| process.group.end_batch(now, &mut effects)) {
+        let end = deaths::survives(|| process.group.end_batch(now, &mut effects));
+        self.check_deeds(node);
+        if let Err(doom) = end {
             return self.doomed(node, doom);
         }
         self.carry_out(node, effects);

@@ -125,6 +125,8 @@ impl World {
             Alarm::PartnerLost { .. } => "partner lost".into(),
             Alarm::PartnerInSync => "partner in sync".into(),
             Alarm::TookOver { half_way } => half_way_name(half_way),
+            Alarm::Undone { .. } => "undone".into(),
+            Alarm::UndoFailed { .. } => "undo failed".into(),
             Alarm::ArbiterUnreachable { .. } => "arbiter unreachable".into(),
             Alarm::DerivedBroken { .. } => "derived tables broken".into(),
             Alarm::Faulted { procedure, .. } => format!("{procedure} faulted"),
@@ -147,8 +149,10 @@ impl World {
         let input = match Edition::of(hash) {
             Some(edition) => {
                 let side = &self.nodes[node];
-                let ledger =
-                    Ledger::new(edition).counting(side.units_run.clone()).timed(side.seat.took_us.clone());
+                let ledger = Ledger::new(edition)
+                    .counting(side.units_run.clone())
+                    .timed(side.seat.took_us.clone())
+                    .acting_on(self.deeds.clone());
                 Input::PluginLoaded { application: Box::new(ledger) }
             }
             None => Input::PluginFailed { hash, reason: "there is no such file".into() },
