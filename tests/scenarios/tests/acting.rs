@@ -8,9 +8,10 @@ use lockstep_core::application::Application;
 use lockstep_core::command::{Command, HalfWayEnd, Role};
 use lockstep_core::event::{Answer, Encoding, Event, EventId, Outcome, Request};
 use lockstep_core::group::StandbyStart;
-use lockstep_core::ids::{Micros, SessionId};
+use lockstep_core::ids::{Micros, SessionId, Term};
+use lockstep_core::message::{Frame, PeerMessage};
 use lockstep_core::verdict::{Verdict, compare};
-use lockstep_sim::ledger::{Edition, FAULTY, INDELIBLE, Ledger, Parameters, RETURNED, number_in};
+use lockstep_sim::ledger::{Edition, FAULTY, INDELIBLE, Ledger, Parameters, RETURNED, SMUDGED, number_in};
 use lockstep_sim::world::{Settings, World};
 
 const ALL: [&str; 2] = ["send", "stamp"];
@@ -159,17 +160,23 @@ fn nothing_is_done_until_the_standby_knows_of_it_or_is_dropped() {
 
 #[test]
 fn what_a_standby_knows_of_one_unit_is_no_leave_for_the_next() {
-    let (mut world, session) = pair(42);
-    sent_not_stamped(&mut world, event(session, 1, "letter", 5));
-    world.cut();
-    world.partitioned = true;
-    world.run_until(|world| {
-        let alone = world.record().is_some_and(|record| record.in_sync.len() == 1);
-        assert!(alone || deeds(world).len() == 1, "it was not told of `stamp`");
-        alone
-    });
-    world.settle_and_check();
-    assert_eq!(deeds(&world), ["+send", "+stamp"]);
+    for cut in [true, false] {
+        let (mut world, session) = pair(42);
+        sent_not_stamped(&mut world, event(session, 1, "letter", 5));
+        if cut {
+            world.cut();
+            world.partitioned = true;
+        } else {
+            world.cut_one_way(1, Micros::from_ms(5_000));
+        }
+        world.run_until(|world| {
+            let alone = world.record().is_some_and(|record| record.in_sync.len() == 1);
+            assert!(alone || deeds(world).len() == 1, "the standby has not answered for `stamp`");
+            alone
+        });
+        world.settle_and_check();
+        assert_eq!(deeds(&world), ["+send", "+stamp"]);
+    }
 }
 
 #[test]
@@ -228,6 +235,58 @@ fn a_refusal_or_a_fault_later_on_undoes_in_reverse() {
 }
 
 #[test]
+fn a_unit_that_fails_after_it_acted_is_undone_too() {
+    let (mut world, session) = pair(51);
+    world.submit_as(0, 0, event(session, 1, "letter", SMUDGED));
+    world.run_until(|world| world.clients[0].is_idle());
+    assert_eq!(deeds(&world), ["+send", "+stamp", "-stamp", "-send"], "`stamp` itself has faulted");
+    world.settle_and_check();
+}
+
+#[test]
+fn one_that_has_heard_of_another_active_does_nothing_more() {
+    let (mut world, session) = pair(52);
+    world.slow_disk(0, Micros::from_ms(500));
+    world.submit_as(0, 0, event(session, 1, "letter", 5));
+    world.run_for(Micros::from_ms(3));
+    // All that is missing is the word of its own disk. A higher term is there, whose record has to be read (R3).
+    let term = Term(world.group(0).term().0 + 1);
+    let last = world.group(1).state().meta.last;
+    let message = PeerMessage::Heartbeat { last, held: last };
+    world.inject(0, Frame { term, message });
+    world.run_for(Micros::from_ms(400));
+    assert_eq!(world.role(0), Some(Role::Active));
+    assert!(deeds(&world).is_empty(), "it waits until it knows better");
+}
+
+#[test]
+fn old_news_of_a_death_replaces_nobody() {
+    let (mut world, _) = pair(53);
+    let epoch = world.record().expect("there is one").epoch;
+    world.tell_of_a_death(1);
+    world.run_for(Micros::from_ms(300));
+    assert_eq!(world.role(0), Some(Role::Active), "it lives");
+    assert_eq!(world.record().expect("there is one").epoch, epoch, "nobody asked for a swap");
+    // And it is watched all the same.
+    world.kill_in_silence(0, false);
+    world.run_until(|world| world.role(1) == Some(Role::Active));
+    world.settle_and_check();
+}
+
+#[test]
+fn a_disk_that_fails_takes_no_outcome_and_leaves_no_deed() {
+    let mut world = World::new(54, Edition::One, Settings::default());
+    world.start(0);
+    world.run_until(|world| world.role(0) == Some(Role::Active));
+    let (mut world, session) = with_client(world);
+    world.submit_as(0, 0, event(session, 1, "letter", 5));
+    world.run_until(|world| world.deeds.from(0).len() == 2);
+    world.fail_disk(0);
+    world.run_for(Micros::from_ms(20));
+    assert_eq!(undone(&deeds(&world)), ["stamp", "send"], "what it did will have no outcome (R26)");
+}
+
+#[test]
 fn an_undo_that_fails_is_told_and_does_not_keep_the_others_from_theirs() {
     let (mut world, session) = pair(45);
     world.submit_as(0, 0, event(session, 1, "letter", INDELIBLE));
@@ -262,7 +321,7 @@ fn an_active_that_slept_while_another_took_over_does_nothing_more() {
     let (mut world, session) = pair(47);
     sent_not_stamped(&mut world, event(session, 1, "letter", 5));
     // The standby's word arrives while it sleeps.
-    world.pause(0, Micros::from_ms(1_500));
+    world.pause(0, Micros::from_ms(1_000));
     world.run_until(|world| world.role(1) == Some(Role::Active));
     assert_eq!(deeds(&world), ["+send", "-stamp", "-send"], "it knew of both");
     world.settle_and_check();
@@ -274,6 +333,8 @@ fn an_active_that_slept_while_another_took_over_does_nothing_more() {
 fn a_switchover_waits_for_its_end() {
     let (mut world, session) = pair(48);
     sent_not_stamped(&mut world, event(session, 1, "letter", 5));
+    // The standby's word comes later than a swap would take.
+    world.delay(0, Micros::from_ms(20));
     world.command(0, Command::SwitchOver);
     world.run_until(|world| world.role(1) == Some(Role::Active) && world.in_sync());
     assert_eq!(deeds(&world), ["+send", "+stamp"], "nothing was cut short");

@@ -49,6 +49,8 @@ fn the_promise_holds_for_seeds_that_once_failed() {
     run_as(Generation::First, [49261]);
     // A promotion was heard of twice, and the mark of the first time was taken for a second death.
     run_as(Generation::Third, [1388]);
+    // An event ran in lock step with a standby whose version was known to die of it.
+    run_as(Generation::Fifth, [1393]);
     // A standby that had changed its version outside of the stream took a catch-up that was meant for the old one.
     run_as(Generation::First, [1625]);
 }

@@ -260,7 +260,8 @@ impl Group {
         let (number, time) = (self.state.meta.last.next(), self.stream_time());
         let seed = xxh3_64_with_seed(&number.0.to_le_bytes(), self.config.seed);
         let in_step = self.in_step();
-        let shipped = in_step && (self.ships_everything() || self.is_shipped(procedure));
+        let ships = self.ships_everything() || self.is_shipped(procedure) || self.kills_partner(&event.id);
+        let shipped = in_step && ships;
         if in_step {
             let mut sent = event.clone();
             if withheld {

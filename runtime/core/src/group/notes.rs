@@ -170,6 +170,13 @@ impl Group {
         }
     }
 
+    /// Whether the partner's plugin is known to die of an event: what it does is shipped, so that it does not run there.
+    pub(super) fn kills_partner(&self, event: &EventId) -> bool {
+        let theirs = self.partner.as_ref().and_then(|partner| partner.application.as_ref());
+        let noted = theirs.and_then(|theirs| self.state.meta.notes.get(event, theirs.hash));
+        noted.is_some_and(|noted| noted.note.kind.is_certain())
+    }
+
     /// An event that is not run: its sender gets the fault, now and whenever it asks again (R13, R21).
     pub(super) fn end_noted(&mut self, asker: Asker, event: Event, procedure: ProcedureIndex, fault: Fault) {
         let declared = &self.application.descriptor().procedures[procedure];

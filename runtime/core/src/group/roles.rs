@@ -299,8 +299,7 @@ impl Group {
         let acked = partner.acked;
         let node = partner.hello.as_ref().expect("a close partner has said hello").node.clone();
         if self.waiting.is_none() {
-            // One that is recorded has been waited for by every unit that acted on the world (R19).
-            if self.now < self.grow_after || self.is_acting() {
+            if self.now < self.grow_after {
                 return;
             }
             // Wait first, then record: from here on nothing is held without it.

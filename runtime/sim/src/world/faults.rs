@@ -89,6 +89,12 @@ impl World {
         self.dies_at_cut = true;
     }
 
+    /// Processor `node` is told that the process of its partner's store has died, although one lives there: old news.
+    pub fn tell_of_a_death(&mut self, node: usize) {
+        let store = self.group(1 - node).store();
+        self.input(node, Input::PartnerDied { store });
+    }
+
     /// No cut waits for frames any more.
     pub fn forget_cut(&mut self) {
         self.frames_until_cut = None;
