@@ -112,6 +112,8 @@ pub const FAULTY: u32 = 666;
 pub const RETURNED: u32 = 670;
 /// For this amount `note` faults, and the undo of `stamp` does not know whether it took anything back.
 pub const INDELIBLE: u32 = 671;
+/// For this amount `note` faults, and the undo of `stamp` kills the processor when it has taken it back.
+pub const CURSED: u32 = 673;
 /// For this amount `stamp` faults after it has acted.
 pub const SMUDGED: u32 = 672;
 /// This amount kills the processor in the unit that moves money.
@@ -321,6 +323,9 @@ impl Application for Ledger {
             "unsend" => self.deeds.add(id, "send", true),
             "unstamp" => {
                 self.deeds.add(id, "stamp", true);
+                if amount == CURSED {
+                    std::panic::resume_unwind(Box::new(Doom::Dies));
+                }
                 if amount == INDELIBLE {
                     return Err("nobody knows whether the ink was dry".into());
                 }
@@ -487,7 +492,7 @@ impl Run for LedgerRun {
                 return Err(UnitEnd::Refused(Refusal { code: "returned".into(), message }));
             }
             "seal" => {}
-            "note" if [FAULTY, INDELIBLE].contains(&self.parameters.amount) => {
+            "note" if [FAULTY, INDELIBLE, CURSED].contains(&self.parameters.amount) => {
                 return Err(UnitEnd::Faulted { kind: FaultKind::Error, message: "faulty amount".into() });
             }
             "note" => {

@@ -11,7 +11,9 @@ use lockstep_core::group::StandbyStart;
 use lockstep_core::ids::{Micros, SessionId, Term};
 use lockstep_core::message::{Frame, PeerMessage};
 use lockstep_core::verdict::{Verdict, compare};
-use lockstep_sim::ledger::{Edition, FAULTY, INDELIBLE, Ledger, Parameters, RETURNED, SMUDGED, number_in};
+use lockstep_sim::ledger::{
+    CURSED, Edition, FAULTY, INDELIBLE, Ledger, Parameters, RETURNED, SMUDGED, number_in,
+};
 use lockstep_sim::world::{Settings, World};
 
 const ALL: [&str; 2] = ["send", "stamp"];
@@ -295,6 +297,18 @@ fn an_undo_that_fails_is_told_and_does_not_keep_the_others_from_theirs() {
     assert_eq!((world.seen.counts["undo failed"], world.seen.counts["undone"]), (1, 1));
     let counts = world.group(0).status(world.now).counts;
     assert_eq!((counts.undone, counts.undo_failures), (1, 1));
+}
+
+#[test]
+fn an_undo_that_kills_its_processor_kills_no_second_one() {
+    let (mut world, session) = pair(55);
+    world.submit_as(0, 0, event(session, 1, "letter", CURSED));
+    world.run_until(|world| world.role(1) == Some(Role::Active));
+    assert_eq!(deeds(&world), ["+send", "+stamp", "-stamp", "-send"], "the other undo ran on the survivor");
+    assert_eq!(world.seen.counts["undo failed"], 1, "people are told to look (R19, R21)");
+    world.settle_and_check();
+    let outcome = &world.clients[0].acknowledged[&1].outcome;
+    assert!(matches!(outcome, Outcome::Faulted(fault) if fault.unit == "(undo unstamp)"), "{outcome:?}");
 }
 
 #[test]
