@@ -141,6 +141,10 @@ impl Processor {
             }
             engines.add(begun.handle);
         }
+        for (_, of_application) in engines.applications().filter(|(_, all)| all.len() > 1) {
+            // An engine that has just begun has room.
+            let _ = of_application[0].tell(Inbound::Siblings(of_application.to_vec()));
+        }
         let hellos = dial::hellos(&config.node, engines.all());
         actix_rt::spawn(dial::listen(into_tokio(link_listener)?, links, hellos));
         actix_rt::spawn(accept_clients(into_tokio(events_listener)?, engines.clone()));

@@ -200,6 +200,8 @@ mod tests {
                 started_by: String::new(),
             },
             step: Step::Done,
+            revision: 9,
+            no_way_back: false,
             attempt: 0,
             since: Micros(0),
             first: NodeId("b".into()),

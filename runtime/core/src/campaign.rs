@@ -148,6 +148,10 @@ pub struct CampaignRecord {
     pub step: Step,
     /// Grows with every order that goes out: late answers to older ones are told apart (R29).
     pub attempt: u32,
+    /// The number of partition 0's stream at which the record became as it is: a higher one counts more (R1).
+    pub revision: u64,
+    /// 207 with several groups: all are ready, and nothing leads back any more in any of them.
+    pub no_way_back: bool,
     /// When the step was entered, by the stream's clock.
     pub since: Micros,
     /// The processor that gets the target first.

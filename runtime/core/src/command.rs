@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::campaign::{CampaignPlan, CampaignRecord};
 use crate::descriptor::Version;
 use crate::ids::{Epoch, Micros, NodeId, Number, PluginHash, Term};
+use crate::leg::{CampaignWord, LegReport};
 
 /// The role of an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -71,6 +72,8 @@ pub enum Command {
     AbortCampaign,
     /// Become active although another member is recorded and cannot be heard. Loses what only that one holds.
     Force,
+    /// How the campaign stands, from partition 0's group to another one of the application (R1).
+    FollowCampaign(Box<CampaignWord>),
     /// How the group is as its active sees it, who alone has the figures of traffic and evaluation; passed on like a
     /// command that changes something.
     ActiveStatus,
@@ -217,6 +220,8 @@ pub enum CommandReply {
     Accepted,
     /// The status that was asked for.
     Status(Box<GroupStatus>),
+    /// How the group is, for the campaign of partition 0.
+    Leg(Box<LegReport>),
 }
 
 impl Command {

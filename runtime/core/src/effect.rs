@@ -7,6 +7,7 @@ use crate::command::{CommandResult, Role};
 use crate::entry::{Entry, Row};
 use crate::event::{Answer, Fault};
 use crate::ids::{Epoch, LinkId, Number, Origin, PluginHash, SessionId, StoreId, Term};
+use crate::leg::CampaignWord;
 use crate::message::Frame;
 use crate::note::DeathNote;
 use crate::record::Record;
@@ -28,6 +29,14 @@ pub enum Effect {
         origin: Origin,
         /// What.
         result: CommandResult,
+    },
+    /// Give this word to the group of another partition of the application, as a command to its engine on this processor,
+    /// and answer with `Input::SiblingTold`. It is repeated; nothing is lost with one that is not answered.
+    AskSibling {
+        /// The partition.
+        partition: u16,
+        /// What to tell it.
+        word: Box<CampaignWord>,
     },
     /// Send a frame to the partner. Frames of one link arrive in order or the link is gone.
     Send {

@@ -1,7 +1,7 @@
 //! Everything that can happen to a group.
 
 use crate::application::Application;
-use crate::command::Command;
+use crate::command::{Command, CommandResult};
 use crate::event::Request;
 use crate::ids::{LinkId, Number, Origin, PluginHash, StoreId};
 use crate::message::Frame;
@@ -23,6 +23,14 @@ pub enum Input {
         origin: Origin,
         /// What.
         command: Command,
+    },
+    /// What another group of the application answered to
+    /// [`Effect::AskSibling`](crate::effect::Effect::AskSibling).
+    SiblingTold {
+        /// Its partition.
+        partition: u16,
+        /// Its report.
+        result: CommandResult,
     },
     /// A new link to the partner is up; it replaces any older one.
     LinkUp {

@@ -21,6 +21,7 @@ pub mod event;
 pub mod group;
 pub mod ids;
 pub mod input;
+pub mod leg;
 pub mod message;
 pub mod note;
 pub mod partition;

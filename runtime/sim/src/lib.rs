@@ -12,5 +12,6 @@ pub mod clients;
 pub mod deeds;
 pub mod disk;
 pub mod ledger;
+pub mod partitions;
 pub mod random;
 pub mod world;

@@ -11,6 +11,7 @@ use lockstep_core::event::{Answer, Request};
 use lockstep_core::group::{Group, GroupConfig, StandbyStart};
 use lockstep_core::ids::{Epoch, LinkId, Micros, NodeId, Number, Origin, StoreId, Term};
 use lockstep_core::input::Input;
+use lockstep_core::leg::CampaignWord;
 use lockstep_core::message::Frame;
 use lockstep_core::record::Record;
 
@@ -48,6 +49,9 @@ pub struct Settings {
     pub derived_may_break: bool,
     /// Keep a story of what happened.
     pub story: bool,
+    /// The partition of the application that this world's pair of groups is, and of how many; see
+    /// [`Partitions`](crate::partitions::Partitions).
+    pub partition: (u16, u16),
 }
 
 impl Default for Settings {
@@ -65,6 +69,7 @@ impl Default for Settings {
             build_rows_max: 8,
             derived_may_break: false,
             story: false,
+            partition: (0, 1),
         }
     }
 }
@@ -171,6 +176,10 @@ pub struct World {
     pub seen: Seen,
     /// Results of commands, in order.
     pub results: Vec<CommandResult>,
+    /// Words to groups of other partitions: from which processor, to which partition.
+    pub(crate) words_out: Vec<(usize, u16, Box<CampaignWord>)>,
+    /// What words of another partition were answered here, by origin.
+    pub(crate) words_answered: Vec<(Origin, CommandResult)>,
     story: Vec<String>,
 }
 
@@ -180,6 +189,8 @@ pub struct Probe(usize);
 
 /// Origins of probes have this bit; those of clients do not.
 const PROBES: u64 = 1 << 63;
+/// The origin of commands of operators; those of other partitions have others.
+const OPERATOR: Origin = Origin(u64::MAX);
 
 mod check;
 pub mod deaths;
@@ -238,6 +249,8 @@ impl World {
             answered: Number(0),
             seen: Seen::default(),
             results: Vec::new(),
+            words_out: Vec::new(),
+            words_answered: Vec::new(),
             story: Vec::new(),
         };
         world.after(Micros(1), Happening::Clients);
@@ -368,6 +381,8 @@ impl World {
             may_lack_tail: recovered.may_lack_tail,
             recent_bytes_max: self.settings.recent_bytes_max,
             build_rows_max: self.settings.build_rows_max,
+            partition: self.settings.partition.0,
+            partitions: self.settings.partition.1,
             ..GroupConfig::new(side.name.clone(), "ledger".into(), self.random.draw())
         };
         let took_us = side.seat.took_us.clone();
@@ -403,9 +418,8 @@ impl World {
     /// Gives a command to a processor.
     pub fn command(&mut self, node: usize, command: Command) {
         if self.nodes[node].process.is_some() {
-            let origin = Origin(u64::MAX);
             self.tell(Some(node), || format!("IS TOLD {command:?}"));
-            self.input(node, Input::Command { origin, command });
+            self.input(node, Input::Command { origin: OPERATOR, command });
         }
     }
 

@@ -128,7 +128,7 @@ pub(super) async fn ask(engine: &EngineHandle, command: Command) -> Result<Comma
 
 async fn group(view: &View, application: Option<&str>, command: Command) -> Reply {
     Ok(match ask(engine(view, application)?, command).await? {
-        CommandReply::Done | CommandReply::Status(_) => AdminReply::Done,
+        CommandReply::Done | CommandReply::Status(_) | CommandReply::Leg(_) => AdminReply::Done,
         CommandReply::Accepted => AdminReply::Accepted,
     })
 }
@@ -305,14 +305,6 @@ async fn start(
     options: UpgradeOptions,
     by: String,
 ) -> Reply {
-    if groups::of(view, application)?.len() > 1 {
-        let message = "upgrades of an application with several partitions are not built yet";
-        return Err(error(
-            "LS0704",
-            message,
-            "load the version on one processor after the other with `plugin load`",
-        ));
-    }
     let (plan, checked) = plan(view, application, target, options.clone()).await?;
     if plan.comparison.verdict == Verdict::Incompatible {
         return Err(error(

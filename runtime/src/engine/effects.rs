@@ -5,9 +5,11 @@
 
 use lockstep_core::command::Role;
 use lockstep_core::effect::{Alarm, Effect};
+use lockstep_core::input::Input;
 
 use super::clients::ORIGIN_OTHERS;
 use super::failpoints::die;
+use super::inbound::Inbound;
 use super::store_thread::StoreOp;
 use super::{ASSERTION_FAILED, EngineLoop};
 use crate::arbiter::UNREACHABLE;
@@ -90,6 +92,16 @@ impl EngineLoop {
             Effect::CommandDone { origin, result } => {
                 if let Some(reply) = self.commands.remove(&origin.0) {
                     let _ = reply.send(result);
+                } else if let Some(from) = self.words.remove(&origin.0) {
+                    // It asks again: nothing is lost when it has no room.
+                    let partition = self.handle.partition;
+                    let _ = from.tell(Inbound::Input(Input::SiblingTold { partition, result }));
+                }
+            }
+            Effect::AskSibling { partition, word } => {
+                if let Some(engine) = self.siblings.get(usize::from(partition)) {
+                    // As above.
+                    let _ = engine.tell(Inbound::Word { word, from: self.handle.clone() });
                 }
             }
             Effect::Append(entry) => match self.store_ops.last_mut() {

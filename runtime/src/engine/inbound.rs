@@ -14,6 +14,7 @@ use lockstep_core::descriptor::ApplicationDescriptor;
 use lockstep_core::event::{Answer, Request};
 use lockstep_core::ids::{GroupName, NodeId, Number, PluginHash, StoreId, Term};
 use lockstep_core::input::Input;
+use lockstep_core::leg::CampaignWord;
 use std::sync::RwLock;
 use tokio::sync::oneshot;
 
@@ -43,6 +44,15 @@ pub enum Inbound {
         command: Command,
         /// Where the result goes.
         reply: oneshot::Sender<CommandResult>,
+    },
+    /// The engines of the application's groups on this processor, by partition: for partition 0, which asks them (R1).
+    Siblings(Vec<EngineHandle>),
+    /// Partition 0's engine has a word for this group.
+    Word {
+        /// What.
+        word: Box<CampaignWord>,
+        /// Where the report goes.
+        from: EngineHandle,
     },
     /// A client connected.
     Client {

@@ -126,6 +126,10 @@ pub struct EngineLoop {
     faults: FaultLog,
     /// HTTP requests under way, by origin.
     http: HashMap<u64, oneshot::Sender<Answer>>,
+    /// The engines of the application's groups on this processor, by partition, if this is partition 0's (R1).
+    siblings: Vec<EngineHandle>,
+    /// Words of partition 0 under way, by origin.
+    words: HashMap<u64, EngineHandle>,
     /// Commands under way, by origin.
     commands: HashMap<u64, oneshot::Sender<CommandResult>>,
     origins: u64,
@@ -174,6 +178,8 @@ impl EngineLoop {
             failpoints: Failpoints::default(),
             faults: FaultLog::default(),
             http: HashMap::new(),
+            siblings: Vec::new(),
+            words: HashMap::new(),
             commands: HashMap::new(),
             origins: 0,
             died: None,

@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use lockstep_core::command::Command;
 use lockstep_core::ids::{LinkId, Origin};
 use lockstep_core::input::Input;
 
@@ -145,6 +146,13 @@ impl EngineLoop {
             Inbound::Command { command, reply } => {
                 let origin = self.next_origin();
                 self.commands.insert(origin, reply);
+                self.step(Input::Command { origin: Origin(origin), command });
+            }
+            Inbound::Siblings(engines) => self.siblings = engines,
+            Inbound::Word { word, from } => {
+                let origin = self.next_origin();
+                self.words.insert(origin, from);
+                let command = Command::FollowCampaign(word);
                 self.step(Input::Command { origin: Origin(origin), command });
             }
             Inbound::Client { stream, said } => self.clients.add(stream, said, self.poll.registry()),

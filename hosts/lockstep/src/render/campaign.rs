@@ -189,6 +189,8 @@ mod tests {
                     started_by: "root".into(),
                 },
                 step: Step::Evaluate,
+                revision: 9,
+                no_way_back: false,
                 attempt: 1,
                 since: second(103),
                 first: NodeId("b".into()),

@@ -65,7 +65,10 @@ impl Desk {
                 // Dropped is shut down; a linked application is not unloaded.
                 Effect::Retire { application } | Effect::Discard { application } => drop(application),
                 Effect::Alarm(alarm) => self.on_alarm(node, &alarm),
-                Effect::Held { .. } | Effect::RoleChanged { .. } | Effect::NoteRecorded { .. } => {}
+                Effect::Held { .. }
+                | Effect::RoleChanged { .. }
+                | Effect::AskSibling { .. }
+                | Effect::NoteRecorded { .. } => {}
                 Effect::CopyBegin { .. }
                 | Effect::CopyRows(_)
                 | Effect::CopyEnd { .. }

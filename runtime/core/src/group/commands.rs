@@ -5,6 +5,7 @@ use super::follow::Follow;
 use super::outputs::Asker;
 use super::roles::HandOver;
 use super::{Group, LATENCY_WINDOW};
+use crate::campaign::CampaignRecord;
 use crate::command::{
     CampaignStatus, Command, CommandError, CommandReply, CommandResult, GroupStatus, MemberStatus, Role,
 };
@@ -97,6 +98,7 @@ impl Group {
                 }
                 None => Err(CommandError::NotInSync("there is no link to it".into())),
             },
+            Command::FollowCampaign(word) => self.on_campaign_word(*word),
             Command::ActiveStatus => Ok(CommandReply::Status(Box::new(self.status(self.now)))),
             Command::EnableFeatures { features } => self.enable(&features),
             Command::DisableFeature { feature } => self.disable(feature),
@@ -151,6 +153,20 @@ impl Group {
         let window = if before > 0 { LATENCY_WINDOW } else { Micros(0) };
         let us = now.since(self.latencies_since).plus(window).0.max(1_000_000);
         (before + self.latencies.total()) * 1_000_000 / us
+    }
+
+    /// The campaign, with the figures of all groups that this one has heard of.
+    fn campaign_status(&self, record: &CampaignRecord, now: Micros) -> CampaignStatus {
+        let others = self.reports_at(record.revision);
+        let heard = || others.iter().flatten();
+        CampaignStatus {
+            record: record.clone(),
+            in_step: now.since(record.since),
+            events: self.evaluation.events + heard().map(|other| other.events).sum::<u64>(),
+            faults: self.evaluation.faults + heard().map(|other| other.faults).sum::<u64>(),
+            divergences: self.evaluation.divergences + heard().map(|other| other.divergences).sum::<u64>(),
+            p99_us: self.latencies_of_all(&others).percentile(99.0),
+        }
     }
 
     /// How the group is.
@@ -235,14 +251,7 @@ impl Group {
             features,
             floor: meta.floor,
             shipped,
-            campaign: meta.campaign.as_ref().map(|record| CampaignStatus {
-                record: (**record).clone(),
-                in_step: now.since(record.since),
-                events: self.evaluation.events,
-                faults: self.evaluation.faults,
-                divergences: self.evaluation.divergences,
-                p99_us: self.evaluation.latencies.percentile(99.0),
-            }),
+            campaign: meta.campaign.as_ref().map(|record| self.campaign_status(record, now)),
             campaigns: meta.campaigns.clone(),
             counts: self.counts,
             half_way: self.half_way.iter().map(|(half_way, count)| (half_way.clone(), *count)).collect(),

@@ -41,6 +41,22 @@ impl Latencies {
         self.total
     }
 
+    /// The buckets that are not empty, with their counts.
+    #[must_use]
+    pub fn buckets(&self) -> Vec<(u16, u32)> {
+        let all = (0..).zip(&self.counts);
+        all.filter(|(_, count)| **count > 0).map(|(bucket, count)| (bucket, *count)).collect()
+    }
+
+    /// Adds what another one counted.
+    pub fn add(&mut self, buckets: &[(u16, u32)]) {
+        for (bucket, count) in buckets {
+            let place = &mut self.counts[usize::from(*bucket).min(BUCKETS - 1)];
+            *place = place.saturating_add(*count);
+            self.total += u64::from(*count);
+        }
+    }
+
     /// The value that `percent` of them do not exceed; 0 when there are none.
     #[must_use]
     pub fn percentile(&self, percent: f64) -> u64 {
@@ -74,6 +90,10 @@ mod tests {
             let found = latencies.percentile(percent) as f64;
             assert!(found >= right && found <= right * 1.15, "{percent}: {found}");
         }
+        let mut sum = Latencies::default();
+        sum.record(1 << 20);
+        sum.add(&latencies.buckets());
+        assert_eq!((sum.total(), sum.percentile(99.0)), (10_001, latencies.percentile(99.0)));
         latencies.clear();
         assert_eq!(latencies.percentile(99.0), 0);
     }

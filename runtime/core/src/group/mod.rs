@@ -23,6 +23,7 @@ mod outputs;
 mod recent;
 mod rejoin;
 mod roles;
+mod siblings;
 mod takeover;
 mod upgrade;
 
@@ -30,6 +31,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 pub use config::{GroupConfig, StandbyStart};
+pub use siblings::plan_together;
 pub use upgrade::{CampaignView, Decision, plan_campaign};
 
 use crate::application::Application;
@@ -56,6 +58,7 @@ use notes::NoteBook;
 use outputs::{Asker, Outputs};
 use recent::Recent;
 use roles::{ArbiterSeat, HandOver};
+use siblings::Siblings;
 use upgrade::Evaluation;
 
 /// Requests that wait for an active are kept up to this many; beyond, clients are told to retry.
@@ -163,6 +166,7 @@ pub struct Group {
     /// Stores that diverged: only a copy brings their processor back, also after a restart (R15).
     diverged_stores: BTreeSet<StoreId>,
     evaluation: Evaluation,
+    siblings: Siblings,
     order_sent: Option<(PluginHash, Micros)>,
     order_attempt: u32,
 
@@ -267,6 +271,7 @@ impl Group {
             divergences: BTreeMap::new(),
             diverged_stores: BTreeSet::new(),
             evaluation: Evaluation::default(),
+            siblings: Siblings::default(),
             order_sent: None,
             order_attempt: 0,
             follow: Follow::Nothing,
@@ -316,6 +321,7 @@ impl Group {
         match input {
             Input::Request { origin, request } => self.on_request(Asker::Local(origin), request),
             Input::Command { origin, command } => self.on_command(Asker::Local(origin), command),
+            Input::SiblingTold { partition, result } => self.on_sibling(partition, result),
             Input::LinkUp { link } => self.on_link_up(link),
             Input::LinkDown { link } => self.on_link_down(link),
             Input::Peer { link, frame } => self.on_frame(link, frame),
@@ -366,6 +372,7 @@ impl Group {
             self.watch_acknowledgements();
             self.watch_lag();
             self.drive_campaign();
+            self.ask_siblings();
         } else {
             self.acknowledge();
         }

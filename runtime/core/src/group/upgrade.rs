@@ -6,12 +6,14 @@ use super::feed::{DIVERGENCES_MAX, Feed};
 use super::latency::Latencies;
 use super::outputs::Asker;
 use super::roles::HandOver;
+use super::siblings::plan_together;
 use crate::campaign::{CampaignPlan, CampaignRecord, Decide, Redundancy, Step};
 use crate::command::{Command, CommandError, CommandReply, CommandResult};
 use crate::descriptor::ApplicationDescriptor;
 use crate::effect::Alarm;
 use crate::entry::Control;
 use crate::ids::{Micros, Number, PluginHash, TableId};
+use crate::leg::LegReport;
 use crate::message::{Order, PeerMessage, PlainBody};
 use crate::record::Member;
 use crate::verdict::{Verdict, compare};
@@ -62,6 +64,14 @@ pub struct CampaignView<'a> {
     pub partner: Option<PluginHash>,
     /// The partner is recorded in sync.
     pub in_sync: bool,
+    /// In every other group of the application too, as it said lately (R1).
+    pub others_in_sync: bool,
+    /// The application has several groups.
+    pub several: bool,
+    /// This group follows the campaign of partition 0, which evaluates for all.
+    pub follows: bool,
+    /// Nothing is left to enable.
+    pub enabled: bool,
     /// The partner was told to load another file than it runs, and has not said what became of it.
     pub order_open: bool,
     /// The partner was taken out of service.
@@ -70,11 +80,11 @@ pub struct CampaignView<'a> {
     pub in_step: Micros,
     /// How long the partner has been in sync on the target while this side runs the old version.
     pub mixed_for: Option<Micros>,
-    /// Events in this step.
+    /// Events in this step, over all groups.
     pub events: u64,
-    /// Faults in this step.
+    /// Faults in this step, over all groups.
     pub faults: u64,
-    /// Divergences in this step.
+    /// Divergences in this step, over all groups.
     pub divergences: u64,
     /// Processors that died of the target in this step, or hung in it, and left a note (R21).
     pub deaths: u64,
@@ -99,8 +109,10 @@ pub enum Decision {
     Load(PluginHash),
     /// Make the partner the active one.
     SwitchOver,
-    /// Enable the features and end the campaign well.
+    /// Enable the features and end the campaign well; where there are several groups it ends once all have done it.
     Enable,
+    /// All groups are ready for 207: from here on nothing leads back in any of them.
+    NoWayBack,
 }
 
 /// Decides what a campaign does next. Pure, and the same on whichever side is active.
@@ -159,8 +171,11 @@ pub fn plan_campaign(view: &CampaignView<'_>) -> Decision {
         Step::SwitchOver if view.partner == Some(from) => enter(Step::LoadFirst),
         Step::SwitchOver => Decision::Wait,
         Step::Evaluate if !on_target => fall_back("the processor with the new version was lost"),
+        Step::Evaluate if view.follows && diverged_too_often(view) => fall_back("the new version diverged"),
+        Step::Evaluate if view.follows && view.in_sync => enter(Step::IsolateSecond),
+        Step::Evaluate if view.follows => Decision::Wait,
         Step::Evaluate => plan_evaluation(view),
-        Step::LoadSecond | Step::Enable if !on_target => {
+        Step::LoadSecond | Step::Enable if !on_target && !record.no_way_back => {
             fall_back("the processor with the new version was lost before the other one had it")
         }
         Step::LoadSecond if partner_on(to) => enter(Step::Enable),
@@ -169,7 +184,13 @@ pub fn plan_campaign(view: &CampaignView<'_>) -> Decision {
             None if late => fall_back("the second processor did not come up with the new version in time"),
             None => lead_partner_to(to),
         },
+        Step::Enable if !on_target => Decision::Wait,
+        Step::Enable if partner_on(to) && !view.several => Decision::Enable,
+        // Ready; with a way back until all are.
+        Step::Enable if partner_on(to) && !record.no_way_back => enter(Step::Enable),
+        Step::Enable if partner_on(to) && view.enabled => enter(Step::Done),
         Step::Enable if partner_on(to) => Decision::Enable,
+        Step::Enable if record.no_way_back => lead_partner_to(to),
         Step::Enable if view.partner == Some(from) => enter(Step::LoadSecond),
         Step::Enable => Decision::Wait,
         Step::BackSwitchOver if !on_target => enter(Step::BackLoad),
@@ -215,7 +236,7 @@ fn plan_evaluation(view: &CampaignView<'_>) -> Decision {
             view.p99_us
         ));
     }
-    if !view.in_sync {
+    if !view.in_sync || !view.others_in_sync {
         // The partner is lost: campaign and timer wait (R30).
         return Decision::Wait;
     }
@@ -243,6 +264,17 @@ impl Group {
         self.evaluation.order_failed = None;
         self.evaluation.entered = self.state.meta.last;
         self.order_sent = None;
+        self.siblings.forget();
+    }
+
+    /// What the stream says of a campaign is held (R29).
+    pub(super) fn campaign_is_held(&self) -> bool {
+        self.held >= self.evaluation.entered
+    }
+
+    /// What the partner runs, if it can be heard.
+    pub(super) fn partner_hash(&self) -> Option<PluginHash> {
+        self.partner_application().map(|application| application.hash)
     }
 
     /// The partner that the record has in sync.
@@ -265,7 +297,7 @@ impl Group {
     pub(super) fn drive_campaign(&mut self) {
         let Some(record) = &self.state.meta.campaign else { return };
         if self.now < self.evaluation.next_look
-            || self.held < self.evaluation.entered
+            || !self.campaign_is_held()
             || self.arbiter.is_busy()
             || self.disk_failure().is_some()
             || self.is_acting()
@@ -274,7 +306,7 @@ impl Group {
         }
         self.evaluation.next_look = self.now.plus(DRIVE_EVERY);
         let record = (**record).clone();
-        let partner = self.partner_application().map(|application| application.hash);
+        let partner = self.partner_hash();
         let in_sync = self.recorded_partner().is_some();
         let own = self.own_hash();
         if own == record.plan.from_hash && partner == Some(record.plan.to_hash) && in_sync {
@@ -285,24 +317,42 @@ impl Group {
         } else {
             self.evaluation.mixed_since = None;
         }
+        let others = self.reports_at(record.revision);
+        let sum = |own: u64, of: fn(&LegReport) -> u64| {
+            own + others.iter().flatten().map(|other| of(other)).sum::<u64>()
+        };
         let view = CampaignView {
             record: &record,
             own,
             partner,
             in_sync,
+            others_in_sync: others.iter().all(|other| other.is_some_and(|other| other.in_sync)),
+            several: self.config.partitions > 1,
+            follows: self.follows_campaign(),
+            enabled: !record.plan.enable_features || self.to_enable(&[]).is_none(),
             order_open: self.order_is_open(),
             isolated: self.partner_out,
             in_step: self.now.since(record.since),
             mixed_for: self.evaluation.mixed_since.map(|since| self.now.since(since)),
-            events: self.evaluation.events,
-            faults: self.evaluation.faults,
-            divergences: self.evaluation.divergences,
-            deaths: self.evaluation.deaths,
-            p99_us: self.evaluation.latencies.percentile(99.0),
+            events: sum(self.evaluation.events, |other| other.events),
+            faults: sum(self.evaluation.faults, |other| other.faults),
+            divergences: sum(self.evaluation.divergences, |other| other.divergences),
+            deaths: sum(self.evaluation.deaths, |other| other.deaths),
+            p99_us: self.latencies_of_all(&others).percentile(99.0),
             order_failed: self.evaluation.order_failed.as_deref(),
         };
-        match plan_campaign(&view) {
+        let decision = plan_together(&record, plan_campaign(&view), &others);
+        if self.follows_campaign() {
+            let wish = match &decision {
+                Decision::Enter(step, reason) => Some((*step, reason.clone())),
+                _ => None,
+            };
+            self.set_wish(record.revision, wish);
+        }
+        match decision {
             Decision::Wait => {}
+            // Partition 0 enters it, for all.
+            Decision::Enter(..) if self.follows_campaign() => {}
             Decision::Enter(step, reason) => self.enter_step(record, step, reason),
             Decision::Isolate => self.isolate_partner(),
             Decision::Integrate => self.integrate_partner(),
@@ -317,8 +367,13 @@ impl Group {
                     // Already on is as good: a takeover may have come between the two entries.
                     let _already = self.enable(&[]);
                 }
-                self.enter_step(record, Step::Done, String::new());
+                if self.config.partitions == 1 {
+                    return self.enter_step(record, Step::Done, String::new());
+                }
+                // Nothing is said of it before it is held.
+                self.evaluation.entered = self.state.meta.last;
             }
+            Decision::NoWayBack => self.put_campaign(CampaignRecord { no_way_back: true, ..record }),
         }
     }
 
@@ -343,15 +398,16 @@ impl Group {
     }
 
     /// Whether the partner was told to load another file than it runs, as far as is known here.
-    fn order_is_open(&self) -> bool {
+    pub(super) fn order_is_open(&self) -> bool {
         let runs = self.partner_application().map(|application| application.hash);
         self.order_sent.is_some_and(|(ordered, _)| runs != Some(ordered))
     }
 
     fn enter_step(&mut self, mut record: CampaignRecord, step: Step, reason: String) {
         if record.step == Step::LoadFirst && step == Step::SwitchOver {
-            let measured = self.evaluation.latencies.total() >= LATENCY_EVENTS_MIN;
-            record.yardstick_p99_us = if measured { self.evaluation.latencies.percentile(99.0) } else { 0 };
+            let latencies = self.latencies_of_all(&self.reports_at(record.revision));
+            let measured = latencies.total() >= LATENCY_EVENTS_MIN;
+            record.yardstick_p99_us = if measured { latencies.percentile(99.0) } else { 0 };
         }
         let time = self.stream_time();
         record.trail.push((step, time));
@@ -361,6 +417,16 @@ impl Group {
         if !reason.is_empty() {
             record.reason = reason;
         }
+        self.step_entered(&record);
+        self.put_campaign(record);
+        if self.ships_everything() {
+            self.feed_anew();
+        }
+    }
+
+    /// What is to be done at the beginning of a step, in each group.
+    pub(super) fn step_entered(&mut self, record: &CampaignRecord) {
+        let step = record.step;
         let what = format!("campaign {}: {step:?} ({}) {}", record.id, step.figure(), record.reason);
         let back = matches!(step, Step::BackSwitchOver | Step::BackLoad | Step::FellBack);
         self.alarm(Alarm::Campaign { what: what.trim_end().into(), back });
@@ -369,17 +435,24 @@ impl Group {
         }
         self.evaluation.begin();
         self.evaluation.order_failed = None;
-        self.put_campaign(record);
-        if self.ships_everything() {
-            self.feed_anew();
-        }
     }
 
-    fn put_campaign(&mut self, record: CampaignRecord) {
+    /// Changes the record, and tells the other groups once it is held.
+    fn put_campaign(&mut self, mut record: CampaignRecord) {
+        record.revision = self.state.meta.last.next().0;
+        self.put_copy(record);
+        self.siblings.ask_soon();
+    }
+
+    /// Puts the record into this group's stream as it is.
+    pub(super) fn put_copy(&mut self, record: CampaignRecord) {
         self.evaluation.entered = self.plain(PlainBody::Control(Control::Campaign(Some(Box::new(record)))));
     }
 
     pub(super) fn on_campaign_command(&mut self, command: Command) -> CommandResult {
+        if self.follows_campaign() {
+            return Err(CommandError::NotNow("the campaign is partition 0's: ask its group".into()));
+        }
         if let Command::StartCampaign(plan) = command {
             return self.start_campaign(*plan);
         }
@@ -396,10 +469,16 @@ impl Group {
                 );
                 return Err(CommandError::NotNow(why));
             }
+            Command::AbortCampaign if record.no_way_back => {
+                let why = "features are being enabled, and nothing leads back from there";
+                return Err(CommandError::NotNow(why.into()));
+            }
             Command::AbortCampaign => {
                 record.paused = false;
                 let on_target = self.own_hash() == record.plan.to_hash;
-                let step = if on_target { Step::BackSwitchOver } else { Step::BackLoad };
+                // Another group may have gone further; those that have nothing to switch back say so at once.
+                let switches = on_target || self.config.partitions > 1;
+                let step = if switches { Step::BackSwitchOver } else { Step::BackLoad };
                 self.enter_step(record, step, "aborted by the operator".into());
                 return Ok(CommandReply::Accepted);
             }
@@ -435,12 +514,15 @@ impl Group {
             let why = format!("{} is below the floor {floor}: features or formats of it are in use", plan.to);
             return Err(CommandError::NotNow(why));
         }
+        self.siblings_are_ready(&plan)?;
         let time = self.stream_time();
         let record = CampaignRecord {
             id: self.state.meta.last.next().0,
             plan,
             step: Step::IsolateFirst,
             attempt: 0,
+            revision: 0,
+            no_way_back: false,
             since: time,
             first: first.node,
             yardstick_p99_us: 0,
@@ -511,10 +593,20 @@ impl Group {
                 format!("every processor must be in sync on {} before features are enabled", ours.version);
             return Err(CommandError::NotInSync(why));
         }
-        let meta = &self.state.meta;
         if let Some(unknown) = features.iter().find(|name| !ours.features.iter().any(|f| f.name == **name)) {
             return Err(CommandError::NotNow(format!("{} has no feature `{unknown}`", ours.version)));
         }
+        let floor = ours.version.max(self.state.meta.floor);
+        let Some((features, formats)) = self.to_enable(features) else {
+            return Err(CommandError::NotNow("all of it is on already".into()));
+        };
+        self.plain(PlainBody::Control(Control::Enable { features, formats, floor }));
+        Ok(CommandReply::Done)
+    }
+
+    /// What of these features, all when empty, and of the running version's formats is not on yet.
+    fn to_enable(&self, features: &[String]) -> Option<(Vec<String>, Vec<(TableId, u16)>)> {
+        let (ours, meta) = (self.application.descriptor(), &self.state.meta);
         let wanted = |name: &String| features.is_empty() || features.contains(name);
         let names = ours.features.iter().map(|feature| feature.name.clone());
         let features: Vec<_> = names.filter(|name| wanted(name) && !meta.features.contains(name)).collect();
@@ -524,11 +616,6 @@ impl Group {
             .map(|table| (TableId::of(&table.name), table.format))
             .filter(|(id, format)| meta.tables.get(id).is_some_and(|table| table.format < *format))
             .collect();
-        if features.is_empty() && formats.is_empty() {
-            return Err(CommandError::NotNow("all of it is on already".into()));
-        }
-        let floor = ours.version.max(meta.floor);
-        self.plain(PlainBody::Control(Control::Enable { features, formats, floor }));
-        Ok(CommandReply::Done)
+        (!features.is_empty() || !formats.is_empty()).then_some((features, formats))
     }
 }

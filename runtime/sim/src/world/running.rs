@@ -124,6 +124,7 @@ impl World {
     }
 
     fn ask(&mut self, node: usize, origin: Origin, request: Request) {
+        let request = crate::partitions::with_key(request, self.settings.partition);
         let delay = Micros(self.random.within(20, 200));
         self.input_after(node, delay, Input::Request { origin, request });
     }
@@ -138,7 +139,7 @@ impl World {
         self.nodes[node].process.as_ref().is_some_and(|process| process.incarnation == incarnation)
     }
 
-    pub(super) fn input_after(&mut self, node: usize, delay: Micros, input: Input) {
+    pub(crate) fn input_after(&mut self, node: usize, delay: Micros, input: Input) {
         if let Some(process) = &self.nodes[node].process {
             let incarnation = process.incarnation;
             self.after(delay, Happening::Input { node, incarnation, input });
@@ -197,7 +198,7 @@ impl World {
     }
 
     /// Gives an input to a processor. It ends a batch of its own, or opens one that takes further inputs for a while.
-    pub(super) fn input(&mut self, node: usize, input: Input) {
+    pub(crate) fn input(&mut self, node: usize, input: Input) {
         if matches!(input, Input::Request { .. }) && self.group(node).is_throttled() {
             self.seen.add("intake slowed down");
             return self.input_after(node, Micros::from_ms(1), input);

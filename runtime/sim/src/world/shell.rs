@@ -5,7 +5,7 @@ use lockstep_core::ids::{LinkId, Micros, PluginHash, StoreId};
 use lockstep_core::input::Input;
 use lockstep_core::message::{Frame, PeerMessage};
 
-use super::{Happening, Node, PROBES, World, ladder};
+use super::{Happening, Node, OPERATOR, PROBES, World, ladder};
 use crate::clients::SimClient;
 use crate::ledger::{Edition, Ledger};
 
@@ -34,7 +34,9 @@ impl World {
                     let (now, client) = (self.now, SimClient::of(origin));
                     self.clients[client].on_answer(now, origin, answer);
                 }
-                Effect::CommandDone { result, .. } => self.results.push(result),
+                Effect::CommandDone { origin: OPERATOR, result } => self.results.push(result),
+                Effect::CommandDone { origin, result } => self.words_answered.push((origin, result)),
+                Effect::AskSibling { partition, word } => self.words_out.push((node, partition, word)),
                 Effect::Send { link, frame } => self.carry(node, link, frame),
                 Effect::CloseLink { link } => {
                     if self.link == Some(link) {

@@ -134,3 +134,58 @@ fn the_number_of_partitions_is_for_ever_and_the_same_on_both_sides() {
     let said = failure(pair.node(1).lockstep_lines(artifacts(), &["db", "export", "--partition", "4"]));
     assert!(said.contains("LS0823"), "{said}");
 }
+
+/// Starts an upgrade of all partitions to version 2.
+fn upgrading(pair: &Pair) {
+    // Partition 0 asks the others twice a second while nothing goes on; until they were heard a start is refused.
+    let until = Instant::now() + PATIENCE;
+    let start = || pair.start_upgrade(artifacts().ledger_v2(), Duration::from_millis(500), 100, false);
+    while let Err(failure) = start() {
+        assert!(failure.to_string().contains("LS0631") && Instant::now() < until, "{failure}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[track_caller]
+fn assert_upgraded(pair: &Pair) {
+    let groups = pair.wait_groups("the upgrade of all partitions", Duration::from_secs(60), |group| {
+        group.campaign.is_none() && !group.campaigns.is_empty() && rig::admin::in_lock_step(group)
+    });
+    for group in good(groups) {
+        let last = group.campaigns.last().unwrap();
+        assert_eq!(last.step, lockstep_core::campaign::Step::Done, "{last:?}");
+        let versions: Vec<_> =
+            group.members.iter().map(|member| member.version.unwrap().to_string()).collect();
+        assert_eq!(versions, ["2.0.0", "2.0.0"], "partition {}", group.partition);
+        assert!(group.features.iter().all(|(_, _, on)| *on), "{:?}", group.features);
+    }
+}
+
+#[test]
+fn an_upgrade_takes_all_partitions_under_load() {
+    let (_directory, mut pair) = partitioned();
+    let loads = good(pair.load_all(PARTITIONS, 50.0));
+    upgrading(&pair);
+    assert_upgraded(&pair);
+    let loads = stop(loads);
+    assert_all_hold(&mut pair, &loads, &[]);
+}
+
+#[test]
+fn an_upgrade_of_all_partitions_outlives_the_death_of_the_processor_that_drives_it() {
+    let (_directory, mut pair) = partitioned();
+    let loads = good(pair.load_all(PARTITIONS, 50.0));
+    let first = good(pair.active());
+    upgrading(&pair);
+    // All partitions are on the new version's processor: the old one's is killed during the evaluation.
+    good(pair.wait_active_for_all(1 - first, PATIENCE));
+    let from_ms = now_ms();
+    let address = pair.node(first).ready().events.clone();
+    pair.node_mut(first).kill();
+    good(pair.wait_active_for_all(1 - first, PATIENCE));
+    good(pair.restart(first));
+    assert_upgraded(&pair);
+    let killed = Killed { address, from_ms, until_ms: now_ms() };
+    let loads = stop(loads);
+    assert_all_hold(&mut pair, &loads, &[killed]);
+}
