@@ -115,6 +115,12 @@ pub enum Decision {
     NoWayBack,
 }
 
+/// What is not on yet.
+struct ToEnable {
+    features: Vec<String>,
+    formats: Vec<(TableId, u16)>,
+}
+
 /// Decides what a campaign does next. Pure, and the same on whichever side is active.
 #[must_use]
 pub fn plan_campaign(view: &CampaignView<'_>) -> Decision {
@@ -597,7 +603,7 @@ impl Group {
             return Err(CommandError::NotNow(format!("{} has no feature `{unknown}`", ours.version)));
         }
         let floor = ours.version.max(self.state.meta.floor);
-        let Some((features, formats)) = self.to_enable(features) else {
+        let Some(ToEnable { features, formats }) = self.to_enable(features) else {
             return Err(CommandError::NotNow("all of it is on already".into()));
         };
         self.plain(PlainBody::Control(Control::Enable { features, formats, floor }));
@@ -605,7 +611,7 @@ impl Group {
     }
 
     /// What of these features, all when empty, and of the running version's formats is not on yet.
-    fn to_enable(&self, features: &[String]) -> Option<(Vec<String>, Vec<(TableId, u16)>)> {
+    fn to_enable(&self, features: &[String]) -> Option<ToEnable> {
         let (ours, meta) = (self.application.descriptor(), &self.state.meta);
         let wanted = |name: &String| features.is_empty() || features.contains(name);
         let names = ours.features.iter().map(|feature| feature.name.clone());
@@ -616,6 +622,6 @@ impl Group {
             .map(|table| (TableId::of(&table.name), table.format))
             .filter(|(id, format)| meta.tables.get(id).is_some_and(|table| table.format < *format))
             .collect();
-        (!features.is_empty() || !formats.is_empty()).then_some((features, formats))
+        (!features.is_empty() || !formats.is_empty()).then_some(ToEnable { features, formats })
     }
 }
