@@ -232,6 +232,7 @@ impl Command {
             Command::EnableFeatures { .. }
             | Command::DisableFeature { .. }
             | Command::StartCampaign(_)
+            | Command::FollowCampaign(_)
             | Command::PauseCampaign
             | Command::ResumeCampaign
             | Command::AcceptCampaign

@@ -177,6 +177,10 @@ impl Group {
         if !self.follows_campaign() {
             return Err(CommandError::NotNow("the campaign is this group's own".into()));
         }
+        if self.notes.awaits_mark() {
+            // The numbers that come next are those of suspected events (R21); it is asked again.
+            return Err(CommandError::NotNow("suspected events run first".into()));
+        }
         if word.term < self.siblings.leader_term {
             return Err(CommandError::NotNow("partition 0 has a newer active".into()));
         }
