@@ -118,6 +118,7 @@ impl Application {
                 version: declared.version,
                 completes: declared.completes,
                 reads_only: declared.reads_only,
+                one_sided: declared.one_sided,
                 body_withheld: declared.body_withheld,
                 deadline_ms: declared.deadline_ms,
                 hang_ms: declared.hang_ms,
@@ -188,6 +189,8 @@ pub struct ProcedureDescription {
     pub completes: bool,
     /// It writes nothing.
     pub reads_only: bool,
+    /// It is served also while the other side does not have it.
+    pub one_sided: bool,
     /// Its body stays on the active.
     pub body_withheld: bool,
     /// The bound of each of its units; 0 for none.

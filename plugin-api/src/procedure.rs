@@ -29,6 +29,7 @@ pub struct Declared {
     pub version: u32,
     pub completes: bool,
     pub reads_only: bool,
+    pub one_sided: bool,
     pub body_withheld: bool,
     pub deadline_ms: u32,
     pub hang_ms: u32,

@@ -166,7 +166,8 @@ fn rejected(rejection: Rejection) -> Problem {
         Rejection::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         Rejection::AlreadyAnswered | Rejection::EncodingConflict => StatusCode::CONFLICT,
         Rejection::WindowFull { .. } => StatusCode::TOO_MANY_REQUESTS,
-        Rejection::NotBuilt(_) => StatusCode::NOT_IMPLEMENTED,
+        Rejection::NotEnabled => StatusCode::NOT_IMPLEMENTED,
+        Rejection::Retired => StatusCode::GONE,
     };
     let again = if status == StatusCode::TOO_MANY_REQUESTS { Again::SameId } else { Again::Never };
     let (code, detail) = rejection_words(rejection);

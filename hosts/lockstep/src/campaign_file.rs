@@ -6,6 +6,7 @@
 //!     target: "libledger_v2.so",
 //!     gates: (time_min_ms: 60000, events_min: 5000),
 //!     decide: operator,
+//!     retire: ["close_account"],
 //! )
 //! ```
 
@@ -38,6 +39,8 @@ struct Written {
     redundancy: Option<RedundancyWord>,
     #[serde(default)]
     enable_features: Option<bool>,
+    #[serde(default)]
+    retire: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -107,6 +110,7 @@ fn from_text(text: &str, file: &Path) -> Result<Wanted, ConfigError> {
     put(&mut options.step_time_max_ms, written.step_time_max_ms);
     put(&mut options.redundancy, written.redundancy.map(redundancy));
     put(&mut options.enable_features, written.enable_features);
+    options.retire = written.retire;
     let target = whole(&file.parent().unwrap_or(Path::new("")).join(written.target));
     Ok(Wanted { application: written.application, target, options })
 }
@@ -164,7 +168,7 @@ mod tests {
     fn a_file_and_then_flags() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("campaign.ron");
-        let text = r#"(application: "ledger", target: "v2.so", gates: (time_min_ms: 5, events_min: 6), decide: operator)"#;
+        let text = r#"(application: "ledger", target: "v2.so", gates: (time_min_ms: 5, events_min: 6), decide: operator, retire: ["close"])"#;
         std::fs::write(&file, text).unwrap();
         let wanted = wanted(&campaign(&format!(
             "lockstep upgrade plan {} --events-min 7 --redundancy isolate --no-features",
@@ -179,6 +183,7 @@ mod tests {
             decide: Decide::Operator,
             redundancy: Redundancy::Isolate,
             enable_features: false,
+            retire: vec!["close".into()],
             ..UpgradeOptions::default()
         };
         assert_eq!(wanted.options, options);

@@ -29,7 +29,7 @@ pub fn work_unit(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// procedure of one unit, and its value is the reply.
 ///
 /// Arguments: `version = N` (from 1; always given), `recovery = complete` or `recovery = roll_back` (the default),
-/// `reads_only`, `body = withheld` or `body = carried` (the default), `deadline_ms = N`
+/// `reads_only`, `one_sided` (served also while the other version does not have it), `body = withheld` or `body = carried` (the default), `deadline_ms = N`
 /// (a unit that takes longer has faulted), `hang_ms = N` (one that has not returned by then hangs), and
 /// `units = [a, b]` for work units that the plan names elsewhere than in `Plan::of`, `then`, `when` and `unless`, and
 /// `undos = [a, b]` for the undos of units that this version does not have any more and the one before it has.

@@ -20,6 +20,7 @@ struct Declared {
     version: Option<u32>,
     completes: bool,
     reads_only: bool,
+    one_sided: bool,
     body: Option<bool>,
     deadline_ms: u32,
     hang_ms: u32,
@@ -34,6 +35,7 @@ impl Parse for Declared {
             let name: Ident = input.parse()?;
             match name.to_string().as_str() {
                 "reads_only" => declared.reads_only = true,
+                "one_sided" => declared.one_sided = true,
                 "version" => {
                     let (number, span) = number(input)?;
                     if number == 0 {
@@ -55,7 +57,8 @@ impl Parse for Declared {
                 "undos" => declared.undos = paths(input)?,
                 other => {
                     let message = format!(
-                        "`{other}` is not one of version, recovery, reads_only, body, deadline_ms, hang_ms, units, undos"
+                        "`{other}` is not one of version, recovery, reads_only, one_sided, body, deadline_ms, hang_ms, \
+                         units, undos"
                     );
                     return Err(Error::new(name.span(), message));
                 }
@@ -112,7 +115,7 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
     let Parts { items, units, begin, undo, undos, parameters } = parts;
     let (name, visibility, attributes) = (&function.sig.ident, &function.vis, &function.attrs);
     let text = name.to_string();
-    let Declared { completes, reads_only, body, deadline_ms, hang_ms, .. } = declared;
+    let Declared { completes, reads_only, one_sided, body, deadline_ms, hang_ms, .. } = declared;
     let body_withheld = body == Some(true);
     Ok(quote! {
         #(#attributes)*
@@ -138,6 +141,7 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
                     version: #version,
                     completes: #completes,
                     reads_only: #reads_only,
+                    one_sided: #one_sided,
                     body_withheld: #body_withheld,
                     deadline_ms: #deadline_ms,
                     hang_ms: #hang_ms,

@@ -4,8 +4,8 @@
 //!   which runs when the feature `transfer-fee` is on; that is off at first.
 //! - The journal has format 2, with a column for the fee. Until every processor runs this version it is written in
 //!   format 1, which this version reads for ever.
-//! - `sender` is new: a read-only procedure over a derived table, [`numbers::BY_NUMBER`]. It is refused until every
-//!   processor runs this version.
+//! - `sender` is new: a read-only procedure over a derived table, [`numbers::BY_NUMBER`]. It is refused until the
+//!   upgrade is through.
 //! - The rest is what it was: the code of version 1, called from here.
 //!
 //! A receipt's `debited_cents` less its `cents` is the fee, in rows of either version. Fees are paid to the account

@@ -38,6 +38,7 @@ fn procedure(procedure: ProcedureDescription) -> ProcedureDescriptor {
         version: procedure.version,
         recovery: if procedure.completes { Recovery::Complete } else { Recovery::RollBack },
         reads_only: procedure.reads_only,
+        one_sided: procedure.one_sided,
         body: if procedure.body_withheld { BodyUse::Withheld } else { BodyUse::Carried },
         deadline_ms: procedure.deadline_ms,
         hang_ms: procedure.hang_ms,

@@ -133,6 +133,10 @@ pub struct CampaignPlan {
     pub step_time_max_ms: u64,
     /// Enable all features of the target at 207.
     pub enable_features: bool,
+    /// Procedures of `from` that the target does not have and that end with this campaign (R32).
+    pub retire: Vec<String>,
+    /// Procedures of the target that `from` does not have and that are served once the campaign is through (R32).
+    pub only_new: Vec<String>,
     /// Who started it, for the record.
     pub started_by: String,
 }

@@ -130,6 +130,8 @@ pub struct ProcedureDescriptor {
     pub recovery: Recovery,
     /// It writes nothing: it runs on the active alone and takes no number (R11).
     pub reads_only: bool,
+    /// It is served also while the other side's version does not have it, and shipped then (R32).
+    pub one_sided: bool,
     /// How its body reaches the standby.
     pub body: BodyUse,
     /// A unit that takes longer than this is a fault (R23); 0 sets no bound.

@@ -154,8 +154,10 @@ pub enum Rejection {
     },
     /// A repeat asked for another encoding than the recorded reply has (R13).
     EncodingConflict,
-    /// A rule that this build does not have yet; says which.
-    NotBuilt(String),
+    /// A procedure that only the new version has is served once the upgrade is through (R32).
+    NotEnabled,
+    /// The running version does not have the procedure any more: an upgrade has retired it (R32).
+    Retired,
     /// The application has several partitions, and the event has no partition key (R1).
     KeyMissing {
         /// How many there are.

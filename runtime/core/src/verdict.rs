@@ -13,10 +13,14 @@ pub enum Pairing {
     LockStep,
     /// The versions differ: descriptions and updates are shipped.
     Shipped,
-    /// Only the new version has it: refused until its side runs alone (R32).
+    /// Only the new version has it: refused until the upgrade is through (R32).
     OnlyNew,
+    /// Only the new version has it, and it declares that it is served at once: shipped while versions differ (R32).
+    OneSided,
     /// Only the old version has it: the pair is incompatible.
     OnlyOld,
+    /// Only the old version has it, and the campaign retires it: served until the switchover (R32).
+    Retired,
 }
 
 /// A procedure in both versions.
@@ -58,6 +62,16 @@ pub struct Comparison {
 /// Compares two versions of an application.
 #[must_use]
 pub fn compare(old: &ApplicationDescriptor, new: &ApplicationDescriptor) -> Comparison {
+    compare_retiring(old, new, &[])
+}
+
+/// Compares two versions of an application in a campaign that retires the procedures `retire` of the old one.
+#[must_use]
+pub fn compare_retiring(
+    old: &ApplicationDescriptor,
+    new: &ApplicationDescriptor,
+    retire: &[String],
+) -> Comparison {
     let mut reasons = Vec::new();
     if old.name != new.name {
         reasons.push(format!("the applications are different: `{}` and `{}`", old.name, new.name));
@@ -68,6 +82,7 @@ pub fn compare(old: &ApplicationDescriptor, new: &ApplicationDescriptor) -> Comp
         .map(|procedure| {
             let new = new.procedure(&procedure.name).map(|(_, procedure)| procedure.version);
             let pairing = match new {
+                None if retire.contains(&procedure.name) => Pairing::Retired,
                 None => Pairing::OnlyOld,
                 Some(version) if version == procedure.version => Pairing::LockStep,
                 Some(_) => Pairing::Shipped,
@@ -81,7 +96,7 @@ pub fn compare(old: &ApplicationDescriptor, new: &ApplicationDescriptor) -> Comp
                 name: procedure.name.clone(),
                 old: None,
                 new: Some(procedure.version),
-                pairing: Pairing::OnlyNew,
+                pairing: if procedure.one_sided { Pairing::OneSided } else { Pairing::OnlyNew },
             }
         }),
     );

@@ -32,6 +32,8 @@ pub fn plan(from: Edition, to: Edition, redundancy: Redundancy) -> CampaignPlan 
         rollback_after_ms: 2_000,
         step_time_max_ms: 2_000,
         enable_features: true,
+        retire: vec![],
+        only_new: vec![],
         started_by: "simulation".into(),
     }
 }
@@ -295,7 +297,7 @@ fn start_campaign(world: &mut World, random: &mut Random, generation: Generation
         Edition::One | Edition::Wrong if world.settings().divergence_expected => {
             &[Edition::Wrong, Edition::Two]
         }
-        Edition::Indexed | Edition::Lost => &[Edition::Two, Edition::One, Edition::Broken],
+        Edition::Indexed | Edition::Lost | Edition::Slim => &[Edition::Two, Edition::One, Edition::Broken],
         Edition::One | Edition::Twin | Edition::Two
             if generation >= Generation::Fourth && random.percent(50) =>
         {

@@ -50,11 +50,13 @@ pub enum Edition {
     Indexed,
     /// Version 1.1 that can't translate one of the accounts.
     Lost,
+    /// Version 1.2 without `careful`; `exchange` and `peek` are new, and `exchange_at_once`, which is served at once (R32).
+    Slim,
 }
 
 impl Edition {
     /// All editions.
-    pub const ALL: [Edition; 9] = [
+    pub const ALL: [Edition; 10] = [
         Edition::One,
         Edition::Twin,
         Edition::Two,
@@ -64,6 +66,7 @@ impl Edition {
         Edition::Deadly,
         Edition::Indexed,
         Edition::Lost,
+        Edition::Slim,
     ];
 
     /// The hash of its "file".
@@ -85,6 +88,7 @@ impl Edition {
             Edition::One | Edition::Twin | Edition::Wrong | Edition::Blind => {
                 Version { major: 1, minor: 0, patch: 0 }
             }
+            Edition::Slim => Version { major: 1, minor: 2, patch: 0 },
             Edition::Indexed | Edition::Lost => Version { major: 1, minor: 1, patch: 0 },
             Edition::Two | Edition::Broken | Edition::Deadly => Version { major: 2, minor: 0, patch: 0 },
         }
@@ -211,7 +215,8 @@ impl Ledger {
             name: name.into(),
             version,
             recovery,
-            reads_only: name == "balance",
+            reads_only: matches!(name, "balance" | "peek"),
+            one_sided: name == "exchange_at_once",
             body: if name == "upload" { BodyUse::Withheld } else { BodyUse::Carried },
             deadline_ms: if name == "transfer" { DEADLINE_MS } else { 0 },
             hang_ms: 0,
@@ -221,7 +226,7 @@ impl Ledger {
         };
         let transfer_version = match edition {
             Edition::One | Edition::Twin | Edition::Wrong | Edition::Blind => 1,
-            Edition::Indexed | Edition::Lost => 1,
+            Edition::Indexed | Edition::Lost | Edition::Slim => 1,
             Edition::Two => 2,
             Edition::Broken => 3,
             Edition::Deadly => 4,
@@ -234,6 +239,21 @@ impl Ledger {
         // The undo is found by its name, whatever the unit is called.
         let letter: &[&str] =
             if two { &["check", "post", "debit", "note", "credit", "stamp", "record"] } else { &WIRE };
+        let mut procedures = vec![
+            procedure("transfer", transfer_version, Recovery::Complete, transfer),
+            procedure("careful", 1, Recovery::RollBack, &["check", "debit", "credit", "record"]),
+            procedure("upload", 1, Recovery::Complete, &["check", "store", "record"]),
+            procedure("balance", 1, Recovery::RollBack, &["read"]),
+            procedure("letter", 1 + u32::from(two), Recovery::RollBack, letter),
+            procedure("wire", 1, Recovery::Complete, &WIRE),
+        ];
+        if edition == Edition::Slim {
+            let exchange = ["check", "debit", "credit", "record"];
+            procedures.retain(|procedure| procedure.name != "careful");
+            procedures.push(procedure("exchange", 1, Recovery::Complete, &exchange));
+            procedures.push(procedure("exchange_at_once", 1, Recovery::Complete, &exchange));
+            procedures.push(procedure("peek", 1, Recovery::RollBack, &["read"]));
+        }
         let descriptor = ApplicationDescriptor {
             name: "ledger".into(),
             version: edition.version(),
@@ -247,14 +267,7 @@ impl Ledger {
             } else {
                 vec![]
             },
-            procedures: vec![
-                procedure("transfer", transfer_version, Recovery::Complete, transfer),
-                procedure("careful", 1, Recovery::RollBack, &["check", "debit", "credit", "record"]),
-                procedure("upload", 1, Recovery::Complete, &["check", "store", "record"]),
-                procedure("balance", 1, Recovery::RollBack, &["read"]),
-                procedure("letter", 1 + u32::from(two), Recovery::RollBack, letter),
-                procedure("wire", 1, Recovery::Complete, &WIRE),
-            ],
+            procedures,
         };
         let (took_us, deeds) = (Arc::default(), Deeds::default());
         Ledger { edition, descriptor, units_run: Arc::default(), took_us, deeds }

@@ -164,6 +164,8 @@ pub struct UpgradeOptions {
     pub redundancy: Redundancy,
     /// Enable all features of the target at 207.
     pub enable_features: bool,
+    /// Procedures that the target does not have and that end with this upgrade (R32).
+    pub retire: Vec<String>,
 }
 
 impl Default for UpgradeOptions {
@@ -175,6 +177,7 @@ impl Default for UpgradeOptions {
             step_time_max_ms: 60_000,
             redundancy: Redundancy::default(),
             enable_features: true,
+            retire: Vec::new(),
         }
     }
 }

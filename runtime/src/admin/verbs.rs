@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use lockstep_core::campaign::CampaignPlan;
 use lockstep_core::command::{Command, CommandError, CommandReply, GroupStatus, Role};
 use lockstep_core::descriptor::ApplicationDescriptor;
-use lockstep_core::verdict::{Pairing, Verdict, compare};
+use lockstep_core::verdict::{Comparison, Pairing, Verdict, compare, compare_retiring};
 
 use super::protocol::{
     AdminError, AdminReply, AdminRequest, AdminResponse, AdminVerb, FeaturesVerb, GroupReport, PluginReport,
@@ -327,6 +327,8 @@ async fn start(
         rollback_after_ms: options.rollback_after_ms,
         step_time_max_ms: options.step_time_max_ms,
         enable_features: options.enable_features,
+        retire: options.retire,
+        only_new: named(&plan.comparison, &Pairing::OnlyNew),
         started_by: by,
     };
     ask(engine, Command::StartCampaign(Box::new(campaign))).await?;
@@ -359,7 +361,14 @@ async fn plan(
             "wait until `lockstep status` shows it so",
         ));
     };
-    let comparison = compare(&running, &checked.descriptor);
+    let comparison = compare_retiring(&running, &checked.descriptor, &options.retire);
+    if let Some(name) = options.retire.iter().find(|name| !retires(&comparison, name)) {
+        let message = format!(
+            "`retire` names `{name}`, which is no procedure that {} has and {} lacks",
+            running.version, checked.descriptor.version
+        );
+        return Err(error("LS0713", message, "`lockstep upgrade plan` lists the procedures of both"));
+    }
     let features =
         if options.enable_features { new_features(&status, &checked.descriptor) } else { Vec::new() };
     let formats = checked.descriptor.tables.iter().any(|table| {
@@ -381,6 +390,15 @@ async fn plan(
     Ok((plan, checked))
 }
 
+fn named(comparison: &Comparison, pairing: &Pairing) -> Vec<String> {
+    let of_that_kind = comparison.procedures.iter().filter(|procedure| procedure.pairing == *pairing);
+    of_that_kind.map(|procedure| procedure.name.clone()).collect()
+}
+
+fn retires(comparison: &Comparison, name: &str) -> bool {
+    comparison.procedures.iter().any(|each| each.name == name && each.pairing == Pairing::Retired)
+}
+
 fn new_features(status: &GroupStatus, target: &ApplicationDescriptor) -> Vec<String> {
     let on = |name: &str| status.features.iter().any(|(feature, _, on)| feature == name && *on);
     target.features.iter().map(|feature| feature.name.clone()).filter(|name| !on(name)).collect()
@@ -389,7 +407,7 @@ fn new_features(status: &GroupStatus, target: &ApplicationDescriptor) -> Vec<Str
 fn shipped_units(
     old: &ApplicationDescriptor,
     new: &ApplicationDescriptor,
-    comparison: &lockstep_core::verdict::Comparison,
+    comparison: &Comparison,
 ) -> Vec<(String, u32, u32)> {
     let count = |descriptor: &ApplicationDescriptor, name: &str| {
         descriptor.procedure(name).map_or(0, |(_, procedure)| procedure.units.len() as u32)

@@ -85,7 +85,14 @@ pub fn rejection_words(rejection: Rejection) -> (&'static str, String) {
             "LS0207",
             "the recorded reply is in another encoding; repeat the event in the encoding it had".into(),
         ),
-        Rejection::NotBuilt(what) => ("LS0208", format!("not built yet: {what}; see the changelog")),
+        Rejection::NotEnabled => (
+            "LS0208",
+            "the procedure is new, and served once the upgrade to its version is through; send a new event then".into(),
+        ),
+        Rejection::Retired => (
+            "LS0213",
+            "an upgrade has retired the procedure; `GET /` lists those that the application has".into(),
+        ),
         Rejection::KeyMissing { partitions } => (
             "LS0211",
             format!(
@@ -145,7 +152,8 @@ mod tests {
             Rejection::AlreadyAnswered,
             Rejection::WindowFull { window: 1 },
             Rejection::EncodingConflict,
-            Rejection::NotBuilt("x".into()),
+            Rejection::NotEnabled,
+            Rejection::Retired,
             Rejection::KeyMissing { partitions: 2 },
             Rejection::WrongPartition { partition: 1, partitions: 2 },
         ];

@@ -186,6 +186,8 @@ mod tests {
                     rollback_after_ms: 600_000,
                     step_time_max_ms: 60_000,
                     enable_features: true,
+                    retire: vec![],
+                    only_new: vec![],
                     started_by: "root".into(),
                 },
                 step: Step::Evaluate,

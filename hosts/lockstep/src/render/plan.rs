@@ -30,8 +30,10 @@ fn procedures(from: &str, to: &str, comparison: &Comparison, units: &[(String, u
             |version: Option<u32>| version.map_or_else(|| "-".into(), |version| format!("v{version}"));
         let how = match pairing.pairing {
             Pairing::LockStep => "lock step".to_owned(),
-            Pairing::OnlyNew => "refused until both run it".into(),
+            Pairing::OnlyNew => "refused until the upgrade is through".into(),
+            Pairing::OneSided => "served at once, shipped while versions differ".into(),
             Pairing::OnlyOld => "missing in the new version".into(),
+            Pairing::Retired => "retired: refused from the switchover on".into(),
             Pairing::Shipped => match units.iter().find(|(name, _, _)| *name == pairing.name) {
                 Some((_, old, new)) if old != new => format!("shipped: {old} work units became {new}"),
                 _ => "shipped".into(),
@@ -171,7 +173,7 @@ mod tests {
                procedure     1.4.0  2.0.0\n  \
                open_account  v1     v1     lock step\n  \
                transfer      v1     v2     shipped: 4 work units became 5\n  \
-               close         -      v1     refused until both run it\n  \
+               close         -      v1     refused until the upgrade is through\n  \
                step                                                 the way back\n  \
                201-202  b: load 2.0.0 beside 1.4.0, change over     unload, load 1.4.0\n  \
                203      b active, evaluate 2 min and 10,000 events  switch over to a\n  \

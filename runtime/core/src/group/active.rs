@@ -189,7 +189,7 @@ impl Group {
         shipped.unwrap_or(true)
     }
 
-    fn reject(&mut self, asker: Asker, rejection: Rejection) {
+    pub(super) fn reject(&mut self, asker: Asker, rejection: Rejection) {
         self.output(self.state.meta.last, asker, Answer::Rejected(rejection));
     }
 
@@ -205,9 +205,12 @@ impl Group {
     pub(super) fn submit(&mut self, asker: Asker, event: Event, marked: bool) {
         let descriptor = self.application.descriptor();
         let Some((procedure, declared)) = descriptor.procedure(&event.procedure) else {
-            return self.reject(asker, Rejection::UnknownProcedure);
+            return self.on_unknown_procedure(asker, &event);
         };
         let (reads_only, withheld) = (declared.reads_only, declared.body == BodyUse::Withheld);
+        if reads_only && self.is_not_enabled(procedure) {
+            return self.reject(asker, Rejection::NotEnabled);
+        }
         if reads_only {
             return match self.caution(&event.id) {
                 Caution::Fault(fault) => self.end_noted(asker, event, procedure, fault),
@@ -235,15 +238,13 @@ impl Group {
         if let Some(reason) = self.only_reads() {
             return self.answer(asker, Answer::Retry { reason });
         }
+        if self.is_not_enabled(procedure) {
+            return self.reject(asker, Rejection::NotEnabled);
+        }
         match self.caution(&event.id) {
             Caution::Fault(fault) => return self.end_noted(asker, event, procedure, fault),
             Caution::Mark if !marked => return self.mark(asker, event),
             Caution::Mark | Caution::Clean => {}
-        }
-        let partner = self.partner.as_ref().filter(|_| self.waiting.is_some());
-        if partner.is_some_and(|partner| partner.lacking.get(procedure).copied().unwrap_or(false)) {
-            let what = format!("procedure `{}` is served once both processors run it (R32)", event.procedure);
-            return self.reject(asker, Rejection::NotBuilt(what));
         }
         let run = match self.begin_run(procedure, &event) {
             Ok(run) => run,

@@ -13,7 +13,7 @@ use crate::entry::{Control, EntryBody, Op, TableMeta};
 use crate::ids::{Number, StoreId, TableId};
 use crate::message::{Divergence, Hello, PeerMessage, PlainBody};
 use crate::tables::WalkCursor;
-use crate::verdict::{Pairing, Verdict, compare};
+use crate::verdict::{Pairing, Verdict, compare, compare_retiring};
 
 /// Entries that are on their way to a standby that catches up, at most.
 const CATCH_UP_AHEAD: u64 = 8_192;
@@ -139,7 +139,7 @@ impl Group {
         }
         let ours = self.application.descriptor();
         let (old, new) = if theirs.version <= ours.version { (theirs, ours) } else { (ours, theirs) };
-        let comparison = compare(old, new);
+        let comparison = compare_retiring(old, new, self.retires());
         match comparison.verdict {
             Verdict::Incompatible => Err(comparison.reasons.join("; ")),
             Verdict::Compatible | Verdict::Mixed => Ok(()),

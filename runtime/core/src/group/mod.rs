@@ -19,6 +19,7 @@ mod follow;
 mod intake;
 mod latency;
 mod notes;
+mod one_sided;
 mod outputs;
 mod recent;
 mod rejoin;

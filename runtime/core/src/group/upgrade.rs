@@ -16,7 +16,7 @@ use crate::ids::{Micros, Number, PluginHash, TableId};
 use crate::leg::LegReport;
 use crate::message::{Order, PeerMessage, PlainBody};
 use crate::record::Member;
-use crate::verdict::{Verdict, compare};
+use crate::verdict::{Verdict, compare_retiring};
 
 /// How often a campaign is looked at.
 const DRIVE_EVERY: Micros = Micros::from_ms(5);
@@ -566,7 +566,7 @@ impl Group {
         }
         let ours = self.application.descriptor();
         let (old, new) = if theirs.version <= ours.version { (&*theirs, ours) } else { (ours, &*theirs) };
-        let comparison = compare(old, new);
+        let comparison = compare_retiring(old, new, self.retires());
         if comparison.verdict == Verdict::Incompatible || theirs.version < self.state.meta.floor {
             return self.close_link(format!(
                 "the partner's new version does not fit: {}",
