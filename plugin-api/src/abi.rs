@@ -40,7 +40,7 @@ impl ApiVersion {
 /// Marks an [`ApiVersion`] in a file: `LOCKSTEP`.
 pub const API_MAGIC: u64 = u64::from_be_bytes(*b"LOCKSTEP");
 /// The contract's version that this crate speaks.
-pub const API_VERSION: ApiVersion = ApiVersion { magic: API_MAGIC, major: 1, minor: 0 };
+pub const API_VERSION: ApiVersion = ApiVersion { magic: API_MAGIC, major: 1, minor: 1 };
 /// The name of the symbol (an [`ApiVersion`]) that every plugin exports beside `abi_stable`'s header.
 pub const API_VERSION_SYMBOL: &str = "LOCKSTEP_PLUGIN_API";
 /// The same with a trailing NUL, as `dlsym` wants it.
@@ -217,6 +217,26 @@ pub struct HostCalls {
     /// Writes a line to the host's log.
     #[sabi(last_prefix_field)]
     pub log: unsafe extern "C" fn(this: *mut c_void, level: u8, target: Bytes, message: Bytes),
+    /// Sets a timer, due at a time in microseconds since the Unix epoch, that starts a procedure (R34).
+    pub set_timer: unsafe extern "C" fn(
+        this: *mut c_void,
+        key: Bytes,
+        at_us: u64,
+        procedure: Bytes,
+        parameters: Bytes,
+    ) -> Status,
+    /// Takes a timer away: `OK`, or `ABSENT` when there is none.
+    pub cancel_timer: unsafe extern "C" fn(this: *mut c_void, key: Bytes) -> Status,
+    /// When a timer is due: `OK`, or `ABSENT`.
+    pub timer: unsafe extern "C" fn(this: *mut c_void, key: Bytes, at_us: *mut u64) -> Status,
+    /// Sends a message to a partition of an application (R34).
+    pub send: unsafe extern "C" fn(
+        this: *mut c_void,
+        application: Bytes,
+        partition: u16,
+        procedure: Bytes,
+        parameters: Bytes,
+    ) -> Status,
 }
 
 /// A procedure under way, as `begin` made it.

@@ -66,7 +66,7 @@ impl Context {
         self.application
     }
 
-    fn host(&self) -> &HostContext {
+    pub(crate) fn host(&self) -> &HostContext {
         self.host.as_ref().expect("a context is used during a call of its unit only")
     }
 
@@ -235,7 +235,7 @@ fn with_buffer<R>(buffer: &RefCell<Vec<u8>>, f: impl FnOnce(&mut Vec<u8>) -> R) 
     }
 }
 
-fn checked(status: Status) -> Result<(), Error> {
+pub(crate) fn checked(status: Status) -> Result<(), Error> {
     match status {
         status::OK => Ok(()),
         status::BUSY => Err(Error::new("the context was used inside the visitor of a scan")),

@@ -108,7 +108,7 @@ macro_rules! application {
                 version: const { $crate::export::version($version) },
                 tables: const { &[$($table.declared()),*] },
                 features: const { &[$($($feature),*)?] },
-                procedures: const { &[$($procedure()),*] },
+                procedures: const { &[$($procedure().listed()),*] },
                 start: $crate::export::hook([$($start as $crate::application::Hook)?]),
                 shutdown: $crate::export::hook([$($shutdown as $crate::application::Hook)?]),
                 module: $crate::entries::module_of::<Linked>,

@@ -94,6 +94,14 @@ pub trait UnitHost {
     fn scratch(&mut self, name: &[u8]) -> Option<&[u8]>;
     /// Leaves a value for later units.
     fn set_scratch(&mut self, name: &[u8], value: &[u8]);
+    /// Sets a timer that is due at `at_us`, microseconds since the Unix epoch.
+    fn set_timer(&mut self, key: &str, at_us: u64, procedure: &str, parameters: &[u8]);
+    /// Takes a timer away; true when there was one.
+    fn cancel_timer(&mut self, key: &str) -> bool;
+    /// When a timer is due.
+    fn timer(&self, key: &str) -> Option<u64>;
+    /// Sends a message.
+    fn send(&mut self, application: &str, partition: u16, procedure: &str, parameters: &[u8]);
     /// Writes a line to the host's log. `level`: 1 error to 5 trace.
     fn log(level: u8, target: &str, message: &str);
 }
@@ -447,6 +455,10 @@ impl<H: UnitHost> Calls<H> {
         scratch: scratch::<H>,
         set_scratch: set_scratch::<H>,
         log: log::<H>,
+        set_timer: set_timer::<H>,
+        cancel_timer: cancel_timer::<H>,
+        timer: timer::<H>,
+        send: send::<H>,
     });
 }
 
@@ -566,6 +578,57 @@ unsafe extern "C" fn set_scratch<H: UnitHost>(this: *mut c_void, name: Bytes, va
     let (frame, name, value) = unsafe { (frame::<H>(this), name.or_empty(), value.or_empty()) };
     frame.with(|host| {
         host.set_scratch(name, value);
+        status::OK
+    })
+}
+
+unsafe extern "C" fn set_timer<H: UnitHost>(
+    this: *mut c_void,
+    key: Bytes,
+    at_us: u64,
+    procedure: Bytes,
+    parameters: Bytes,
+) -> Status {
+    // SAFETY: as in `get`.
+    let (frame, parameters) = unsafe { (frame::<H>(this), parameters.or_empty()) };
+    // SAFETY: as in `get`.
+    let (key, procedure) = unsafe { (text(key), text(procedure)) };
+    frame.with(|host| {
+        host.set_timer(&key, at_us, &procedure, parameters);
+        status::OK
+    })
+}
+
+unsafe extern "C" fn cancel_timer<H: UnitHost>(this: *mut c_void, key: Bytes) -> Status {
+    // SAFETY: as in `get`.
+    let (frame, key) = unsafe { (frame::<H>(this), text(key)) };
+    frame.with(|host| if host.cancel_timer(&key) { status::OK } else { status::ABSENT })
+}
+
+unsafe extern "C" fn timer<H: UnitHost>(this: *mut c_void, key: Bytes, at_us: *mut u64) -> Status {
+    // SAFETY: as in `get`.
+    let (frame, key) = unsafe { (frame::<H>(this), text(key)) };
+    frame.with(|host| {
+        let Some(at) = host.timer(&key) else { return status::ABSENT };
+        // SAFETY: the plugin lends a place for it.
+        unsafe { at_us.write(at) };
+        status::OK
+    })
+}
+
+unsafe extern "C" fn send<H: UnitHost>(
+    this: *mut c_void,
+    application: Bytes,
+    partition: u16,
+    procedure: Bytes,
+    parameters: Bytes,
+) -> Status {
+    // SAFETY: as in `get`.
+    let (frame, parameters) = unsafe { (frame::<H>(this), parameters.or_empty()) };
+    // SAFETY: as in `get`.
+    let (application, procedure) = unsafe { (text(application), text(procedure)) };
+    frame.with(|host| {
+        host.send(&application, partition, &procedure, parameters);
         status::OK
     })
 }

@@ -23,6 +23,7 @@ mod log_bridge;
 pub mod outcome;
 mod panics;
 pub mod plan;
+pub mod posting;
 pub mod procedure;
 #[doc(hidden)]
 pub mod schema;
@@ -35,6 +36,7 @@ pub use key::Key;
 pub use lockstep_plugin_macros::{procedure, work_unit};
 pub use outcome::{Error, OrRefuse, Outcome, Refusal, Reply, Stop};
 pub use plan::{Feature, Plan, Undo};
+pub use posting::{To, When};
 pub use table::{Scratch, Table};
 
 #[doc(hidden)]
@@ -46,7 +48,7 @@ pub use serde;
 pub mod prelude {
     pub use crate::{
         Context, Derived, Error, Feature, Key, Level, OrRefuse, Outcome, Plan, Refusal, Reply, Scratch, Stop,
-        Table, Translate, Translated,
+        Table, To, Translate, Translated, When,
     };
     pub use crate::{application, procedure, refuse, refuse_unless, work_unit};
     pub use serde::{Deserialize, Serialize};

@@ -3,6 +3,8 @@
 //! A run owns its decoded control parameters, its plan and its buffers: parameters are decoded once, and a unit's
 //! call allocates nothing but what the author's own types need.
 
+use std::marker::PhantomData;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -56,6 +58,30 @@ impl Procedure {
         parameters: fn() -> String,
     ) -> Self {
         Procedure { declared, begin, undo, parameters }
+    }
+}
+
+/// A procedure with control parameters `P`: what the name of a function with `#[procedure]` stands for.
+pub struct Typed<P: ?Sized> {
+    procedure: Procedure,
+    parameters: PhantomData<fn(&P)>,
+}
+
+impl<P: ?Sized> Typed<P> {
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn new(procedure: Procedure) -> Self {
+        Typed { procedure, parameters: PhantomData }
+    }
+
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn listed(self) -> Procedure {
+        self.procedure
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        self.procedure.declared.name
     }
 }
 

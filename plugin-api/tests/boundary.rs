@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use lockstep_plugin_api::host::{EntryFailure, HostedPlugin, HostedRun, LogLines, UnitHost, services};
 use lockstep_plugin_api::prelude::*;
@@ -14,7 +15,7 @@ application! {
     version: "1.2.3",
     tables: [NOTES],
     features: [LOUD],
-    procedures: [write, look_twice, shout, fall, hand_over, ring],
+    procedures: [write, look_twice, shout, fall, hand_over, ring, post],
 }
 
 #[derive(Serialize, Deserialize)]
@@ -128,6 +129,17 @@ fn still(_cx: &Context, say: &Say) -> Outcome {
     panic!("{} is not to be stilled", say.text)
 }
 
+/// Sets a timer and takes it away, sets another one, sends two messages.
+#[procedure(version = 1)]
+fn post(cx: &mut Context, say: &Say) -> Reply<(bool, bool, Option<u64>)> {
+    cx.set_timer("first", When::At(Duration::from_secs(9)), post, say)?;
+    let gone = (cx.cancel_timer("first")?, cx.cancel_timer("first")?);
+    cx.set_timer("second", When::After(Duration::from_millis(1)), "write", say)?;
+    cx.send(To::application("elsewhere").partition(3), "take", &say.key)?;
+    cx.send(To::application("probe"), post, say)?;
+    Ok((gone.0, gone.1, cx.timer("second")?.map(|due| due.as_micros() as u64)))
+}
+
 /// The host of these tests panics when it is to delete this key.
 const HOST_PANICS_AT: u32 = 666;
 
@@ -138,6 +150,8 @@ struct Memory {
     reply: Vec<u8>,
     features: u64,
     format: u16,
+    timers: BTreeMap<String, (u64, String, Vec<u8>)>,
+    sent: Vec<(String, u16, String, Vec<u8>)>,
 }
 
 impl UnitHost for Memory {
@@ -179,6 +193,18 @@ impl UnitHost for Memory {
     }
     fn set_scratch(&mut self, name: &[u8], value: &[u8]) {
         self.scratch.insert(name.into(), value.into());
+    }
+    fn set_timer(&mut self, key: &str, at_us: u64, procedure: &str, parameters: &[u8]) {
+        self.timers.insert(key.into(), (at_us, procedure.into(), parameters.into()));
+    }
+    fn cancel_timer(&mut self, key: &str) -> bool {
+        self.timers.remove(key).is_some()
+    }
+    fn timer(&self, key: &str) -> Option<u64> {
+        self.timers.get(key).map(|timer| timer.0)
+    }
+    fn send(&mut self, application: &str, partition: u16, procedure: &str, parameters: &[u8]) {
+        self.sent.push((application.into(), partition, procedure.into(), parameters.into()));
     }
     fn log(_: u8, _: &str, _: &str) {}
 }
@@ -249,6 +275,26 @@ fn plans_follow_features_and_scratch_values_go_from_unit_to_unit() {
     let failure = run("shout", r#"{"key":7,"text":""}"#, &mut loud).expect_err("it refuses");
     let refused = EntryFailure::Refused { code: "silent".into(), message: "note 7 says nothing".into() };
     assert_eq!(failure, refused);
+}
+
+#[test]
+fn timers_and_messages_reach_the_host_as_they_were_posted() {
+    let mut memory = Memory::default();
+    // The host's time is 1 us after the epoch.
+    assert_eq!(run("post", NOTE, &mut memory).expect("it posts"), "[true,false,1001]");
+    let say = postcard::to_stdvec(&Say { key: 7, text: "hello".into() }).expect("it is encoded");
+    assert_eq!(
+        memory.timers.into_iter().collect::<Vec<_>>(),
+        [("second".to_string(), (1_001, "write".to_string(), say.clone()))]
+    );
+    let key = postcard::to_stdvec(&7_u32).expect("it is encoded");
+    assert_eq!(
+        memory.sent,
+        [
+            ("elsewhere".to_string(), 3, "take".to_string(), key),
+            ("probe".to_string(), 0, "post".to_string(), say)
+        ]
+    );
 }
 
 #[test]

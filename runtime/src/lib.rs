@@ -16,6 +16,7 @@ mod engines;
 mod http;
 mod link_message;
 mod metrics;
+mod neighbours;
 pub mod offline;
 mod partitions_file;
 pub mod plugins;

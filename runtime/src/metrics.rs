@@ -75,6 +75,11 @@ fn metrics(status: &GroupStatus, clients: u64, dropped: u64) -> Vec<Metric> {
         ("read", counts.reads),
     ];
     let followed = [("lock_step", counts.in_lock_step), ("shipped", counts.shipped)];
+    let own_events = [
+        ("timer", counts.timers_fired),
+        ("message_in", counts.messages_taken),
+        ("message_out", counts.messages_delivered),
+    ];
     let latencies = [("0.5", status.latency_us.0), ("0.99", status.latency_us.1)];
     let in_sync = status.members.iter().filter(|member| member.in_sync).count() as u64;
     vec![
@@ -86,6 +91,12 @@ fn metrics(status: &GroupStatus, clients: u64, dropped: u64) -> Vec<Metric> {
         gauge("in_sync", "Members that the record has in sync.", in_sync),
         metric("events_total", "counter", "Events by outcome, as active.", by("outcome", &outcomes)),
         metric("followed_total", "counter", "Procedures followed as standby.", by("how", &followed)),
+        metric(
+            "own_events_total",
+            "counter",
+            "Timers fired, messages taken and delivered.",
+            by("kind", &own_events),
+        ),
         counter("divergences_total", "Differences between the two sides.", counts.divergences),
         counter("takeovers_total", "Takeovers by this side after a failure.", counts.takeovers),
         counter("switchovers_total", "Planned switchovers to this side.", counts.switchovers),

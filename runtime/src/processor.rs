@@ -28,6 +28,7 @@ use crate::engine::store_thread::{self, OpenedStore};
 use crate::engine::{EngineLoop, EngineParts, poll_and_bell};
 use crate::engines::Engines;
 use crate::http;
+use crate::neighbours::Neighbours;
 use crate::offline::group_dir;
 use crate::partitions_file::{self, Disagreement};
 use crate::plugins::{self, Failure, Generations, Keep, PluginLoader};
@@ -125,9 +126,18 @@ impl Processor {
         };
 
         let loader = PluginLoader::new(generations.clone()).start();
+        let neighbours = Neighbours::default();
         let (mut engines, mut links, mut arbiter_threads) = (Engines::default(), Vec::new(), Vec::new());
         for (application, partition) in groups(&config)? {
-            let begun = begin(&config, application, partition, arbiter_directory, &generations, &loader)?;
+            let begun = begin(
+                &config,
+                application,
+                partition,
+                arbiter_directory,
+                &generations,
+                &loader,
+                &neighbours,
+            )?;
             links.push(LinkActor::new(config.node.clone(), begun.handle.clone(), partner.clone()).start());
             arbiter_threads.push(begun.arbiter_thread);
             match begun.started.await {
@@ -290,6 +300,7 @@ fn begin(
     arbiter_directory: &Path,
     generations: &Generations,
     loader: &Addr<PluginLoader>,
+    neighbours: &Neighbours,
 ) -> Result<Begun, StartError> {
     let name = &application.name;
     let recent_bytes_max = usize::try_from(config.recent_mb << 20).unwrap_or(usize::MAX);
@@ -345,6 +356,7 @@ fn begin(
     let store = thread.launch(handle.clone())?;
     let services = Services { arbiter, watcher, plugins: loader.clone() };
     let node = config.node.clone();
+    let seat = neighbours.seat(group.name(), bell.clone());
     let engine = EngineLoop::new(EngineParts {
         group,
         node,
@@ -355,6 +367,7 @@ fn begin(
         bell,
         control,
         requests,
+        seat,
     });
     let started = EngineActor::launch(engine, generations);
     Ok(Begun { handle, arbiter_thread, started })

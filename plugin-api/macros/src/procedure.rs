@@ -120,7 +120,7 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
     Ok(quote! {
         #(#attributes)*
         #[must_use]
-        #visibility const fn #name() -> ::lockstep_plugin_api::procedure::Procedure {
+        #visibility const fn #name() -> ::lockstep_plugin_api::procedure::Typed<#parameters> {
             #items
             fn __begin(
                 beginning: ::lockstep_plugin_api::procedure::Beginning<'_>,
@@ -135,7 +135,7 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
             ) -> ::core::option::Option<::lockstep_plugin_api::Outcome> {
                 #undo
             }
-            ::lockstep_plugin_api::procedure::Procedure::new(
+            ::lockstep_plugin_api::procedure::Typed::new(::lockstep_plugin_api::procedure::Procedure::new(
                 ::lockstep_plugin_api::procedure::Declared {
                     name: #text,
                     version: #version,
@@ -151,7 +151,7 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
                 __begin,
                 __undo,
                 ::lockstep_plugin_api::schema::of::<#parameters>,
-            )
+            ))
         }
     })
 }

@@ -84,6 +84,18 @@ impl Answer {
         }
     }
 
+    /// The procedure that ran.
+    ///
+    /// ```
+    /// # use lockstep_test_kit::{Pair, call, example};
+    /// # let mut pair = Pair::of(example::application());
+    /// assert_eq!(pair.run(call("add", &("eggs", 3u64))).procedure(), "add");
+    /// ```
+    #[must_use]
+    pub fn procedure(&self) -> &str {
+        &self.procedure
+    }
+
     /// Whether the procedure was shipped to the standby, as its versions differ there; otherwise both sides ran it in
     /// lock step, or, when it only reads, the active alone.
     ///

@@ -52,6 +52,11 @@ impl Call {
         self
     }
 
+    /// Procedure and parameters, as a message has them.
+    pub(crate) fn message(&self) -> (String, Vec<u8>) {
+        (self.procedure.clone(), self.parameters.clone())
+    }
+
     /// The event that a client makes of it.
     pub(crate) fn event(&self, session: SessionId, number: u64) -> Event {
         Event {

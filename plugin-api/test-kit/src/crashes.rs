@@ -200,7 +200,10 @@ impl Pair {
         let (active, begun) = (desk.the_active(), desk.trace().len());
         desk.units_run(active);
         let answer = desk.run(&call);
-        let points = points(&desk.trace()[begun..], &desk.units_run(active));
+        // What it sends to its own application comes behind it.
+        let sent = &desk.trace()[begun..];
+        let ends = sent.iter().position(|frame| matches!(frame, Traced::End { .. } | Traced::Abort(_)));
+        let points = points(&sent[..ends.map_or(sent.len(), |end| end + 1)], &desk.units_run(active));
         let without = end(&desk, answer);
         let world = look();
         let mut desk = self.history.replay(day.another_day());

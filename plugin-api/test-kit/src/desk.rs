@@ -9,6 +9,7 @@
 //! Invariant: after each event both sides hold the same bytes.
 
 mod effects;
+mod posted;
 mod steps;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -17,17 +18,21 @@ use lockstep_core::command::{CommandResult, HalfWayEnd, Role};
 use lockstep_core::descriptor::Version;
 use lockstep_core::event::Answer;
 use lockstep_core::group::{Group, GroupConfig};
-use lockstep_core::ids::{LinkId, Micros, NodeId, Number, PluginHash, SessionId, StoreId};
+use lockstep_core::ids::{GroupName, LinkId, Micros, NodeId, Number, PluginHash, SessionId, StoreId};
 use lockstep_core::input::Input;
 use lockstep_core::record::Record;
 use lockstep_core::state::State;
 use lockstep_plugin_api::Application;
 
+use crate::answer::Answer as Answered;
 use crate::linked::{Linked, UnitsRun, descriptor};
+use crate::posted::Message;
 use crate::trace::Traced;
 
 /// How long something may take by the desk's clock until it is thought that it never happens.
 const LONG: Micros = Micros::from_ms(20_000);
+/// A side is silent for longer than the clock ever jumps.
+const SILENCE: Micros = Micros::from_ms(600_000);
 /// How much of the stream is kept: all of it, for tests.
 const RECENT_BYTES_MAX: usize = 256 << 20;
 
@@ -85,6 +90,10 @@ pub(crate) struct Desk {
     trace: Vec<Traced>,
     session: SessionId,
     number: u64,
+    /// How events of the application's own ended, and what has left for others.
+    pub(crate) ended: Vec<Answered>,
+    pub(crate) left: Vec<Message>,
+    taken_elsewhere: BTreeMap<GroupName, u64>,
 }
 
 /// The hash that stands for the file of the library's application number `index`.
@@ -123,6 +132,9 @@ impl Desk {
             trace: Vec::new(),
             session: SessionId(0),
             number: 0,
+            ended: Vec::new(),
+            left: Vec::new(),
+            taken_elsewhere: BTreeMap::new(),
         };
         // Rows are written for the first version that was there: the older one.
         let versions = runs.map(|index| descriptor(desk.library[index]).version);
@@ -148,8 +160,9 @@ impl Desk {
         let application = self.linked(node, index);
         let config = GroupConfig {
             heartbeat_ms: 20,
-            silence_shrink_ms: 200,
-            silence_promote_ms: 600,
+            // Deaths are told at once here; the clock may jump.
+            silence_shrink_ms: SILENCE.0 / 1_000 + 1_000,
+            silence_promote_ms: SILENCE.0 / 500,
             recent_bytes_max: RECENT_BYTES_MAX,
             // The same seed on both sides: an event that runs again under its number draws the same random numbers.
             ..GroupConfig::new(name(node), application.name().into(), self.settings.seed)

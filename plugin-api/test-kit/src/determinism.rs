@@ -11,7 +11,7 @@
 use std::thread;
 use std::time::Duration;
 
-use lockstep_core::entry::Op;
+use lockstep_core::entry::{Op, TableMeta};
 use lockstep_core::ids::TableId;
 
 use crate::answer::said;
@@ -113,6 +113,8 @@ impl Pair {
             table => {
                 let tables = self.history.library.iter().flat_map(|known| descriptor(known).tables);
                 let name = tables.map(|known| known.name).find(|name| TableId::of(name) == table);
+                let own = TableMeta::own().into_iter().find(|own| own.id == table).map(|own| own.name);
+                let name = name.or(own);
                 let name = name.unwrap_or_else(|| "(unknown)".into());
                 format!("{name}[{}] = {value}", show(&op.key))
             }

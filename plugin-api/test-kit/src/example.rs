@@ -1,12 +1,14 @@
 //! The application that the examples of this crate's documentation run: counters by name.
 
+use std::time::Duration;
+
 use lockstep_plugin_api::prelude::*;
 
 application! {
     name: "counter",
     version: "1.0.0",
     tables: [COUNTS],
-    procedures: [add, add_all, count],
+    procedures: [add, add_all, count, announce],
 }
 
 /// Counters by name.
@@ -53,18 +55,28 @@ pub fn count(cx: &Context, name: &String) -> Reply<u64> {
     Ok(COUNTS.get(cx, name)?.unwrap_or(0))
 }
 
+/// Tells the application `news` what a counter has come to, now and then again every so many seconds.
+#[procedure(version = 1)]
+pub fn announce(cx: &mut Context, every: &(String, u64)) -> Reply<()> {
+    let (name, seconds) = every;
+    let count = COUNTS.get(cx, name)?.unwrap_or(0);
+    cx.send(To::application("news"), "count_is", &(name, count))?;
+    cx.set_timer(name, When::After(Duration::from_secs(*seconds)), announce, every)?;
+    Ok(())
+}
+
 pub mod next {
     //! Its next version, in which `add_all` has changed.
 
     use lockstep_plugin_api::prelude::*;
 
-    use super::{Add, COUNTS, add, count};
+    use super::{Add, COUNTS, add, announce, count};
 
     application! {
         name: "counter",
         version: "1.1.0",
         tables: [COUNTS],
-        procedures: [add, add_all, count],
+        procedures: [add, add_all, count, announce],
     }
 
     /// Makes several counters grow, each by at least one.

@@ -2,7 +2,9 @@
 //!
 //! Invariant: `done` is the pair's whole history, so that a fresh pair can be brought to where this one stands.
 
-use lockstep_core::ids::TableId;
+use std::time::Duration;
+
+use lockstep_core::ids::{GroupName, Micros, TableId};
 use lockstep_core::verdict::{Verdict, compare};
 use lockstep_plugin_api::{Application, Derived, Key, Table};
 use serde::Serialize;
@@ -25,6 +27,10 @@ pub(crate) enum Done {
     SwitchedOver,
     /// Features and formats were enabled.
     Enabled,
+    /// Time passed.
+    Passed(Duration),
+    /// A message of another group came.
+    Received(GroupName, Call),
 }
 
 impl std::fmt::Debug for Done {
@@ -34,6 +40,8 @@ impl std::fmt::Debug for Done {
             Done::Loaded(_) => f.write_str("(load)"),
             Done::SwitchedOver => f.write_str("(switch over)"),
             Done::Enabled => f.write_str("(enable)"),
+            Done::Passed(length) => write!(f, "({length:?} pass)"),
+            Done::Received(from, call) => write!(f, "{} of {from}", call.procedure),
         }
     }
 }
@@ -65,6 +73,8 @@ fn carry_out(desk: &mut Desk, done: &Done) {
         Done::Loaded(index) => desk.load(*index),
         Done::SwitchedOver => desk.switch_over(),
         Done::Enabled => desk.enable(),
+        Done::Passed(length) => desk.pass(Micros(u64::try_from(length.as_micros()).unwrap_or(u64::MAX))),
+        Done::Received(from, call) => desk.receive(from, call),
     }
 }
 

@@ -1,6 +1,7 @@
 //! A work unit's callbacks, answered by the core's context.
 
 use lockstep_core::context::UnitContext;
+use lockstep_core::ids::{GroupName, Micros};
 use lockstep_plugin_api::host::UnitHost;
 
 /// The core's context as the plugin's host.
@@ -59,6 +60,23 @@ impl UnitHost for Unit<'_, '_> {
 
     fn set_scratch(&mut self, name: &[u8], value: &[u8]) {
         self.0.set_scratch(name, value);
+    }
+
+    fn set_timer(&mut self, key: &str, at_us: u64, procedure: &str, parameters: &[u8]) {
+        self.0.set_timer(key, Micros(at_us), procedure, parameters);
+    }
+
+    fn cancel_timer(&mut self, key: &str) -> bool {
+        self.0.cancel_timer(key)
+    }
+
+    fn timer(&self, key: &str) -> Option<u64> {
+        self.0.timer(key).map(|due| due.0)
+    }
+
+    fn send(&mut self, application: &str, partition: u16, procedure: &str, parameters: &[u8]) {
+        let to = GroupName { application: application.into(), partition };
+        self.0.send(&to, procedure, parameters);
     }
 
     fn log(level: u8, target: &str, message: &str) {

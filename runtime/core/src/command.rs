@@ -125,6 +125,12 @@ pub struct Counts {
     pub undone: u64,
     /// Undos that failed: people must look.
     pub undo_failures: u64,
+    /// Timers fired here as active.
+    pub timers_fired: u64,
+    /// Messages of other groups taken here as active.
+    pub messages_taken: u64,
+    /// Messages of this group that others have taken.
+    pub messages_delivered: u64,
 }
 
 /// A procedure that a takeover found half-way.

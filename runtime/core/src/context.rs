@@ -4,6 +4,8 @@
 //! operations are what is shipped, digested and logged. One overlay serves a whole run; it is kept and emptied
 //! between runs so that it does not allocate.
 
+mod posting;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -12,7 +14,7 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::derived::Derived;
 use crate::descriptor::{ApplicationDescriptor, FeatureIndex, TableIndex};
 use crate::entry::Op;
-use crate::ids::{Micros, TableId};
+use crate::ids::{Micros, Number, TableId};
 use crate::row_key::RowKey;
 use crate::state::Meta;
 use crate::tables::Tables;
@@ -34,6 +36,14 @@ pub struct Overlay {
 }
 
 impl Overlay {
+    /// One that begins with `ops`.
+    #[must_use]
+    pub fn of(ops: Vec<Op>) -> Self {
+        let mut overlay = Overlay::default();
+        ops.into_iter().for_each(|op| overlay.push(op));
+        overlay
+    }
+
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.ops.clear();
@@ -122,6 +132,8 @@ impl Overlay {
 /// The part of a run's surroundings that both sides know from `Begin`.
 #[derive(Clone, Copy, Debug)]
 pub struct Surroundings {
+    /// The number of the procedure; a read's is that of what it reads.
+    pub number: Number,
     /// The time of the procedure (R33).
     pub time: Micros,
     /// The seed of its random numbers.

@@ -317,7 +317,7 @@ mod tests {
     use crate::context::{Overlay, Surroundings, UnitContext};
     use crate::descriptor::{ProcedureIndex, TableDescriptor, TableKind, Version};
     use crate::event::Encoding;
-    use crate::ids::{Micros, PluginHash};
+    use crate::ids::{Micros, Number, PluginHash};
     use crate::state::Meta;
 
     /// A row's first byte is its key in the derived table of its source, the rest its value; a row of one byte gives
@@ -498,7 +498,8 @@ mod tests {
     fn with_context(both: &Both, call: impl FnOnce(&mut UnitContext<'_>)) -> Option<String> {
         let (ids, meta, mut overlay) =
             ((0..4).map(id).collect::<Vec<_>>(), Meta::default(), Overlay::default());
-        let surroundings = Surroundings { time: Micros(0), seed: 0, features: 0, reads_only: false };
+        let surroundings =
+            Surroundings { number: Number(0), time: Micros(0), seed: 0, features: 0, reads_only: false };
         let mut context = UnitContext::new(
             &both.application.0,
             &ids,

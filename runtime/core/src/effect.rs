@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use crate::application::Application;
+use crate::channels::GroupMessage;
 use crate::command::{CommandResult, Role};
 use crate::entry::{Entry, Row};
 use crate::event::{Answer, Fault};
-use crate::ids::{Epoch, LinkId, Number, Origin, PluginHash, SessionId, StoreId, Term};
+use crate::ids::{Epoch, GroupName, LinkId, Number, Origin, PluginHash, SessionId, StoreId, Term};
 use crate::leg::CampaignWord;
 use crate::message::Frame;
 use crate::note::DeathNote;
@@ -136,6 +137,16 @@ pub enum Effect {
         /// The note, as it was given.
         note: DeathNote,
     },
+    /// Tell another group, or this one itself, something: its engine on this processor is given `Input::Told` (R34).
+    /// May be lost when that one is not there or has no room: the core tells it again.
+    Tell {
+        /// The other group.
+        to: GroupName,
+        /// What.
+        what: GroupMessage,
+        /// The number of the stream that it rests on; it is held (R10).
+        number: Number,
+    },
     /// Tell operators.
     Alarm(Alarm),
     /// This side found itself wrong, or its disk failed: stop the process; the partner takes over.
@@ -205,6 +216,15 @@ pub enum Alarm {
     DerivedBroken {
         /// Why.
         why: String,
+    },
+    /// A procedure that a timer or a message started refused, and nobody is told but operators.
+    OwnRefused {
+        /// The event's number.
+        number: Number,
+        /// The procedure.
+        procedure: String,
+        /// Which timer or message, and why.
+        what: String,
     },
     /// The campaign went on or falls back.
     Campaign {

@@ -36,6 +36,21 @@ pub struct TableMeta {
     pub format: u16,
 }
 
+impl TableMeta {
+    /// The tables of timers and messages (R34): the group's own, which no application declares.
+    #[must_use]
+    pub fn own() -> [TableMeta; 5] {
+        let own = [
+            (TableId::TIMERS, "(timers)"),
+            (TableId::DUE, "(timers by time)"),
+            (TableId::OUTBOX, "(outbox)"),
+            (TableId::SENT, "(channels out)"),
+            (TableId::TAKEN, "(channels in)"),
+        ];
+        own.map(|(id, name)| TableMeta { id, name: name.into(), kind: TableKind::Ordered, format: 1 })
+    }
+}
+
 /// Events that the runtime itself puts into the stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Control {
@@ -138,7 +153,7 @@ pub enum EntryBody {
         procedure: String,
         /// How it ended.
         outcome: Outcome,
-        /// Its updates, in order; empty unless committed.
+        /// Its updates, in order. Unless committed, only those of a timer or message that is used up (R34).
         ops: Vec<Op>,
     },
     /// A session was opened; its id is this entry's number.
@@ -149,6 +164,32 @@ pub enum EntryBody {
     Intent(Box<Intent>),
     /// The runtime's own.
     Control(Control),
+    /// Messages are known to be taken by their receivers: their rows go (R34).
+    Delivered {
+        /// The removals.
+        ops: Vec<Op>,
+    },
+}
+
+impl EntryBody {
+    /// Its updates of rows, in order.
+    #[must_use]
+    pub fn ops(&self) -> &[Op] {
+        match self {
+            EntryBody::Procedure { ops, .. } | EntryBody::Delivered { ops } => ops,
+            EntryBody::OpenSession | EntryBody::Aborted | EntryBody::Control(_) | EntryBody::Intent(_) => &[],
+        }
+    }
+
+    /// Takes out its updates of rows.
+    pub fn take_ops(&mut self) -> Vec<Op> {
+        match self {
+            EntryBody::Procedure { ops, .. } | EntryBody::Delivered { ops } => std::mem::take(ops),
+            EntryBody::OpenSession | EntryBody::Aborted | EntryBody::Control(_) | EntryBody::Intent(_) => {
+                Vec::new()
+            }
+        }
+    }
 }
 
 /// One number of the stream with its outcome.

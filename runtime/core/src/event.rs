@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Number, SessionId};
+use crate::ids::{GroupName, Micros, Number, SessionId};
 
 /// Who an event is, for ever: a repeat of an id gets the recorded reply (R12).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -19,13 +19,37 @@ pub enum EventId {
         /// At most [`KEY_BYTES_MAX`] bytes.
         key: String,
     },
+    /// A timer of the group's own fired (R34). No client can send one.
+    Timer {
+        /// The timer's key.
+        key: String,
+        /// When it was due.
+        due: Micros,
+    },
+    /// A message of another group, or of this one to itself (R34). No client can send one.
+    Message {
+        /// The sender.
+        from: GroupName,
+        /// Its place in the channel, from 1.
+        number: u64,
+    },
+}
+
+impl EventId {
+    /// Whether the runtime itself made it: a timer's or a message's. Nobody waits for its answer.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        matches!(self, EventId::Timer { .. } | EventId::Message { .. })
+    }
 }
 
 impl std::fmt::Display for EventId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            EventId::Numbered { session, number } => write!(f, "{number} of session {}", session.0),
-            EventId::Keyed { key } => write!(f, "with the key `{key}`"),
+            EventId::Numbered { session, number } => write!(f, "event {number} of session {session}"),
+            EventId::Keyed { key } => write!(f, "the event with the key `{key}`"),
+            EventId::Timer { key, .. } => write!(f, "timer `{key}`"),
+            EventId::Message { from, number } => write!(f, "message {number} of {from}"),
         }
     }
 }

@@ -195,6 +195,16 @@ impl TableId {
     pub const SCRATCH: TableId = TableId(0);
     /// The reply that a procedure made, as an operation of the unit that made it; never committed as a row.
     pub const REPLY: TableId = TableId(1);
+    /// Timers by key (R34).
+    pub const TIMERS: TableId = TableId(2);
+    /// The same timers by the time at which they are due.
+    pub const DUE: TableId = TableId(3);
+    /// Messages to other groups that are not known to be taken, by receiver and number (R34).
+    pub const OUTBOX: TableId = TableId(4);
+    /// The last number of each channel from here, by receiver.
+    pub const SENT: TableId = TableId(5);
+    /// The last number taken of each channel to here, by sender.
+    pub const TAKEN: TableId = TableId(6);
 
     /// The id of the table called `name`.
     #[must_use]

@@ -1,9 +1,10 @@
 //! Everything that can happen to a group.
 
 use crate::application::Application;
+use crate::channels::GroupMessage;
 use crate::command::{Command, CommandResult};
 use crate::event::Request;
-use crate::ids::{LinkId, Number, Origin, PluginHash, StoreId};
+use crate::ids::{GroupName, LinkId, Number, Origin, PluginHash, StoreId};
 use crate::message::Frame;
 use crate::note::DeathNote;
 use crate::record::{Record, SwapOutcome};
@@ -104,6 +105,13 @@ pub enum Input {
         note: DeathNote,
         /// It is this processor's own.
         own: bool,
+    },
+    /// Another group, or this one itself, tells something (R34). It may come late, twice, or never.
+    Told {
+        /// The other group.
+        from: GroupName,
+        /// What.
+        what: GroupMessage,
     },
     /// Time passed; nothing else happened.
     Tick,

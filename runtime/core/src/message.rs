@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::channels::GroupMessage;
 use crate::command::{Command, CommandResult, Role};
 use crate::descriptor::ApplicationDescriptor;
 use crate::entry::{ActingUnit, Control, Entry, EntryBody, Intent, Op, Row};
 use crate::event::{Answer, Event, Outcome, Request};
-use crate::ids::{Micros, NodeId, Number, PluginHash, SessionId, StoreId, Term};
+use crate::ids::{GroupName, Micros, NodeId, Number, PluginHash, SessionId, StoreId, Term};
 use crate::note::DeathNote;
 use crate::record::Record;
 use crate::sessions::{KeyedReply, Session};
@@ -266,6 +267,13 @@ pub enum PeerMessage {
     // -- the standby to the active
     /// The sender died in the application's code before it came back, and this is what it left (R21).
     Note(Box<DeathNote>),
+    /// What another group tells this one came in at the side that is not active (R34).
+    Told {
+        /// The other group.
+        from: GroupName,
+        /// What it tells.
+        what: Box<GroupMessage>,
+    },
 }
 
 /// An event without a procedure.
@@ -279,6 +287,11 @@ pub enum PlainBody {
     Intent(Box<Intent>),
     /// The runtime's own.
     Control(Control),
+    /// Rows of messages that are taken go (R34).
+    Delivered {
+        /// The removals.
+        ops: Vec<Op>,
+    },
 }
 
 impl PlainBody {
@@ -290,6 +303,7 @@ impl PlainBody {
             PlainBody::Aborted => EntryBody::Aborted,
             PlainBody::Intent(intent) => EntryBody::Intent(intent),
             PlainBody::Control(control) => EntryBody::Control(control),
+            PlainBody::Delivered { ops } => EntryBody::Delivered { ops },
         }
     }
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{Event, EventId, Fault, FaultKind, KEY_BYTES_MAX};
 use crate::ids::{NodeId, Number, PluginHash};
+use crate::{channels, timers};
 
 /// The most notes of a group.
 pub const NOTES_MAX: usize = 1_024;
@@ -86,6 +87,16 @@ impl DeathNote {
             && key.len() > KEY_BYTES_MAX
         {
             return Err(format!("a death note has a key of {} bytes", key.len()));
+        }
+        if let EventId::Timer { key, .. } = &self.event
+            && key.len() > timers::KEY_BYTES_MAX
+        {
+            return Err(format!("a death note has a timer's key of {} bytes", key.len()));
+        }
+        if let EventId::Message { from, .. } = &self.event
+            && from.application.len() > channels::APPLICATION_BYTES_MAX
+        {
+            return Err("a death note has a sender of too long a name".into());
         }
         let names = [("procedure", &self.procedure), ("work unit", &self.unit), ("processor", &self.died.0)];
         for (what, name) in names {

@@ -115,6 +115,8 @@ impl Sessions {
                 Some(reply) => Known::Ended(&reply.recorded),
                 None => Known::New,
             },
+            // A timer's row and a channel's last number know what has run (R34).
+            EventId::Timer { .. } | EventId::Message { .. } => Known::New,
             EventId::Numbered { session, number } => {
                 let Some(session) = self.sessions.get(session) else { return Known::UnknownSession };
                 if let Ok(at) = session.replies.binary_search_by_key(number, |(number, _)| *number) {
@@ -213,6 +215,8 @@ impl Sessions {
                     undo.inserted_key = Some(key.clone());
                 }
             }
+            // Nobody asks for their answers.
+            EventId::Timer { .. } | EventId::Message { .. } => {}
         }
         undo
     }

@@ -185,11 +185,7 @@ impl Undo {
     /// What `entry`, which this takes back, has changed.
     pub fn changes<'a>(&'a self, entry: &'a Entry) -> impl Iterator<Item = Change> + 'a {
         assert_eq!(self.number, entry.number, "an undo is of its entry");
-        let ops: &[Op] = match &entry.body {
-            EntryBody::Procedure { ops, .. } => ops,
-            EntryBody::OpenSession | EntryBody::Aborted | EntryBody::Intent(_) | EntryBody::Control(_) => &[],
-        };
-        ops.iter().zip(&self.ops).map(|(op, before)| Change {
+        entry.body.ops().iter().zip(&self.ops).map(|(op, before)| Change {
             table: op.table,
             key: op.key.clone(),
             before: before.value.clone(),
@@ -230,13 +226,14 @@ impl State {
         if new_term {
             undo.terms = Some(self.meta.terms.clone());
         }
+        let ops = entry.body.ops();
+        undo.ops.reserve_exact(ops.len());
+        for op in ops {
+            let value = self.tables.apply(op);
+            undo.ops.push(Op { table: op.table, key: op.key.clone(), value });
+        }
         match &entry.body {
-            EntryBody::Procedure { event, awaited_from, encoding, outcome, ops, .. } => {
-                undo.ops.reserve_exact(ops.len());
-                for op in ops {
-                    let value = self.tables.apply(op);
-                    undo.ops.push(Op { table: op.table, key: op.key.clone(), value });
-                }
+            EntryBody::Procedure { event, awaited_from, encoding, outcome, .. } => {
                 let recorded =
                     Recorded { number: entry.number, encoding: *encoding, outcome: outcome.clone() };
                 undo.sessions = self.sessions.record(event, *awaited_from, entry.time, recorded);
@@ -249,6 +246,7 @@ impl State {
             EntryBody::OpenSession => undo.sessions = self.sessions.open(entry.number),
             EntryBody::Aborted => undo.intent = self.meta.set_intent(None),
             EntryBody::Intent(intent) => undo.intent = self.meta.set_intent(Some(intent.clone())),
+            EntryBody::Delivered { .. } => {}
             EntryBody::Control(control) => {
                 undo.meta = Some(Box::new(self.meta.clone()));
                 self.meta.control(entry.number, control);

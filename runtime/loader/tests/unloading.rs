@@ -39,6 +39,14 @@ impl UnitHost for Empty {
         None
     }
     fn set_scratch(&mut self, _: &[u8], _: &[u8]) {}
+    fn set_timer(&mut self, _: &str, _: u64, _: &str, _: &[u8]) {}
+    fn cancel_timer(&mut self, _: &str) -> bool {
+        false
+    }
+    fn timer(&self, _: &str) -> Option<u64> {
+        None
+    }
+    fn send(&mut self, _: &str, _: u16, _: &str, _: &[u8]) {}
     fn log(_: u8, _: &str, _: &str) {}
 }
 

@@ -52,10 +52,12 @@ pub enum Generation {
     Fourth,
     /// Beside these events that act on the world.
     Fifth,
+    /// Beside these timers and messages, whose words may be lost or doubled.
+    Sixth,
 }
 
 /// What a seed means that names no generation.
-const LATEST: Generation = Generation::Fifth;
+pub const LATEST: Generation = Generation::Sixth;
 
 /// Runs one seed to its end and checks the promise.
 ///
@@ -94,7 +96,7 @@ pub fn tell(seed: u64) {
 
 fn prepare(generation: Generation, seed: u64, story: bool) -> (World, Random) {
     let mut random = Random::new(seed.wrapping_mul(0x1234_5677));
-    let settings = Settings {
+    let mut settings = Settings {
         standby: if random.percent(25) { StandbyStart::Beside } else { StandbyStart::Behind },
         unknown_swaps_percent: if random.percent(30) { 20 } else { 0 },
         recent_bytes_max: if random.percent(30) { 4_000 } else { 1 << 20 },
@@ -107,8 +109,12 @@ fn prepare(generation: Generation, seed: u64, story: bool) -> (World, Random) {
         story,
         ..Settings::default()
     };
+    if generation >= Generation::Sixth {
+        settings.posts = random.percent(70);
+        settings.words_lost_percent = if random.percent(50) { 10 } else { 0 };
+    }
     let first = match generation {
-        Generation::Fourth | Generation::Fifth if !settings.divergence_expected && random.percent(30) => {
+        _ if generation >= Generation::Fourth && !settings.divergence_expected && random.percent(30) => {
             Edition::Indexed
         }
         _ => Edition::One,

@@ -7,7 +7,7 @@ use lockstep_core::event::{Answer, Encoding, Event, EventId, Outcome, Rejection,
 use lockstep_core::ids::{Micros, Number, Origin, SessionId};
 use lockstep_core::sessions::WINDOW;
 
-use crate::ledger::{DEADLY, FAULTY, HANGS, LATE, LIMIT, PROCEDURES, Parameters, RETURNED};
+use crate::ledger::{DEADLY, FAULTY, HANGS, LATE, LIMIT, POSTING, PROCEDURES, Parameters, RETURNED};
 use crate::random::Random;
 
 /// Events under way at a time.
@@ -27,6 +27,8 @@ struct Asked {
 /// An answer that a client has got for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acknowledged {
+    /// What was asked.
+    pub parameters: Parameters,
     /// The procedure.
     pub procedure: String,
     /// The place in the stream.
@@ -47,6 +49,8 @@ pub struct SimClient {
     pub to_send: u64,
     /// So many of a hundred act on the world.
     pub acts_percent: u64,
+    /// Some of its events set timers and send messages.
+    pub posts: bool,
     awaited: BTreeMap<u64, Asked>,
     prefers: usize,
     /// Answers, by the event's own id.
@@ -69,6 +73,7 @@ impl SimClient {
             next: 1,
             to_send: 0,
             acts_percent: 0,
+            posts: false,
             awaited: BTreeMap::new(),
             prefers: (index % 2) as usize,
             acknowledged: BTreeMap::new(),
@@ -164,7 +169,10 @@ impl SimClient {
             let acts = self.acts_percent > 0 && random.percent(self.acts_percent);
             let procedures: [usize; 8] =
                 if acts { [4, 4, 4, 4, 5, 5, 5, 5] } else { [0, 0, 0, 0, 1, 1, 2, 3] };
-            let procedure = PROCEDURES[procedures[random.within(0, 8) as usize]];
+            let mut procedure = PROCEDURES[procedures[random.within(0, 8) as usize]];
+            if self.posts && random.percent(30) {
+                procedure = POSTING[random.within(0, 2) as usize];
+            }
             let amount = match random.within(0, 40) {
                 0 => LIMIT + 1,
                 1 => FAULTY,
@@ -218,9 +226,10 @@ impl SimClient {
             }
             Answer::Ended { number: sequence, outcome } => {
                 let Some(asked) = self.awaited.remove(&number) else { return };
-                let id = asked.parameters.id;
-                let acknowledged =
-                    Acknowledged { procedure: asked.event.procedure.clone(), number: sequence, outcome };
+                let parameters = asked.parameters;
+                let id = parameters.id;
+                let procedure = asked.event.procedure.clone();
+                let acknowledged = Acknowledged { parameters, procedure, number: sequence, outcome };
                 self.prefers = asked.to;
                 let before = self.acknowledged.insert(id, acknowledged);
                 assert!(before.is_none(), "event {id} was answered twice");

@@ -1,6 +1,7 @@
 //! The application of the simulated world: a ledger with every kind of procedure that the core knows.
 //!
-//! Each numbered event leaves a row of its own with the count of how often it ran, so that a doubled one shows.
+//! Each numbered event leaves a row of its own with the count of how often it ran, so that a doubled one shows. So does
+//! each firing of a timer and each message, under the id of the event that set or sent it and a mark.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +13,7 @@ use lockstep_core::descriptor::{
     TableDescriptor, TableIndex, TableKind, UnitDescriptor, UnitIndex, Version,
 };
 use lockstep_core::event::{Encoding, FaultKind, Refusal};
-use lockstep_core::ids::PluginHash;
+use lockstep_core::ids::{GroupName, Micros, PluginHash};
 
 use crate::deeds::Deeds;
 
@@ -20,14 +21,40 @@ use crate::deeds::Deeds;
 pub const RAN: &str = "ran";
 /// The table of accounts.
 pub const ACCOUNTS: &str = "accounts";
+/// The table that counts what was told and heard: rows [`SENT_OUT`], [`HEARD`] and [`DISORDER`].
+pub const TOLD: &str = "told";
+
+/// How many messages were sent, the first of them number 1.
+pub const SENT_OUT: u8 = 0;
+/// The number of the last message heard.
+pub const HEARD: u8 = 1;
+/// How many were heard that are not younger than the one before.
+pub const DISORDER: u8 = 2;
 
 const RAN_INDEX: usize = 0;
 const ACCOUNTS_INDEX: usize = 1;
-const BY_SUM_INDEX: usize = 2;
-const BY_ID_INDEX: usize = 3;
+const BY_SUM_INDEX: usize = 3;
+const BY_ID_INDEX: usize = 4;
 
 /// The account that [`Edition::Lost`] can't translate.
 pub const LOST_ACCOUNT: u8 = 19;
+const TOLD_INDEX: usize = 2;
+
+/// Marks what a timer ran, in an event's id.
+pub const FIRED: u64 = 1 << 60;
+/// Marks what a message ran.
+pub const MESSAGE: u64 = 1 << 61;
+/// A timer of an event that pays from an odd account sets itself again, so that it fires so often.
+pub const ROUNDS: u64 = 3;
+const ROUND: u64 = 1 << 56;
+/// Payments to accounts from here on are told to the partition with what is above it.
+pub const ELSEWHERE: u8 = 200;
+
+/// What round `round` of the timer that event `id` set runs as.
+#[must_use]
+pub fn fired_as(id: u64, round: u64) -> u64 {
+    id | FIRED | (round * ROUND)
+}
 
 /// A version of the simulated ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,6 +193,10 @@ impl Parameters {
 
 /// Names of the procedures. The last two act on the world.
 pub const PROCEDURES: [&str; 6] = ["transfer", "careful", "upload", "balance", "letter", "wire"];
+/// The units of what takes a message.
+const HEAR: [&str; 6] = ["order", "check", "debit", "credit", "note", "record"];
+/// Names of those that set a timer and send a message.
+pub const POSTING: [&str; 2] = ["later", "tell"];
 
 /// The simulated ledger in one edition.
 pub struct Ledger {
@@ -196,6 +227,7 @@ impl Ledger {
             table(RAN, TableKind::Hash, 1),
             // The second format differs in its number alone, which every row starts with.
             table(ACCOUNTS, TableKind::Ordered, 1 + u16::from(two)),
+            table(TOLD, TableKind::Hash, 1),
         ];
         if matches!(edition, Edition::Indexed | Edition::Lost) {
             tables.push(derived("by_sum", TableKind::Ordered, ACCOUNTS));
@@ -239,6 +271,11 @@ impl Ledger {
         // The undo is found by its name, whatever the unit is called.
         let letter: &[&str] =
             if two { &["check", "post", "debit", "note", "credit", "stamp", "record"] } else { &WIRE };
+        let fired: &[&str] = if two {
+            &["check", "again", "debit", "credit", "note", "record"]
+        } else {
+            &["check", "debit", "credit", "again", "note", "record"]
+        };
         let mut procedures = vec![
             procedure("transfer", transfer_version, Recovery::Complete, transfer),
             procedure("careful", 1, Recovery::RollBack, &["check", "debit", "credit", "record"]),
@@ -246,6 +283,10 @@ impl Ledger {
             procedure("balance", 1, Recovery::RollBack, &["read"]),
             procedure("letter", 1 + u32::from(two), Recovery::RollBack, letter),
             procedure("wire", 1, Recovery::Complete, &WIRE),
+            procedure("later", 1, Recovery::Complete, &["plan", "record"]),
+            procedure("tell", 1, Recovery::RollBack, &["announce", "record"]),
+            procedure("fired", 1 + u32::from(two), Recovery::RollBack, fired),
+            procedure("hear", 1, Recovery::Complete, &HEAR),
         ];
         if edition == Edition::Slim {
             let exchange = ["check", "debit", "credit", "record"];
@@ -307,7 +348,10 @@ impl Application for Ledger {
         parameters: &[u8],
         features: u64,
     ) -> Result<Box<dyn Run>, String> {
+        // A message has its number behind them.
+        let (parameters, place) = parameters.split_at_checked(14).ok_or("14 bytes were expected")?;
         let parameters = Parameters::from_bytes(parameters)?;
+        let place = place.first_chunk::<8>().map_or(0, |place| i64::from_le_bytes(*place));
         let declared = &self.descriptor.procedures[procedure];
         // The fee's unit is planned only while its feature is on.
         let plan = (0..declared.units.len())
@@ -315,7 +359,16 @@ impl Application for Ledger {
             .collect();
         let names = declared.units.iter().map(|unit| unit.name.clone()).collect();
         let (units_run, took_us, deeds) = (self.units_run.clone(), self.took_us.clone(), self.deeds.clone());
-        Ok(Box::new(LedgerRun { edition: self.edition, parameters, plan, names, units_run, took_us, deeds }))
+        Ok(Box::new(LedgerRun {
+            edition: self.edition,
+            parameters,
+            place,
+            plan,
+            names,
+            units_run,
+            took_us,
+            deeds,
+        }))
     }
 
     fn undo(
@@ -421,6 +474,7 @@ fn undo_of(unit: &str) -> Option<&'static str> {
 struct LedgerRun {
     edition: Edition,
     parameters: Parameters,
+    place: i64,
     plan: Vec<UnitIndex>,
     names: Vec<String>,
     units_run: Arc<AtomicU64>,
@@ -440,6 +494,11 @@ fn add(context: &mut UnitContext<'_>, table: usize, key: &[u8], amount: i64) -> 
     row.extend(sum.to_le_bytes());
     context.put(table, key, &row);
     sum
+}
+
+/// The key of the timer that an event sets.
+fn timer_of(id: u64) -> String {
+    format!("event {}", id % ROUND)
 }
 
 impl Run for LedgerRun {
@@ -521,6 +580,32 @@ impl Run for LedgerRun {
             "read" => {
                 let sum = context.get(ACCOUNTS_INDEX, &[from]).map_or(0, number_in);
                 context.reply(&[sum.to_le_bytes(), context.time().0.to_le_bytes()].concat());
+            }
+            "plan" => {
+                let wait = Micros(context.random() % 30_000);
+                let fires = Parameters { id: fired_as(id, 0), ..self.parameters };
+                context.set_timer(&timer_of(id), context.time().plus(wait), "fired", &fires.to_bytes());
+            }
+            // The same timer again, as long as it has rounds left.
+            "again" if from % 2 == 1 && (id / ROUND) % 16 + 1 < ROUNDS => {
+                let wait = Micros(context.random() % 30_000);
+                let fires = Parameters { id: id + ROUND, ..self.parameters };
+                context.set_timer(&timer_of(id), context.time().plus(wait), "fired", &fires.to_bytes());
+            }
+            "again" => {}
+            "announce" => {
+                let place = add(context, TOLD_INDEX, &[SENT_OUT], 1);
+                let mut tells = Parameters { id: id | MESSAGE, ..self.parameters }.to_bytes();
+                tells.extend(place.to_le_bytes());
+                let partition = u16::from(to.saturating_sub(ELSEWHERE));
+                context.send(&GroupName { application: "ledger".into(), partition }, "hear", &tells);
+            }
+            "order" => {
+                let heard = context.get(TOLD_INDEX, &[HEARD]).map_or(0, number_in);
+                if self.place <= heard {
+                    add(context, TOLD_INDEX, &[DISORDER], 1);
+                }
+                add(context, TOLD_INDEX, &[HEARD], self.place - heard);
             }
             name => unreachable!("no unit is called {name}"),
         }

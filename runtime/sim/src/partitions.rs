@@ -1,5 +1,5 @@
 //! Several partitions of one application on the same two processors (R1): a world for each, and between them what
-//! partition 0's group says to the others.
+//! partition 0's group says to the others, and the messages of all of them.
 //!
 //! A processor is one process: it dies and starts in all worlds at once. Each world keeps its own network, arbiter's record
 //! and disks, so groups may be active on different processors.
@@ -78,6 +78,14 @@ impl Partitions {
 
     fn slice(&mut self) {
         self.worlds.iter_mut().for_each(|world| world.run_for(SLICE));
+        for from in 0..self.worlds.len() {
+            let sender = self.worlds[from].group_name();
+            for (to, what) in self.worlds[from].take_outward() {
+                if let Some(receiver) = self.worlds.get_mut(usize::from(to.partition)) {
+                    receiver.hear(sender.clone(), &what);
+                }
+            }
+        }
         let words = std::mem::take(&mut self.worlds[0].words_out);
         for (node, partition, word) in words {
             let world = &mut self.worlds[usize::from(partition)];

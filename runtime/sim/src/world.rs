@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use lockstep_core::channels::GroupMessage;
 use lockstep_core::command::{Command, CommandError, CommandResult, Role};
 use lockstep_core::effect::Effect;
 use lockstep_core::entry::Entry;
 use lockstep_core::event::{Answer, Request};
 use lockstep_core::group::{Group, GroupConfig, StandbyStart};
-use lockstep_core::ids::{Epoch, LinkId, Micros, NodeId, Number, Origin, StoreId, Term};
+use lockstep_core::ids::{Epoch, GroupName, LinkId, Micros, NodeId, Number, Origin, StoreId, Term};
 use lockstep_core::input::Input;
 use lockstep_core::leg::CampaignWord;
 use lockstep_core::message::Frame;
@@ -47,6 +48,10 @@ pub struct Settings {
     pub build_rows_max: usize,
     /// A version takes part that can't translate every row.
     pub derived_may_break: bool,
+    /// Clients set timers and send messages too.
+    pub posts: bool,
+    /// How many of a hundred words between groups are lost, and how many arrive twice.
+    pub words_lost_percent: u64,
     /// Keep a story of what happened.
     pub story: bool,
     /// The partition of the application that this world's pair of groups is, and of how many; see
@@ -68,6 +73,8 @@ impl Default for Settings {
             undos_recovered: true,
             build_rows_max: 8,
             derived_may_break: false,
+            posts: false,
+            words_lost_percent: 0,
             story: false,
             partition: (0, 1),
         }
@@ -180,6 +187,8 @@ pub struct World {
     pub(crate) words_out: Vec<(usize, u16, Box<CampaignWord>)>,
     /// What words of another partition were answered here, by origin.
     pub(crate) words_answered: Vec<(Origin, CommandResult)>,
+    /// What was told to groups of other worlds and not taken out yet.
+    outward: Vec<(GroupName, GroupMessage)>,
     story: Vec<String>,
 }
 
@@ -195,6 +204,7 @@ const OPERATOR: Origin = Origin(u64::MAX);
 mod check;
 pub mod deaths;
 mod faults;
+mod groups;
 mod ladder;
 mod running;
 mod shell;
@@ -251,6 +261,7 @@ impl World {
             results: Vec::new(),
             words_out: Vec::new(),
             words_answered: Vec::new(),
+            outward: Vec::new(),
             story: Vec::new(),
         };
         world.after(Micros(1), Happening::Clients);
@@ -277,6 +288,7 @@ impl World {
     pub fn add_client(&mut self, events: u64) {
         let mut client = SimClient::new(self.clients.len() as u64);
         client.to_send = events;
+        client.posts = self.settings.posts;
         self.clients.push(client);
     }
 

@@ -140,6 +140,7 @@ impl EngineLoop {
             Effect::NoteRecorded { note } => {
                 tracing::info!(procedure = note.procedure, unit = note.unit, "a death note is held");
             }
+            Effect::Tell { to, what, .. } => self.seat.tell(to, what),
             Effect::Alarm(alarm) => self.alarm(&alarm),
             Effect::Stop { reason } => {
                 tracing::error!(code = ASSERTION_FAILED, reason, "this side stops; the partner takes over");
@@ -214,6 +215,9 @@ impl EngineLoop {
                     how = ?note.kind,
                     "a processor died in a work unit, or hung in it; the event does not run again under that plugin (R21)"
                 );
+            }
+            Alarm::OwnRefused { number, procedure, what } => {
+                self.faults.log_refusal(application, *number, procedure, what);
             }
             Alarm::Campaign { what, back } => {
                 // Only a way back needs anybody's attention.

@@ -10,6 +10,8 @@ use lockstep_core::ids::Number;
 
 use super::answers::{FAULTED, fault_word};
 
+/// A procedure that a timer or a message started refused.
+const OWN_REFUSED: &str = "LS0641";
 /// So many are logged in a window.
 const LOGGED_MAX: u64 = 10;
 /// How long a window is.
@@ -43,6 +45,22 @@ impl FaultLog {
             message,
             "a work unit faulted"
         );
+    }
+
+    /// Logs that what a timer or message started refused; counted with the faults.
+    pub(super) fn log_refusal(&mut self, application: &str, number: Number, procedure: &str, what: &str) {
+        self.end_window(application);
+        if self.admit(Instant::now()) {
+            let number = number.0;
+            tracing::warn!(
+                code = OWN_REFUSED,
+                application,
+                procedure,
+                number,
+                what,
+                "nobody is told of a refusal"
+            );
+        }
     }
 
     /// Tells how many were left out, once the window is over.

@@ -40,6 +40,7 @@ use self::fault_log::FaultLog;
 use self::inbound::{Bell, EngineHandle, HttpRequest, Inbound};
 use self::link::Link;
 use self::store_thread::{StoreHandle, StoreOp};
+use crate::neighbours::Seat;
 use crate::plugins::{Failure, Generations};
 use crate::services::Services;
 
@@ -84,6 +85,8 @@ pub struct EngineParts {
     pub control: Receiver<Inbound>,
     /// The end of the queue of requests.
     pub requests: Receiver<HttpRequest>,
+    /// Its place among the groups of this processor.
+    pub(crate) seat: Seat,
 }
 
 /// The poll and bell of an engine that is about to be made.
@@ -107,6 +110,7 @@ pub struct EngineLoop {
     handle: EngineHandle,
     control: Receiver<Inbound>,
     requests: Receiver<HttpRequest>,
+    seat: Seat,
     clients: Clients,
     link: Option<Link>,
     links_made: u64,
@@ -146,7 +150,7 @@ impl EngineLoop {
     /// An engine that has not begun.
     #[must_use]
     pub fn new(parts: EngineParts) -> Self {
-        let EngineParts { group, node, store, services, poll, handle, bell, control, requests } = parts;
+        let EngineParts { group, node, store, services, poll, handle, bell, control, requests, seat } = parts;
         let serving = Serving {
             node: node.0.clone(),
             active: false,
@@ -165,6 +169,7 @@ impl EngineLoop {
             handle,
             control,
             requests,
+            seat,
             link: None,
             links_made: 0,
             store,

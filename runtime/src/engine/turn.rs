@@ -1,7 +1,7 @@
 //! One turn of the engine: read each ready socket once, step the core for each input, end the batch, carry out.
 //!
 //! A turn is bounded by count and by time; then the mailbox has its turn. Order within a turn: what other threads
-//! said, the link, the clock, clients (R35).
+//! said, the link, the clock, clients and other groups (R35).
 
 use std::time::{Duration, Instant};
 
@@ -294,6 +294,11 @@ impl EngineLoop {
             self.step(Input::Request { origin: Origin(origin), request: asked.request });
             budget.spend();
         }
+        while self.retired.is_none() && !budget.is_spent() {
+            let Some((from, what)) = self.seat.hear() else { break };
+            self.step(Input::Told { from, what });
+            budget.spend();
+        }
         let mut turns = self.clients.ready_len();
         while turns > 0 && self.retired.is_none() && !budget.is_spent() {
             turns -= 1;
@@ -318,7 +323,7 @@ impl EngineLoop {
                 }
             }
         }
-        self.busy |= self.clients.ready_len() > 0 || !self.requests.is_empty();
+        self.busy |= self.clients.ready_len() > 0 || !self.requests.is_empty() || self.seat.has_more();
     }
 
     /// Tells clients who serves.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use lockstep_core::entry::{Entry, EntryBody, Op, Row};
+use lockstep_core::entry::{Entry, Op, Row};
 use lockstep_core::ids::{Number, StoreId};
 use lockstep_core::state::State;
 
@@ -102,10 +102,8 @@ struct Changes {
 
 impl Changes {
     fn take_ops(&mut self, entry: &mut Entry) {
-        if let EntryBody::Procedure { ops, .. } = &mut entry.body {
-            for Op { table, key, value } in std::mem::take(ops) {
-                self.rows.insert(key_of(table, &key), value);
-            }
+        for Op { table, key, value } in entry.body.take_ops() {
+            self.rows.insert(key_of(table, &key), value);
         }
     }
 }

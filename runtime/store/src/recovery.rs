@@ -42,17 +42,18 @@ struct Recent {
 }
 
 fn bytes_of(entry: &Entry) -> usize {
-    128 + match &entry.body {
-        EntryBody::Procedure { procedure, outcome, ops, .. } => {
-            let op = |value: &Option<Arc<[u8]>>| 48 + value.as_ref().map_or(0, |value| value.len());
-            let ops: usize = ops.iter().map(|update| update.key.len() + op(&update.value)).sum();
-            let reply = if let Outcome::Committed { reply } = outcome { reply.len() } else { 128 };
-            ops + reply + procedure.len()
+    let op = |value: &Option<Arc<[u8]>>| 48 + value.as_ref().map_or(0, |value| value.len());
+    let ops: usize = entry.body.ops().iter().map(|update| update.key.len() + op(&update.value)).sum();
+    128 + ops
+        + match &entry.body {
+            EntryBody::Procedure { procedure, outcome, .. } => {
+                let reply = if let Outcome::Committed { reply } = outcome { reply.len() } else { 128 };
+                reply + procedure.len()
+            }
+            EntryBody::Control(_) => 1_024,
+            EntryBody::Intent(intent) => intent.bytes(),
+            EntryBody::OpenSession | EntryBody::Aborted | EntryBody::Delivered { .. } => 0,
         }
-        EntryBody::Control(_) => 1_024,
-        EntryBody::Intent(intent) => intent.bytes(),
-        EntryBody::OpenSession | EntryBody::Aborted => 0,
-    }
 }
 
 impl Recent {
@@ -85,10 +86,8 @@ impl Replayed for Recent {
         self.push(entry);
     }
     fn entry_of_copy(&mut self, state: &mut State, entry: Entry) {
-        if let EntryBody::Procedure { ops, .. } = &entry.body {
-            for op in ops {
-                state.tables.apply(op);
-            }
+        for op in entry.body.ops() {
+            state.tables.apply(op);
         }
     }
     fn row(&mut self, state: &mut State, row: Row) {

@@ -3,7 +3,7 @@
 use lockstep_sim::chaos::{self, Generation};
 
 fn run(seeds: impl IntoIterator<Item = u64>) {
-    run_as(Generation::Fifth, seeds);
+    run_as(chaos::LATEST, seeds);
 }
 
 fn run_as(generation: Generation, seeds: impl IntoIterator<Item = u64>) {

@@ -35,6 +35,9 @@ impl Desk {
                     }
                 }
                 Effect::Append(entry) => {
+                    if self.active() == Some(node) {
+                        self.note_own(&entry);
+                    }
                     self.sides[node].appended = entry.number;
                     stored = true;
                 }
@@ -64,6 +67,7 @@ impl Desk {
                 }
                 // Dropped is shut down; a linked application is not unloaded.
                 Effect::Retire { application } | Effect::Discard { application } => drop(application),
+                Effect::Tell { to, what, .. } => self.tell(node, to, what),
                 Effect::Alarm(alarm) => self.on_alarm(node, &alarm),
                 Effect::Held { .. }
                 | Effect::RoleChanged { .. }
@@ -99,6 +103,7 @@ impl Desk {
             Alarm::Campaign { .. }
             | Alarm::OnlyReads { .. }
             | Alarm::Faulted { .. }
+            | Alarm::OwnRefused { .. }
             | Alarm::PartnerInSync
             | Alarm::Died { .. }
             | Alarm::Undone { .. }

@@ -27,6 +27,7 @@ use crate::entry::{ActingUnit, INTENT_BYTES_MAX, Intent};
 use crate::event::{Answer, Event, Request};
 use crate::ids::{LinkId, Micros, Number};
 use crate::message::{PeerMessage, PlainBody};
+use crate::posted::used_up;
 use crate::witness::Piece;
 
 /// Commands that wait for the procedure under way, at most.
@@ -128,9 +129,9 @@ impl Group {
         );
         self.acting = Some(Acting {
             intent: self.state.meta.last,
+            overlay: Overlay::of(used_up(&running.event.id)),
             running,
             position: 0,
-            overlay: Overlay::default(),
             shipped,
             withheld,
             asker,
@@ -301,7 +302,7 @@ impl Group {
         let intent = self.state.meta.intent.clone().expect("what acts has an intent (R19)");
         for unit in units.iter().rev() {
             let ActingUnit { unit, undo, .. } = unit;
-            let at = format!("event {}: `{}.{unit}`", intent.event, intent.procedure);
+            let at = format!("{}: `{}.{unit}`", intent.event, intent.procedure);
             match self.undo_one(&intent, undo) {
                 Ok(()) => {
                     self.counts.undone += 1;
@@ -334,6 +335,7 @@ impl Group {
         let (plugin, hang_ms) = (descriptor.hash, declared.hang_after_ms());
         self.witness.begins(&Piece { event: &event, plugin, unit: &unit, hang_ms, timed: false });
         let surroundings = Surroundings {
+            number: self.state.meta.last,
             time: self.now.max(self.state.meta.time),
             seed: self.config.seed,
             features: self.features,

@@ -16,6 +16,7 @@ use crate::event::{Answer, Event, EventId, Fault, FaultKind, KEY_BYTES_MAX, Outc
 use crate::ids::{Micros, Number, Origin, SessionId};
 use crate::message::{PeerMessage, PlainBody, UnitDescription};
 use crate::partition::check_key;
+use crate::posted::used_up;
 use crate::sessions::{Known, WINDOW};
 use crate::witness::Piece;
 
@@ -250,11 +251,28 @@ impl Group {
             Ok(run) => run,
             Err(reason) => return self.reject(asker, Rejection::MalformedParameters(reason)),
         };
+        if !self.acting_units(procedure, run.plan()).is_empty()
+            && let Some(reason) = Self::refuse_acting(&event)
+        {
+            return self.reject(asker, Rejection::MalformedParameters(reason));
+        }
+        if let Some((number, outcome)) = self.run_new(asker, event, procedure, run, withheld) {
+            self.output(number, asker, Answer::Ended { number, outcome });
+        }
+    }
+
+    /// Runs an event under the next number, in step with the standby. None when it acts on the world, and its end comes
+    /// later (R19).
+    pub(super) fn run_new(
+        &mut self,
+        asker: Asker,
+        event: Event,
+        procedure: ProcedureIndex,
+        run: Box<dyn Run>,
+        withheld: bool,
+    ) -> Option<(Number, Outcome)> {
         let acting_units = self.acting_units(procedure, run.plan());
         if !acting_units.is_empty() {
-            if let Some(reason) = Self::refuse_acting(&event) {
-                return self.reject(asker, Rejection::MalformedParameters(reason));
-            }
             self.intend(&event, acting_units.clone());
         }
         self.intake.take();
@@ -270,20 +288,25 @@ impl Group {
             }
             self.send(PeerMessage::Begin { number, time, seed, shipped, event: Box::new(sent), withheld });
         }
-        let running = Running { number, time, seed, event, procedure, reads_only, run };
+        let running = Running { number, time, seed, event, procedure, reads_only: false, run };
         if !acting_units.is_empty() {
-            return self.begin_acting(running, asker, shipped, withheld);
+            self.begin_acting(running, asker, shipped, withheld);
+            return None;
         }
+        self.use_up(&running.event.id);
         let outcome = self.run_all(running, 0, |group, running, position, start| {
             if in_step {
                 group.step_up(running, position, start, shipped, withheld);
             }
         });
-        self.output(number, asker, Answer::Ended { number, outcome });
+        Some((number, outcome))
     }
 
     fn check_id(&self, event: &Event) -> Option<Rejection> {
         match &event.id {
+            EventId::Timer { .. } | EventId::Message { .. } => {
+                Some(Rejection::MalformedParameters("timers and messages have no clients".into()))
+            }
             EventId::Keyed { key } if key.is_empty() || key.len() > KEY_BYTES_MAX => {
                 Some(Rejection::MalformedParameters(format!("a key has 1 to {KEY_BYTES_MAX} bytes")))
             }
@@ -371,12 +394,16 @@ impl Group {
 
     /// Puts an ended procedure into the database. The overlay holds its updates; it is empty afterwards.
     pub(super) fn finish(&mut self, number: Number, time: Micros, event: Event, outcome: Outcome) {
-        let ops =
-            if matches!(outcome, Outcome::Committed { .. }) { self.overlay.take_committed() } else { vec![] };
+        let ops = match outcome {
+            Outcome::Committed { .. } => self.overlay.take_committed(),
+            // A timer that faults does not fire for ever, and a message that is refused does not block its channel.
+            Outcome::Refused(_) | Outcome::Faulted(_) => used_up(&event.id),
+        };
         self.overlay.clear();
         // A takeover may have put entries of its own before a half-way one; the stream's time does not go back (R33).
         let time = time.max(self.state.meta.time);
         let Event { id, awaited_from, procedure, encoding, .. } = event;
+        self.own_ended(&id, number, &procedure, &outcome);
         let body = EntryBody::Procedure { event: id, awaited_from, encoding, procedure, outcome, ops };
         self.commit(Entry { number, term: self.own_term(), time, body });
     }
@@ -414,6 +441,7 @@ impl Group {
         let timed = declared.deadline_ms > 0;
         self.witness.begins(&Piece { event: &running.event, plugin, unit: &unit.name, hang_ms, timed });
         let surroundings = Surroundings {
+            number: running.number,
             time: running.time,
             seed: running.seed,
             features: self.features,

@@ -80,6 +80,7 @@ impl Group {
         self.durable = self.held;
         self.application_changed();
         self.undo_unwritten();
+        self.forget_messages();
         let waiting: Vec<_> = self.outputs.drain().collect();
         for output in waiting {
             let reason = self.only_reads().expect("the disk failed");

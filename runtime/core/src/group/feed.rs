@@ -261,6 +261,7 @@ impl Group {
                 kind: table.kind,
                 format: table.format,
             })
+            .chain(TableMeta::own())
             .collect();
         let (version, hash) = (descriptor.version, descriptor.hash);
         self.plain(PlainBody::Control(Control::Installed { node, version, hash, tables }));

@@ -16,6 +16,7 @@ use crate::entry::{ActingUnit, Entry, Op};
 use crate::event::{Event, Outcome};
 use crate::ids::{Micros, Number, TableId};
 use crate::message::{Divergence, PeerMessage, UnitDescription};
+use crate::posted;
 use crate::witness::Piece;
 
 /// Where this side stands in the partner's stream.
@@ -167,6 +168,7 @@ impl Group {
 
     fn begin(&mut self, mut pending: Pending) {
         self.overlay.clear();
+        self.use_up(&pending.event.id);
         if !pending.shipped {
             let found = self.application.descriptor().procedure(&pending.event.procedure);
             let Some((procedure, _)) = found else {
@@ -258,6 +260,7 @@ impl Group {
     /// Whether this version can read a shipped row (R17): a row starts with its format number, and the application
     /// decodes the rest. Rows of tables that this version does not have are only kept.
     fn check_row(&self, op: &Op) -> Result<(), String> {
+        posted::check(op)?;
         let Some(value) = &op.value else { return Ok(()) };
         let Some(table) = self.table_ids.iter().position(|id| *id == op.table) else { return Ok(()) };
         let declared = &self.application.descriptor().tables[table];

@@ -2,8 +2,9 @@
 //!
 //! The same code runs on both sides and in all roles; files are by subject:
 //! `active` runs events, `acting` those that act on the world, `follow` is the standby's side of the stream, `feed`
-//! brings a standby back, `rejoin` is the other end of that, `roles` keeps the arbiter's rule, `takeover` deals with what was half-way, `upgrade` drives a
-//! campaign, `commands` answers operators, `disk_failure` goes on without a disk.
+//! brings a standby back, `rejoin` is the other end of that, `roles` keeps the arbiter's rule, `takeover` deals with what
+//! was half-way, `upgrade` drives a campaign, `commands` answers operators, `disk_failure` goes on without a disk,
+//! `firing` and `messages` are timers and what groups tell each other.
 //!
 //! Deliberately absent: clocks (the time is an argument), I/O (effects), randomness (seeded), waiting: the active never
 //! waits for the standby inside a procedure (`acting` apart), so lock step by itself cannot deadlock.
@@ -15,9 +16,11 @@ mod config;
 mod deriving;
 mod disk_failure;
 mod feed;
+mod firing;
 mod follow;
 mod intake;
 mod latency;
+mod messages;
 mod notes;
 mod one_sided;
 mod outputs;
@@ -43,7 +46,7 @@ use crate::descriptor::ApplicationDescriptor;
 use crate::effect::{Alarm, Effect};
 use crate::entry::{Control, Entry, EntryBody};
 use crate::event::{Event, Request};
-use crate::ids::{LinkId, Micros, Number, Origin, PluginHash, StoreId, TableId, Term};
+use crate::ids::{GroupName, LinkId, Micros, Number, Origin, PluginHash, StoreId, TableId, Term};
 use crate::input::Input;
 use crate::message::{Frame, Hello, PeerMessage};
 use crate::state::{State, Undo};
@@ -55,6 +58,7 @@ use feed::{Feed, Waiting};
 use follow::{Follow, Pending};
 use intake::Intake;
 use latency::Latencies;
+use messages::Messages;
 use notes::NoteBook;
 use outputs::{Asker, Outputs};
 use recent::Recent;
@@ -170,6 +174,9 @@ pub struct Group {
     siblings: Siblings,
     order_sent: Option<(PluginHash, Micros)>,
     order_attempt: u32,
+    messages: Messages,
+    /// Timers fire not before this.
+    timers_at: Micros,
 
     // as standby
     follow: Follow,
@@ -275,6 +282,8 @@ impl Group {
             siblings: Siblings::default(),
             order_sent: None,
             order_attempt: 0,
+            messages: Messages::default(),
+            timers_at: Micros(0),
             follow: Follow::Nothing,
             pending: None,
             differs: false,
@@ -344,6 +353,7 @@ impl Group {
             Input::PluginLoaded { application } => self.on_plugin_loaded(application),
             Input::PluginFailed { hash, reason } => self.on_plugin_failed(hash, reason),
             Input::Note { note, own } => self.on_note(note, own),
+            Input::Told { from, what } => self.on_told(from, what, false),
             Input::Tick => self.on_tick(),
         }
         // First, so that what waits for the end of a procedure has its turn before the next one.
@@ -366,12 +376,14 @@ impl Group {
                 self.drive_campaign();
                 self.serve_parked();
             }
+            self.fire_timers();
             self.ask_confirmation();
             self.update_held();
             self.run_marked();
             self.release();
             self.watch_acknowledgements();
             self.watch_lag();
+            self.tell_groups();
             self.drive_campaign();
             self.ask_siblings();
         } else {
@@ -400,7 +412,9 @@ impl Group {
         }
         let soon = self.now.plus(Micros::from_ms(if busy { 5 } else { self.config.heartbeat_ms }));
         let soon = soon.min(self.heartbeat_at.max(self.now));
-        Some(self.intake.closed_until().map_or(soon, |until| soon.min(until.max(self.now))))
+        let soon = self.intake.closed_until().map_or(soon, |until| soon.min(until.max(self.now)));
+        let own = self.next_firing().into_iter().chain(self.next_telling()).min();
+        Some(own.map_or(soon, |own| soon.min(own)))
     }
 
     /// Whether requests have to wait, because a standby that lags does not get closer (R25).
@@ -433,6 +447,7 @@ impl Group {
             assert!(self.acting.is_none(), "only the active acts on the world (R19)");
             assert!(self.waiting.is_none(), "only the active waits for a standby");
             assert!(!self.notes.awaits_mark(), "only the active runs what is suspected (R21)");
+            assert!(self.messages.is_empty(), "only the active tells other groups anything (R10)");
         }
     }
 
@@ -440,6 +455,12 @@ impl Group {
     #[must_use]
     pub fn role(&self) -> Role {
         self.role
+    }
+
+    /// The group's name.
+    #[must_use]
+    pub fn name(&self) -> GroupName {
+        self.config.name()
     }
 
     /// The term.
@@ -475,7 +496,7 @@ impl Group {
     /// Answers that wait to be released, and requests that wait to be run: what back-pressure goes by.
     #[must_use]
     pub fn outstanding(&self) -> usize {
-        self.outputs.len() + self.parked.len() + self.forwards.len()
+        self.outputs.len() + self.parked.len() + self.forwards.len() + self.messages.owed()
     }
 
     fn enter(&mut self, now: Micros, effects: &mut Vec<Effect>) {
@@ -595,6 +616,7 @@ impl Group {
                 self.on_forward_command(link, ticket, *command)
             }
             PeerMessage::ForwardResult { ticket, result } => self.on_forward_result(ticket, *result),
+            PeerMessage::Told { from, what } => self.on_told(from, *what, true),
             message if term < self.term => self.refuse_old(message),
             PeerMessage::Ack { through, confirmed } => self.on_ack(through, confirmed),
             PeerMessage::Diverged(divergence) => self.on_diverged(&divergence),

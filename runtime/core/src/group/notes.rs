@@ -57,6 +57,12 @@ pub(super) struct NoteBook {
 }
 
 impl NoteBook {
+    /// Whether a note is on its way into the stream. What the runtime starts by itself waits for it: else a second event
+    /// that kills could kill this processor each time before the note of the first is held, in turns for ever.
+    pub fn awaits_record(&self) -> bool {
+        !self.unrecorded.is_empty()
+    }
+
     /// Whether a marked event waits: nothing else is run before it.
     pub fn awaits_mark(&self) -> bool {
         self.marked.is_some()
@@ -125,6 +131,9 @@ impl Group {
     }
 
     fn has_ended(&self, event: &EventId) -> bool {
+        if event.is_own() {
+            return self.is_used_up(event) && self.held == self.state.meta.last;
+        }
         match self.state.sessions.look_up(event) {
             Known::Ended(recorded) => recorded.number <= self.held,
             Known::AlreadyAnswered => true,
@@ -306,7 +315,10 @@ impl Group {
             }
             Suspect::Asked(asker, event) => {
                 let id = event.id.clone();
-                self.submit(asker, event, true);
+                match id.is_own() {
+                    true => drop(self.run_own(event, true)),
+                    false => self.submit(asker, event, true),
+                }
                 id
             }
         };

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::entry::{Entry, EntryBody};
+use crate::entry::{Entry, EntryBody, Op};
 use crate::event::Outcome;
 use crate::ids::Number;
 
@@ -22,19 +22,18 @@ pub struct Recent {
 const KEPT_BYTES_MAX: usize = 256 << 20;
 
 fn bytes_of(entry: &Entry) -> usize {
-    128 + match &entry.body {
-        EntryBody::Procedure { procedure, outcome, ops, .. } => {
-            let ops: usize = ops
-                .iter()
-                .map(|op| 48 + op.key.len() + op.value.as_ref().map_or(0, |value| value.len()))
-                .sum();
-            let reply = if let Outcome::Committed { reply } = outcome { reply.len() } else { 128 };
-            ops + reply + procedure.len()
+    let op = |op: &Op| 48 + op.key.len() + op.value.as_ref().map_or(0, |value| value.len());
+    let ops: usize = entry.body.ops().iter().map(op).sum();
+    128 + ops
+        + match &entry.body {
+            EntryBody::Procedure { procedure, outcome, .. } => {
+                let reply = if let Outcome::Committed { reply } = outcome { reply.len() } else { 128 };
+                reply + procedure.len()
+            }
+            EntryBody::Control(_) => 1_024,
+            EntryBody::Intent(intent) => intent.bytes(),
+            EntryBody::OpenSession | EntryBody::Aborted | EntryBody::Delivered { .. } => 0,
         }
-        EntryBody::Control(_) => 1_024,
-        EntryBody::Intent(intent) => intent.bytes(),
-        EntryBody::OpenSession | EntryBody::Aborted => 0,
-    }
 }
 
 impl Recent {

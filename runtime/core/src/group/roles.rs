@@ -494,6 +494,7 @@ impl Group {
         self.partner_out = false;
         self.heard_active = self.now;
         self.grow_after = self.now;
+        self.timers_at = self.now;
         self.loading = None;
         self.campaign_entered_anew();
         self.discard_next();
@@ -533,6 +534,7 @@ impl Group {
         assert!(!self.is_acting(), "a planned switchover is made between procedures (R19)");
         let asker = self.hand_over.take().map_or(Asker::Nobody, |hand_over| hand_over.asker);
         self.send(PeerMessage::HandOver { record });
+        self.forget_messages();
         self.waiting = None;
         self.role = Role::Standby;
         self.heard_active = self.now;
@@ -563,6 +565,7 @@ impl Group {
     /// Another was made active: nothing that is not held may be answered any more, and the stream is the other's.
     fn step_down(&mut self) {
         self.role = Role::Starting;
+        self.forget_messages();
         self.waiting = None;
         self.forget_marked();
         self.drop_acting();

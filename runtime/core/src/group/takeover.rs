@@ -89,7 +89,11 @@ impl Group {
             HalfWayEnd::RunAgain => {
                 self.roll_back();
                 let found = self.application.descriptor().procedure(&pending.event.procedure);
-                if found.is_some_and(|(_, declared)| declared.units.iter().any(|unit| unit.undo.is_some())) {
+                if pending.event.id.is_own() {
+                    // Its row stands, or its sender tells it again: it is started like any other.
+                } else if found
+                    .is_some_and(|(_, declared)| declared.units.iter().any(|unit| unit.undo.is_some()))
+                {
                     // It may have to wait, and nothing else takes a number meanwhile.
                     self.again = Some(pending.event);
                 } else {
@@ -103,6 +107,7 @@ impl Group {
     fn complete(&mut self, pending: Pending) {
         let mut running = pending.running.expect("a procedure in lock step has a run of this side");
         running.number = self.state.meta.last.next();
+        self.overlay.restamp(running.number);
         // `beside` has run one unit more than there are step-ups; it is one of those that remain.
         let done = match pending.ahead {
             Some(Ok(_)) => pending.step_ups + 1,
@@ -124,6 +129,7 @@ impl Group {
         let Ok(run) = self.begin_run(procedure, &event) else { return };
         let (number, time) = (self.state.meta.last.next(), self.stream_time());
         let seed = xxh3_64(&[self.config.seed.to_le_bytes(), number.0.to_le_bytes()].concat());
+        self.use_up(&event.id);
         self.run_all(
             Running { number, time, seed, event, procedure, reads_only: false, run },
             0,

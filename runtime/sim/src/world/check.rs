@@ -1,11 +1,11 @@
 //! What must hold: at rest, and at every answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use lockstep_core::command::{Command, Role};
 use lockstep_core::entry::{Entry, EntryBody};
-use lockstep_core::event::{Answer, Outcome};
+use lockstep_core::event::{Answer, FaultKind, Outcome};
 use lockstep_core::group::Group;
 use lockstep_core::ids::{Micros, Number, StoreId, TableId};
 
@@ -35,7 +35,10 @@ impl World {
         self.run_until(|world| world.active().is_some());
         if self.settings.divergence_expected {
             // A version that diverges again and again gets in sync only when there is nothing to diverge in.
-            self.run_until(|world| world.clients.iter().all(SimClient::is_idle) && world.active().is_some());
+            self.run_until(|world| {
+                world.clients.iter().all(SimClient::is_idle)
+                    && world.active().is_some_and(|active| world.nothing_posted(active))
+            });
         }
         // What an operator isolated, an operator brings back; a campaign brings back its own. A command may still have
         // been under way, to a processor that is paused.
@@ -58,7 +61,13 @@ impl World {
         let (a, b) = (self.group(0), self.group(1));
         let over =
             |group: &Group| group.held() == group.state().meta.last && group.state().meta.campaign.is_none();
-        a.state().meta.last == b.state().meta.last && over(a) && over(b)
+        a.state().meta.last == b.state().meta.last && over(a) && over(b) && self.nothing_posted(0)
+    }
+
+    /// Whether no timer waits at `node`, and no message.
+    fn nothing_posted(&self, node: usize) -> bool {
+        let tables = &self.group(node).state().tables;
+        [TableId::TIMERS, TableId::OUTBOX].into_iter().all(|table| tables.len(table) == 0)
     }
 
     /// The promise, at rest: both databases are equal, every acknowledged event is in them exactly once, no other more
@@ -108,6 +117,7 @@ impl World {
             let expected: &[&str] = if ran.contains_key(&id) { &["send", "stamp"] } else { &[] };
             assert_eq!(standing, expected, "event {id} ran: {:?} (R19)", ran.get(&id));
         }
+        self.check_posted(&ran);
         let mut money = 0;
         a.tables.scan(TableId::of(ledger::ACCOUNTS), &[], Some(&[254]), &mut |_, row| {
             money += ledger::number_in(row);
@@ -120,6 +130,57 @@ impl World {
             self.settings.divergence_expected || money + fees == 0,
             "money is made or lost: {money} {fees}"
         );
+    }
+
+    /// Every timer that was set has fired as often as it was to, and every message was heard once and in its place
+    /// (R34). That nothing ran twice is seen already.
+    fn check_posted(&self, ran: &BTreeMap<u64, i64>) {
+        let tables = &self.group(0).state().tables;
+        let told =
+            |row: u8| tables.get(TableId::of(ledger::TOLD), &[row]).map_or(0, |row| ledger::number_in(row));
+        assert_eq!(told(ledger::DISORDER), 0, "messages were heard out of their order");
+        let mut lost = 0;
+        for (id, acknowledged) in self.clients.iter().flat_map(|client| &client.acknowledged) {
+            let Parameters { from, to, amount, .. } = acknowledged.parameters;
+            let unsound = [ledger::FAULTY, ledger::DEADLY, ledger::HANGS].contains(&amount);
+            let sound = amount <= ledger::LIMIT && !unsound;
+            let rounds = match from % 2 {
+                1 if sound => ledger::ROUNDS,
+                _ => u64::from(sound),
+            };
+            match acknowledged.procedure.as_str() {
+                _ if !matches!(acknowledged.outcome, Outcome::Committed { .. }) => {}
+                "later" => {
+                    let ran = |round: &u64| ran.contains_key(&ledger::fired_as(*id, *round));
+                    let fired = (0..=ledger::ROUNDS).filter(ran).count() as u64;
+                    assert!(fired <= rounds, "the timer of event {id} fired {fired} times");
+                    lost += u64::from(fired < rounds);
+                }
+                "tell" if to < ledger::ELSEWHERE => {
+                    let heard = ran.contains_key(&(id | ledger::MESSAGE));
+                    assert!(sound || !heard, "what event {id} sent was heard, and could not be");
+                    lost += u64::from(heard != sound);
+                }
+                _ => {}
+            }
+        }
+        let noted = self.own_events_noted();
+        assert!(lost <= noted, "{lost} timers and messages did nothing, and {noted} ended with a note");
+    }
+
+    /// How many events of timers and messages ended with a fault in place of a run (R21): what they were to do is not
+    /// done.
+    fn own_events_noted(&self) -> u64 {
+        let mut noted = BTreeSet::new();
+        for entry in self.entries.values() {
+            if let EntryBody::Procedure { event, outcome: Outcome::Faulted(fault), .. } = &entry.body
+                && event.is_own()
+                && matches!(fault.kind, FaultKind::Killed | FaultKind::Hung | FaultKind::Quarantined)
+            {
+                noted.insert(event.clone());
+            }
+        }
+        noted.len() as u64
     }
 
     /// Term and number name one entry for ever, on whatever side and in whatever process it is made (R8, R24).
@@ -201,13 +262,18 @@ impl World {
             Answer::Ended { number, .. } => *number,
             Answer::Retry { .. } | Answer::Rejected(_) => return,
         };
+        self.check_output(number);
+    }
+
+    /// As for an answer, for whatever else leaves.
+    pub(super) fn check_output(&mut self, number: Number) {
         self.answered = self.answered.max(number);
         let record = self.record.as_ref().expect("there is no active without a record");
         for member in &record.in_sync {
             let durable = self.durable_in(member.store);
             assert!(
                 durable.is_some_and(|durable| durable >= number),
-                "an answer at {number} leaves, and {} has {durable:?} (R10)",
+                "an output at {number} leaves, and {} has {durable:?} (R10)",
                 member.node
             );
         }

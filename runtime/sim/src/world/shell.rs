@@ -98,6 +98,10 @@ impl World {
                     self.seen.add(format!("role {role}"));
                 }
                 Effect::NoteRecorded { note } => self.note_recorded(node, &note),
+                Effect::Tell { to, what, number } => {
+                    self.check_output(number);
+                    self.tell_group(node, to, what);
+                }
                 Effect::Alarm(alarm) => self.on_alarm(node, &alarm),
                 Effect::Stop { .. } if self.nodes[node].disk.has_failed() => {
                     self.seen.add("stop for a failed disk");
@@ -134,6 +138,7 @@ impl World {
             Alarm::Faulted { procedure, .. } => format!("{procedure} faulted"),
             Alarm::OnlyReads { .. } => "reads alone".into(),
             Alarm::Died { own, .. } => format!("death note, {}", if *own { "own" } else { "heard" }),
+            Alarm::OwnRefused { procedure, .. } => format!("{procedure} refused"),
             Alarm::Campaign { what, .. } => {
                 format!(
                     "campaign {}",
