@@ -15,7 +15,7 @@ use lockstep_core::ids::GroupName;
 use crate::engine::inbound::Bell;
 
 /// A message is for a group that this processor does not have.
-const NO_SUCH_GROUP: &str = "LS0640";
+const NO_SUCH_GROUP: &str = "LS0642";
 /// How many words may wait for an engine.
 const WAITING_MAX: usize = 1_024;
 /// A receiver that is not here is named in the log at most so often.
