@@ -77,6 +77,19 @@ pub trait Application: Send {
     ) -> Result<(), String> {
         Err("the application has no derived tables".into())
     }
+
+    /// Another one that does the same, if that can be had: only a model checker, which copies whole groups, asks.
+    fn twin(&self) -> Option<Box<dyn Application>> {
+        None
+    }
+}
+
+impl Clone for Box<dyn Application> {
+    /// # Panics
+    /// When the application has no [`twin`](Application::twin).
+    fn clone(&self) -> Self {
+        self.twin().expect("only a group whose application has a twin is copied")
+    }
 }
 
 /// One procedure under way. `Send` because a group goes to another thread at a change of its version; no run is under
@@ -90,4 +103,17 @@ pub trait Run: Send {
     /// # Errors
     /// When it refuses or faults; the procedure ends with it.
     fn run(&mut self, position: usize, context: &mut UnitContext<'_>) -> Result<(), UnitEnd>;
+
+    /// Another one that stands where this one does, if that can be had; see [`Application::twin`].
+    fn twin(&self) -> Option<Box<dyn Run>> {
+        None
+    }
+}
+
+impl Clone for Box<dyn Run> {
+    /// # Panics
+    /// When the run has no [`twin`](Run::twin).
+    fn clone(&self) -> Self {
+        self.twin().expect("only a group whose application has a twin is copied")
+    }
 }

@@ -29,7 +29,7 @@ pub const OPS_MAX: usize = 65_536;
 const LINEAR_MAX: usize = 16;
 
 /// The writes of a procedure's run.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Overlay {
     ops: Vec<Op>,
     index: BTreeMap<(TableId, RowKey), usize>,

@@ -35,7 +35,7 @@ const WALK_ROWS: usize = 256;
 const LINEAR_MAX: usize = 16;
 
 /// A walk over the rows of all sources that is under way.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Build {
     /// The source that is being walked; those before it are done.
     at: usize,
@@ -45,7 +45,7 @@ struct Build {
 }
 
 /// The derived tables of one version over one database.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Derived {
     /// Each source with its place in the descriptor.
     sources: Vec<(TableId, TableIndex)>,

@@ -16,6 +16,7 @@ use crate::sessions::{KeyedReply, Session};
 use crate::state::Meta;
 
 /// One thing to do.
+#[derive(Clone)]
 pub enum Effect {
     /// Answer a client.
     Answer {

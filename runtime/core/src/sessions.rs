@@ -78,7 +78,7 @@ pub enum Known<'a> {
 }
 
 /// How a session was before an entry of its own.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Touched {
     session: SessionId,
     awaited_from: u64,
@@ -88,7 +88,7 @@ struct Touched {
 }
 
 /// What one entry changed, to take it back (R24).
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct SessionUndo {
     removed_sessions: Vec<(SessionId, Session)>,
     touched: Option<Touched>,

@@ -154,7 +154,7 @@ impl Meta {
 }
 
 /// What one entry changed, to take it back while it is not held (R24).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Undo {
     /// The entry's number.
     pub number: Number,

@@ -5,7 +5,8 @@
 use std::sync::Arc;
 
 use lockstep_core::entry::{Entry, Row};
-use lockstep_core::ids::{Number, SessionId, StoreId};
+use lockstep_core::group::Identity;
+use lockstep_core::ids::{Number, SessionId, StoreId, Term};
 use lockstep_core::sessions::{KeyedReply, Session};
 use lockstep_core::state::{Meta, State, Undo};
 
@@ -64,7 +65,7 @@ pub struct Recovered {
 }
 
 /// A processor's disk.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SimDisk {
     current: SimStore,
     /// Half or whole, until it takes the old one's place.
@@ -240,6 +241,50 @@ impl SimDisk {
         self.lost_power |= power && self.replicated;
         self.alone = true;
         lost || copy_lost
+    }
+
+    /// The machine lost power, and with it everything that was not synced. Half a copy is gone.
+    pub fn crash_to_synced(&mut self) {
+        self.copy.take_if(|copy| !copy.whole);
+        for store in [Some(&mut self.current), self.copy.as_mut()].into_iter().flatten() {
+            store.entries.truncate(store.synced);
+        }
+    }
+
+    /// The process died, the machine goes on: everything written is there. Half a copy is gone.
+    pub fn crash_softly(&mut self) {
+        self.copy.take_if(|copy| !copy.whole);
+        for store in [Some(&mut self.current), self.copy.as_mut()].into_iter().flatten() {
+            store.synced = store.entries.len();
+        }
+    }
+
+    /// What tells it from another, for a model checker: what is in it by (term, number), and what is durable.
+    pub fn add_to(&self, identity: &mut Identity) {
+        for store in [Some(&self.current), self.copy.as_ref()].into_iter().flatten() {
+            identity.add((store.id, store.synced, store.whole, store.trusted));
+            identity.add((store.base.meta.last, &store.base.meta.terms));
+            store.entries.iter().for_each(|entry| identity.add((entry.term, entry.number)));
+        }
+        identity.add(self.copy.is_some());
+    }
+
+    /// The term of the entry `number` in the whole store `store`, as far as it is durable.
+    #[must_use]
+    pub fn durable_term(&self, store: StoreId, number: Number) -> Option<Term> {
+        let mut stores = [Some(&self.current), self.copy.as_ref()].into_iter().flatten();
+        let store = stores.find(|on| on.id == store && on.whole)?;
+        if number > store.durable(false) {
+            return None;
+        }
+        let entry = store.entries.iter().find(|entry| entry.number == number);
+        entry.map(|entry| entry.term).or_else(|| store.base.meta.term_of(number))
+    }
+
+    /// Nothing of the store in force can be read any more.
+    pub fn ruin(&mut self) {
+        let id = self.current.id;
+        self.current = SimStore { trusted: false, ..SimStore::new(id, State::default(), true) };
     }
 
     /// The store in force can't be trusted any more: a checksum was wrong.

@@ -1,12 +1,13 @@
 //! All long exercises of Lockstep in one binary: `cargo run --release -p drill -- NAME [--json]`.
 //!
-//! Most run real processors, real plugin files and a real load process; `sim` and `mutants` need none. Each exits with 0
+//! Most run real processors, real plugin files and a real load process; `sim`, `model` and `mutants` need none. Each exits with 0
 //! only if everything held.
 #![forbid(unsafe_code)]
 
 mod bench;
 mod cuts;
 mod kill;
+mod model;
 mod mutants;
 mod outside;
 mod sim;
@@ -74,6 +75,18 @@ enum Exercise {
         #[arg(long, requires = "seed")]
         story: bool,
     },
+    /// Every order of messages, swaps, deaths and commands within small bounds, over the core's own groups.
+    Model {
+        /// Only this search.
+        #[arg(long)]
+        only: Option<String>,
+        /// From one state in so many it is looked whether all comes to rest.
+        #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..))]
+        settle_one_in: u64,
+        /// A search that takes longer is broken off, and fails.
+        #[arg(long, default_value_t = 600)]
+        seconds_max: u64,
+    },
     /// Deliberate bugs, one after the other in a copy of the workspace: each must be found.
     Mutants {
         /// Only this one.
@@ -137,6 +150,9 @@ fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
             None => sim::run(*from, *seeds),
         };
     }
+    if let Exercise::Model { only, settle_one_in, seconds_max } = &arguments.exercise {
+        return model::run(only.as_deref(), *settle_one_in, *seconds_max);
+    }
     if let Exercise::Mutants { only } = &arguments.exercise {
         return mutants::run(only.as_deref());
     }
@@ -148,7 +164,9 @@ fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         Exercise::Swaps { count, rate } => swaps::run(&artifacts, at, *count, *rate),
         Exercise::Kill { count, resident_mb } => kill::run(&artifacts, at, *count, *resident_mb),
         Exercise::Cuts { count } => cuts::run(&artifacts, at, *count),
-        Exercise::Sim { .. } | Exercise::Mutants { .. } => unreachable!("run above: they need no processors"),
+        Exercise::Sim { .. } | Exercise::Model { .. } | Exercise::Mutants { .. } => {
+            unreachable!("run above: they need no processors")
+        }
         Exercise::Bench { seconds, clients, in_flight, durability } => {
             bench::run(&artifacts, at, *seconds, *clients, *in_flight, durability.clone())
         }

@@ -30,6 +30,8 @@ enum Finder {
     Scenario(String),
     /// A test of the store.
     Store(String),
+    /// A test of `tests/model`.
+    Model(String),
 }
 
 impl Finder {
@@ -38,6 +40,7 @@ impl Finder {
             Finder::Sim { seeds } => format!("sim, {seeds} seeds"),
             Finder::Scenario(test) => format!("scenarios {test}"),
             Finder::Store(test) => format!("store {test}"),
+            Finder::Model(test) => format!("model {test}"),
         }
     }
 }
@@ -80,6 +83,7 @@ fn read(patch: PathBuf) -> Result<Mutant, Failure> {
         },
         Some(("scenarios", test)) => Finder::Scenario(test.into()),
         Some(("store", test)) => Finder::Store(test.into()),
+        Some(("model", test)) => Finder::Model(test.into()),
         _ => return Err(failure(format!("{name}: nothing is called `{found_by}`"))),
     };
     let (rule, what) = (head("rule")?, head("what")?);
@@ -190,13 +194,14 @@ impl Bench {
                 ("scenarios", file.as_str(), test.as_str())
             }
             Finder::Store(test) => ("lockstep-store", "store", test.as_str()),
+            Finder::Model(test) => ("model", "small", test.as_str()),
         };
         let program = self.build(package, file)?;
         let mut tests = Command::new(program);
         tests.current_dir(&self.dir).stdout(Stdio::piped()).stderr(Stdio::null()).arg("--include-ignored");
         match finder {
             Finder::Sim { seeds } => tests.env("LOCKSTEP_SEEDS", seeds.to_string()).args(["--exact", test]),
-            Finder::Scenario(_) => tests.args(["--exact", test]),
+            Finder::Scenario(_) | Finder::Model(_) => tests.args(["--exact", test]),
             // In modules of its own.
             Finder::Store(_) => tests.arg(test),
         };

@@ -52,7 +52,8 @@ fn allowed(folder: &str) -> Option<&'static [&'static str]> {
             "rig",
         ],
         // One of the drills runs the simulated world instead.
-        "tests/drill" => &["lockstep-client", "lockstep-core", "lockstep-sim", "rig"],
+        "tests/drill" => &["lockstep-client", "lockstep-core", "lockstep-sim", "model", "rig"],
+        "tests/model" => &["lockstep-core", "lockstep-sim"],
         "tests/scenarios" => &["lockstep-core", "lockstep-sim", "lockstep-store"],
         _ => return None,
     })
@@ -122,6 +123,7 @@ fn some_libraries_are_known_in_one_place() {
         ("actix", &["runtime"][..]),
         ("actix-web", &["runtime"][..]),
         ("redb", &["runtime/store"][..]),
+        ("stateright", &["tests/model"][..]),
     ]);
     for package in packages() {
         for dependency in package.dependencies() {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use tidy::{document, packages, root, walk};
 
-const DOCUMENTS: [&str; 12] = [
+const DOCUMENTS: [&str; 13] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
@@ -13,6 +13,7 @@ const DOCUMENTS: [&str; 12] = [
     "docs/errors.md",
     "docs/events-protocol.md",
     "docs/http.md",
+    "docs/model.md",
     "docs/operations.md",
     "docs/plugins.md",
     "docs/rules.md",

@@ -17,7 +17,7 @@
 
 use super::active::{PLAN_MAX, Running};
 use super::outputs::{Asker, Output};
-use super::{Group, Partner};
+use super::{Group, Identity, Partner};
 use crate::application::UnitEnd;
 use crate::command::{Command, CommandError, Role};
 use crate::context::{Overlay, Surroundings, UnitContext};
@@ -34,6 +34,7 @@ use crate::witness::Piece;
 const COMMANDS_MAX: usize = 64;
 
 /// A procedure that acts on the world, between two steps of the group.
+#[derive(Clone)]
 pub(super) struct Acting {
     running: Running,
     /// The unit that is next.
@@ -53,7 +54,24 @@ pub(super) struct Acting {
     begun: Vec<usize>,
 }
 
+impl Acting {
+    /// What a group's identity has of this.
+    pub fn add_to(&self, identity: &mut Identity) {
+        let asked = self.asked.as_ref().map(|asked| asked.ticket);
+        identity.add((
+            self.position,
+            self.overlay.ops(),
+            self.intent,
+            self.shipped,
+            self.withheld,
+            self.asker,
+        ));
+        identity.add((self.described, asked, &self.begun));
+    }
+}
+
 /// What the standby was asked to answer before the next unit begins.
+#[derive(Clone)]
 struct Asked {
     link: LinkId,
     ticket: u64,

@@ -24,6 +24,7 @@ use crate::witness::Piece;
 pub(super) const PLAN_MAX: usize = 256;
 
 /// A procedure under way on this side.
+#[derive(Clone)]
 pub(super) struct Running {
     pub number: Number,
     pub time: Micros,

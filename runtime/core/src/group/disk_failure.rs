@@ -10,7 +10,7 @@ use crate::command::Role;
 use crate::effect::{Alarm, Effect};
 
 /// How far a failed disk has been dealt with.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct DiskFailure {
     reason: String,
     stage: Stage,

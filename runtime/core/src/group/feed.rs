@@ -28,6 +28,7 @@ const COPY_AHEAD: u64 = 4;
 pub(super) const DIVERGENCES_MAX: u32 = 2;
 
 /// How the partner is fed.
+#[derive(Clone)]
 pub(super) enum Feed {
     /// Not at all.
     Nothing,
@@ -52,6 +53,7 @@ pub(super) enum Feed {
 }
 
 /// The standby that answers wait for: recorded, or about to be (R4).
+#[derive(Clone)]
 pub(super) struct Waiting {
     pub store: StoreId,
     pub acked: Number,
@@ -338,7 +340,7 @@ impl Group {
 
     /// Whether what the partner has not acknowledged is too old (R27). An age may be up to twice as long before it is
     /// seen: one mark is kept, not one for each number.
-    fn acknowledgement_is_late(&self, partner: &Partner) -> bool {
+    pub(super) fn acknowledgement_is_late(&self, partner: &Partner) -> bool {
         let age_max = crate::ids::Micros::from_ms(self.config.ack_age_max_ms);
         partner.unacknowledged.is_some_and(|(_, since)| self.now.since(since) > age_max)
     }

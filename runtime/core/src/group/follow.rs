@@ -20,6 +20,7 @@ use crate::posted;
 use crate::witness::Piece;
 
 /// Where this side stands in the partner's stream.
+#[derive(Clone)]
 pub(super) enum Follow {
     /// Nowhere.
     Nothing,
@@ -42,6 +43,7 @@ impl Follow {
 }
 
 /// The procedure that has begun and not ended.
+#[derive(Clone)]
 pub(super) struct Pending {
     pub number: Number,
     pub time: Micros,

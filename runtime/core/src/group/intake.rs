@@ -14,7 +14,7 @@ const WINDOW: Micros = Micros::from_ms(100);
 const TAKEN_MIN: u64 = 16;
 
 /// The bound of the window that is under way.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Intake {
     since: Micros,
     lag: u64,

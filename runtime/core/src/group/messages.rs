@@ -9,8 +9,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::Group;
 use super::firing::{Own, own_event};
+use super::{Group, Identity};
 use crate::channels::{self, CREDITS, GroupMessage, SENDERS_MAX};
 use crate::command::Role;
 use crate::effect::{Alarm, Effect};
@@ -25,6 +25,7 @@ const AGAIN: (Micros, Micros) = (Micros::from_ms(100), Micros::from_ms(2_000));
 const MISSED: Micros = Micros::from_ms(5);
 
 /// The sender's end of a channel.
+#[derive(Clone)]
 struct Outgoing {
     /// The last number told.
     told: u64,
@@ -40,7 +41,7 @@ struct Outgoing {
 }
 
 /// What is under way between groups.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Messages {
     outgoing: BTreeMap<GroupName, Outgoing>,
     /// What senders are told once a number is held: in the order of numbers.
@@ -48,6 +49,14 @@ pub(super) struct Messages {
 }
 
 impl Messages {
+    /// What a group's identity has of this.
+    pub fn add_to(&self, identity: &mut Identity) {
+        for (name, out) in &self.outgoing {
+            identity.add((name, out.told, out.silent, out.missed, out.taken));
+        }
+        identity.add(&self.owed);
+    }
+
     /// Whether nothing is.
     pub fn is_empty(&self) -> bool {
         self.outgoing.is_empty() && self.owed.is_empty()

@@ -18,6 +18,7 @@ mod disk_failure;
 mod feed;
 mod firing;
 mod follow;
+mod identity;
 mod intake;
 mod latency;
 mod messages;
@@ -35,6 +36,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 pub use config::{GroupConfig, StandbyStart};
+pub use identity::Identity;
 pub use siblings::plan_together;
 pub use upgrade::{CampaignView, Decision, plan_campaign};
 
@@ -73,6 +75,7 @@ pub const PARKED_MAX: usize = 8_192;
 const LATENCY_WINDOW: Micros = Micros::from_ms(5_000);
 
 /// The partner at the other end of the link.
+#[derive(Clone)]
 struct Partner {
     link: LinkId,
     heard: Micros,
@@ -99,6 +102,7 @@ struct Partner {
 }
 
 /// A group on one side of the pair. See the module's page.
+#[derive(Clone)]
 pub struct Group {
     config: GroupConfig,
     now: Micros,
@@ -467,6 +471,18 @@ impl Group {
     #[must_use]
     pub fn term(&self) -> Term {
         self.term
+    }
+
+    /// The term that it serves in, if it is the active; else the highest that it has heard of.
+    #[must_use]
+    pub fn served_term(&self) -> Term {
+        self.own_term()
+    }
+
+    /// How often this process took over after a failure.
+    #[must_use]
+    pub fn takeovers(&self) -> u64 {
+        self.counts.takeovers
     }
 
     /// The store that counts.

@@ -8,10 +8,10 @@
 //!
 //! Invariants: nothing else runs while a mark is awaited; a note is kept until its entry is held.
 
-use super::Group;
 use super::active::Running;
 use super::follow::{Follow, Pending};
 use super::outputs::Asker;
+use super::{Group, Identity};
 use crate::application::Run;
 use crate::command::{HalfWayEnd, Role};
 use crate::descriptor::{BodyUse, ProcedureIndex};
@@ -28,6 +28,7 @@ use crate::witness::Piece;
 const UNRECORDED_MAX: usize = 64;
 
 /// A note that is not held yet.
+#[derive(Clone)]
 struct Unrecorded {
     note: DeathNote,
     /// It is of this processor's own death, found at its start.
@@ -35,11 +36,13 @@ struct Unrecorded {
 }
 
 /// An event that runs once its mark is held.
+#[derive(Clone)]
 struct Marked {
     number: Number,
     what: Suspect,
 }
 
+#[derive(Clone)]
 enum Suspect {
     /// A takeover found it half-way.
     HalfWay(Box<Pending>, HalfWayEnd),
@@ -48,7 +51,7 @@ enum Suspect {
 }
 
 /// What a group keeps about death notes.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct NoteBook {
     unrecorded: Vec<Unrecorded>,
     /// The link on which the active was told of them.
@@ -61,6 +64,13 @@ impl NoteBook {
     /// that kills could kill this processor each time before the note of the first is held, in turns for ever.
     pub fn awaits_record(&self) -> bool {
         !self.unrecorded.is_empty()
+    }
+
+    /// What a group's identity has of this.
+    pub fn add_to(&self, identity: &mut Identity) {
+        let notes = self.unrecorded.iter().map(|kept| (&kept.note, kept.own));
+        identity.add((notes.collect::<Vec<_>>(), self.told_on.is_some()));
+        identity.add(self.marked.as_ref().map(|marked| marked.number));
     }
 
     /// Whether a marked event waits: nothing else is run before it.

@@ -22,7 +22,7 @@ pub enum Asker {
 }
 
 /// An answer that waits.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Output {
     /// The number that it was computed at.
     pub number: Number,
@@ -37,7 +37,7 @@ pub struct Output {
 }
 
 /// The answers of an active that wait, in the order of their numbers.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Outputs {
     waiting: VecDeque<Output>,
 }
@@ -67,6 +67,11 @@ impl Outputs {
     /// Takes out everything: this side is no longer the active.
     pub fn drain(&mut self) -> impl Iterator<Item = Output> + '_ {
         self.waiting.drain(..)
+    }
+
+    /// Those that wait, the next one first.
+    pub fn iter(&self) -> impl Iterator<Item = &Output> {
+        self.waiting.iter()
     }
 
     /// How many wait.

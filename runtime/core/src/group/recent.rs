@@ -8,7 +8,7 @@ use crate::event::Outcome;
 use crate::ids::Number;
 
 /// The latest entries, without holes.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Recent {
     entries: VecDeque<Arc<Entry>>,
     bytes: usize,
@@ -78,6 +78,12 @@ impl Recent {
             let oldest = self.entries.pop_front().expect("there is more than one");
             self.bytes -= bytes_of(&oldest);
         }
+    }
+
+    /// The oldest number that is kept.
+    #[must_use]
+    pub fn first(&self) -> Option<Number> {
+        self.entries.front().map(|entry| entry.number)
     }
 
     /// The entry `number`, if it is kept.

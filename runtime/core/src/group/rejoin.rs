@@ -2,7 +2,7 @@
 //! at a point of the stream (R28).
 
 use super::follow::Follow;
-use super::{Group, Partner, feed::Feed};
+use super::{Group, Identity, Partner, feed::Feed};
 use crate::application::Application;
 use crate::command::Role;
 use crate::derived::Derived;
@@ -14,12 +14,21 @@ use crate::sessions::{KeyedReply, Session, Sessions};
 use crate::state::{Change, Meta, State};
 
 /// A copy that is being taken.
+#[derive(Clone)]
 pub(super) struct Copying {
     store: StoreId,
     pub(super) state: State,
     sessions: Sessions,
     /// What the running version derives from the copy's rows, followed as they come (R17).
     pub(super) derived: Derived,
+}
+
+impl Copying {
+    /// What a group's identity has of this.
+    pub fn add_to(&self, identity: &mut Identity, stage: &str) {
+        identity.add((stage, self.store, self.sessions.iter().collect::<Vec<_>>()));
+        identity.add_state(&self.state);
+    }
 }
 
 impl Group {

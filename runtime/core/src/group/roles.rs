@@ -6,10 +6,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::Group;
 use super::feed::{Feed, Waiting};
 use super::follow::Follow;
 use super::outputs::Asker;
+use super::{Group, Identity};
 use crate::command::{CommandError, CommandReply, Role};
 use crate::effect::{Alarm, Effect};
 use crate::event::Answer;
@@ -44,7 +44,7 @@ pub(super) enum Purpose {
 }
 
 /// What this side knows of the arbiter.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct ArbiterSeat {
     /// Shared, as it is looked at after every step.
     pub record: Option<Arc<Record>>,
@@ -53,6 +53,8 @@ pub(super) struct ArbiterSeat {
     swap: Option<(Record, Purpose)>,
     /// The outcome of `swap` is unknown: it is being read back.
     unknown: bool,
+    /// The record of `swap` was heard of before its outcome, and acted on: the outcome says nothing new.
+    told: bool,
     reading: bool,
     again_at: Option<Micros>,
     /// `--force` was given.
@@ -69,12 +71,38 @@ impl ArbiterSeat {
     pub fn is_busy(&self) -> bool {
         self.swap.is_some() || self.reading || self.again_at.is_some()
     }
+
+    /// What a group's identity has of this.
+    pub fn add_to(&self, identity: &mut Identity) {
+        let ArbiterSeat { record, known, swap, unknown, told, reading, again_at, force, first_term, yielded } =
+            self;
+        identity.add((
+            record,
+            known,
+            swap,
+            unknown,
+            told,
+            reading,
+            again_at.is_some(),
+            force,
+            first_term,
+            yielded,
+        ));
+    }
 }
 
 /// A planned switchover under way.
+#[derive(Clone)]
 pub(super) struct HandOver {
     pub asker: Asker,
     pub since: Micros,
+}
+
+impl HandOver {
+    /// Whether it takes too long by `now`, and is given up.
+    pub fn is_late(&self, now: Micros) -> bool {
+        now.since(self.since) > HAND_OVER_MAX
+    }
 }
 
 impl Group {
@@ -100,6 +128,9 @@ impl Group {
 
     pub(super) fn on_swapped(&mut self, outcome: SwapOutcome) {
         let Some((next, purpose)) = self.arbiter.swap.take() else { return };
+        if std::mem::take(&mut self.arbiter.told) {
+            return;
+        }
         match outcome {
             SwapOutcome::Done(record) => {
                 assert_eq!(record, next, "the arbiter records what was asked for");
@@ -136,7 +167,7 @@ impl Group {
         if self.arbiter.unknown {
             self.arbiter.unknown = false;
             let (next, asked_for) = self.arbiter.swap.take().expect("an unknown outcome is of a swap");
-            if record.as_ref() == Some(&next) {
+            if record.as_ref() == Some(&next) && !std::mem::take(&mut self.arbiter.told) {
                 purpose = Some(asked_for);
             }
         }
@@ -155,6 +186,11 @@ impl Group {
             record.epoch > known || self.arbiter.record.as_deref() == Some(&record),
             "one epoch has one record (R6)"
         );
+        // The partner may have read the record of a swap before this side hears of its outcome. Acted on twice, it would
+        // undo what has come of it meanwhile.
+        let own = self.arbiter.swap.as_ref().filter(|(next, _)| *next == record).map(|(_, purpose)| *purpose);
+        self.arbiter.told |= purpose.is_none() && own.is_some();
+        let purpose = purpose.or(own);
         self.term = self.term.max(record.term);
         let mine = record.active.store == self.store;
         self.arbiter.record = Some(Arc::new(record.clone()));
@@ -318,7 +354,7 @@ impl Group {
 
     fn reconcile_hand_over(&mut self, record: &Record, to: Member) {
         let Some(hand_over) = &self.hand_over else { return };
-        if self.now.since(hand_over.since) > HAND_OVER_MAX {
+        if hand_over.is_late(self.now) {
             let asker = hand_over.asker;
             self.hand_over = None;
             let why = "the standby did not catch up in time; nothing was changed".into();

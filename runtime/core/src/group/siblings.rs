@@ -6,9 +6,9 @@
 //! Invariants: the others never have a record that partition 0's group does not hold; a step is entered when every group
 //! has done the one before, a way back as soon as one group asks for it, and none after `no_way_back`.
 
-use super::Group;
 use super::latency::Latencies;
 use super::upgrade::Decision;
+use super::{Group, Identity};
 use crate::campaign::{CampaignPlan, CampaignRecord, Step};
 use crate::command::{CommandError, CommandReply, CommandResult};
 use crate::effect::Effect;
@@ -25,7 +25,7 @@ const ASK_AT_REST_EVERY: Micros = Micros::from_ms(500);
 const REPORT_AGE_MAX: Micros = Micros::from_ms(2_000);
 
 /// What partition 0's active has heard of the others, and what another group has heard of it.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Siblings {
     /// By partition, from 1 on.
     reports: Vec<Option<(LegReport, Micros)>>,
@@ -37,6 +37,11 @@ pub(super) struct Siblings {
 }
 
 impl Siblings {
+    /// What a group's identity has of this.
+    pub(super) fn add_to(&self, identity: &mut Identity) {
+        identity.add((&self.reports, self.leader_term, &self.wish));
+    }
+
     /// What was heard is of the past; the others are asked at once.
     pub(super) fn forget(&mut self) {
         self.reports.clear();

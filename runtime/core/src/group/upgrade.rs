@@ -1,12 +1,12 @@
 //! The rolling upgrade (R28 to R31). [`plan_campaign`] decides, from the record and what can be seen, what to do next;
 //! the rest carries that out. The active drives; its record is in the stream, so any side that becomes active goes on.
 
-use super::Group;
 use super::feed::{DIVERGENCES_MAX, Feed};
 use super::latency::Latencies;
 use super::outputs::Asker;
 use super::roles::HandOver;
 use super::siblings::plan_together;
+use super::{Group, Identity};
 use crate::campaign::{CampaignPlan, CampaignRecord, Decide, Redundancy, Step};
 use crate::command::{Command, CommandError, CommandReply, CommandResult};
 use crate::descriptor::ApplicationDescriptor;
@@ -26,7 +26,7 @@ const ORDER_AGAIN: Micros = Micros::from_ms(5_000);
 const LATENCY_EVENTS_MIN: u64 = 500;
 
 /// What was seen since the campaign's step was entered.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Evaluation {
     pub events: u64,
     pub faults: u64,
@@ -44,6 +44,12 @@ pub(super) struct Evaluation {
 }
 
 impl Evaluation {
+    /// What a group's identity has of this.
+    pub fn add_to(&self, identity: &mut Identity) {
+        let (mixed, failed) = (self.mixed_since.is_some(), &self.order_failed);
+        identity.add((self.events, self.faults, self.divergences, mixed, failed, self.entered));
+    }
+
     fn begin(&mut self) {
         self.events = 0;
         self.faults = 0;
