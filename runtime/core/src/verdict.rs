@@ -103,7 +103,7 @@ pub fn compare_retiring(
     for procedure in procedures.iter().filter(|procedure| procedure.pairing == Pairing::OnlyOld) {
         reasons.push(format!("procedure `{}` is missing in {}", procedure.name, new.version));
     }
-    undos_missing(old, new, &mut reasons);
+    undos_missing(old, new, retire, &mut reasons);
     for table in &new.tables {
         // What a version derives for itself is its own affair, as long as the other has no rows under that name.
         let other = old.tables.iter().find(|before| before.name == table.name);
@@ -140,10 +140,25 @@ pub fn compare_retiring(
 
 /// Whichever side is active, the other one must be able to undo what its units did to the world (R19), and must know
 /// of each unit that runs in lock step whether it is one that is not to run twice.
-fn undos_missing(old: &ApplicationDescriptor, new: &ApplicationDescriptor, reasons: &mut Vec<String>) {
+fn undos_missing(
+    old: &ApplicationDescriptor,
+    new: &ApplicationDescriptor,
+    retire: &[String],
+    reasons: &mut Vec<String>,
+) {
     for (acting, other) in [(old, new), (new, old)] {
         for procedure in &acting.procedures {
-            let Some((_, there)) = other.procedure(&procedure.name) else { continue };
+            let Some((_, there)) = other.procedure(&procedure.name) else {
+                // It is served meanwhile, and could not be undone (R32).
+                let served = procedure.one_sided || retire.contains(&procedure.name);
+                if served && procedure.units.iter().any(|unit| unit.undo.is_some()) {
+                    reasons.push(format!(
+                        "procedure `{}` acts on the world, and {} has neither it nor its undos",
+                        procedure.name, other.version
+                    ));
+                }
+                continue;
+            };
             for unit in &procedure.units {
                 let Some(undo) = &unit.undo else { continue };
                 let at = format!("`{}.{}`", procedure.name, unit.name);

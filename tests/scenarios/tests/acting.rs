@@ -10,7 +10,7 @@ use lockstep_core::event::{Answer, Encoding, Event, EventId, Outcome, Request};
 use lockstep_core::group::StandbyStart;
 use lockstep_core::ids::{Micros, SessionId, Term};
 use lockstep_core::message::{Frame, PeerMessage};
-use lockstep_core::verdict::{Verdict, compare};
+use lockstep_core::verdict::{Verdict, compare, compare_retiring};
 use lockstep_sim::ledger::{
     CURSED, Edition, FAULTY, INDELIBLE, Ledger, Parameters, RETURNED, SMUDGED, number_in,
 };
@@ -408,6 +408,16 @@ fn a_pair_of_versions_that_can_not_undo_for_each_other_is_incompatible() {
             "{comparison:?}"
         );
     }
+    // One that the other side does not have at all is served only if it declares so, or is being retired (R32).
+    let mut without = one.descriptor().clone();
+    without.procedures.retain(|procedure| procedure.name != "letter");
+    let mut with = one.descriptor().clone();
+    assert_eq!(compare(&without, &with).verdict, Verdict::Mixed, "refused until the upgrade is through");
+    assert_eq!(compare_retiring(&with, &without, &["letter".into()]).verdict, Verdict::Incompatible);
+    with.procedures.iter_mut().for_each(|procedure| procedure.one_sided = procedure.name == "letter");
+    let comparison = compare(&without, &with);
+    assert_eq!(comparison.verdict, Verdict::Incompatible);
+    assert!(comparison.reasons[0].contains("neither it nor its undos"), "{comparison:?}");
     // In lock step both sides must know which units are not to run twice.
     let mut twin = one.descriptor().clone();
     for procedure in &mut twin.procedures {
