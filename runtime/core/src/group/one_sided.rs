@@ -21,10 +21,11 @@ impl Group {
     pub(super) fn is_not_enabled(&self, procedure: usize) -> bool {
         let declared = &self.application.descriptor().procedures[procedure];
         let named = |names: &[String]| names.contains(&declared.name);
-        if declared.one_sided || named(self.retires()) {
+        if named(self.retires()) {
             return false;
         }
         let partner = self.partner.as_ref().filter(|_| self.waiting.is_some());
+        // `one_sided` ones are not among them, see the verdict.
         let lacking = partner.is_some_and(|partner| partner.lacking.get(procedure).copied().unwrap_or(false));
         // Also while the partner can't be heard: it may come back with the old version, and so may this side.
         lacking || self.state.meta.campaign.as_ref().is_some_and(|campaign| named(&campaign.plan.only_new))
