@@ -14,13 +14,13 @@ use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use lockstep_core::command::Role;
 use lockstep_core::event::{Answer, Encoding, Event, EventId, FaultKind, KEY_BYTES_MAX, Outcome, Rejection};
-use lockstep_wire::events::PARAMETERS_BYTES_MAX;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use crate::engine::answers::{self, FAULTED, fault_word, rejection_words};
 use crate::engine::inbound::EngineHandle;
 use crate::engines::{Engines, by_key};
+use crate::http_body::{self, Sent, Unreadable};
 use crate::metrics;
 
 /// How long a client is kept waiting.
@@ -101,7 +101,6 @@ pub fn serve(listener: TcpListener, site: Site) -> std::io::Result<actix_web::de
     let server = HttpServer::new(move || {
         App::new()
             .app_data(site.clone())
-            .app_data(web::PayloadConfig::new(PARAMETERS_BYTES_MAX))
             .route("/", web::get().to(index))
             .route("/healthz", web::get().to(healthz))
             .route("/readyz", web::get().to(readyz))
@@ -174,14 +173,33 @@ fn rejected(rejection: Rejection) -> Problem {
     Problem::new(status, code, detail, again)
 }
 
+/// A request whose event can't be read.
+fn cannot_read(unreadable: Unreadable) -> Problem {
+    match unreadable {
+        Unreadable::TooLarge(bytes_max) => rejected(Rejection::TooLarge { bytes_max: bytes_max as u64 }),
+        Unreadable::Broken(why) => {
+            let detail = format!("the request did not come whole: {why}; send it again");
+            Problem::new(StatusCode::BAD_REQUEST, "LS0315", detail, Again::SameId)
+        }
+        Unreadable::Parts(why) => {
+            let detail = format!("{why}; a form has the parts `parameters` (JSON) and `body`");
+            Problem::new(StatusCode::BAD_REQUEST, "LS0322", detail, Again::Never)
+        }
+        Unreadable::MediaType(kind) => {
+            let detail = format!("`{kind}` is not taken: send JSON, or multipart/form-data");
+            Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "LS0311", detail, Again::Never)
+        }
+    }
+}
+
 async fn submit(
     site: web::Data<Site>,
     path: web::Path<(String, String)>,
     request: HttpRequest,
-    body: Result<web::Bytes, actix_web::Error>,
+    payload: web::Payload,
 ) -> HttpResponse {
     let (application, procedure) = path.into_inner();
-    match run(&site, &application, procedure, &request, body).await {
+    match run(&site, &application, procedure, &request, payload).await {
         Ok(response) => response,
         Err(problem) => problem.response(),
     }
@@ -192,7 +210,7 @@ async fn run(
     application: &str,
     procedure: String,
     request: &HttpRequest,
-    body: Result<web::Bytes, actix_web::Error>,
+    payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let Some(engines) = site.engines.of(application) else {
         let detail = format!("application `{application}` does not run here; `GET /` lists those that do");
@@ -202,31 +220,18 @@ async fn run(
     let partition_key = partition_key_of(request).map_err(|problem| problem.of_event(&key))?;
     let engine =
         by_key(engines, partition_key.as_deref()).map_err(|rejection| rejected(rejection).of_event(&key))?;
-    let kind = request.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    if kind.starts_with("multipart/") {
-        let detail = "multipart bodies are not built yet; send control parameters as JSON";
-        let problem = Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "LS0311", detail, Again::Never);
-        return Err(problem.of_event(&key));
-    }
-    let parameters = body.map_err(|error| {
-        if error.as_response_error().status_code() == StatusCode::PAYLOAD_TOO_LARGE {
-            let (code, detail) =
-                rejection_words(Rejection::TooLarge { bytes_max: PARAMETERS_BYTES_MAX as u64 });
-            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, code, detail, Again::Never).of_event(&key)
-        } else {
-            let detail = format!("the body did not come whole: {error}; send it again");
-            Problem::new(StatusCode::BAD_REQUEST, "LS0315", detail, Again::SameId).of_event(&key)
-        }
-    })?;
+    let Sent { parameters, body } = http_body::read(request, payload)
+        .await
+        .map_err(|unreadable| cannot_read(unreadable).of_event(&key))?;
     // No parameters at all are those of a procedure that needs none.
-    let parameters = if parameters.is_empty() { b"{}".to_vec() } else { parameters.to_vec() };
+    let parameters = if parameters.is_empty() { b"{}".to_vec() } else { parameters };
     let event = Event {
         id: EventId::Keyed { key: key.clone() },
         awaited_from: 0,
         procedure,
         encoding: Encoding::Json,
         parameters,
-        body: Vec::new(),
+        body,
     };
     let busy = |detail: &str| {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "LS0316", detail, Again::SameId).of_event(&key)

@@ -14,6 +14,7 @@ mod dial;
 pub mod engine;
 mod engines;
 mod http;
+mod http_body;
 mod link_message;
 mod metrics;
 mod neighbours;

@@ -67,12 +67,17 @@ impl Raw {
     }
 }
 
-/// Status and body of an HTTP request.
+/// Status and body of an HTTP request with JSON.
 fn http(address: &str, path: &str, body: &[u8]) -> (u16, String) {
+    http_as("application/json", address, path, body)
+}
+
+/// Status and body of an HTTP request.
+fn http_as(kind: &str, address: &str, path: &str, body: &[u8]) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let head = format!(
-        "POST {path} HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+        "POST {path} HTTP/1.1\r\nHost: test\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\
          Connection: close\r\n\r\n",
         body.len()
     );
@@ -172,6 +177,15 @@ fn wrong_events_are_answered_and_nobody_else_notices() {
         assert!(status == 400 && answer.contains("LS0202"), "{answer}");
         let (status, answer) = http(address, "/ledger/transfer", &vec![b' '; 3 << 20]);
         assert!(status == 413, "{answer}");
+        // R18: forms carry parameters and a body.
+        for (part, wanted) in [("parameters", "LS0202"), ("file", "LS0322")] {
+            let form = format!(
+                "--x\r\nContent-Disposition: form-data; name=\"{part}\"\r\n\r\n{{\"from\": 1\r\n--x--\r\n"
+            );
+            let kind = "multipart/form-data; boundary=x";
+            let (status, answer) = http_as(kind, address, "/ledger/transfer", form.as_bytes());
+            assert!(status == 400 && answer.contains(wanted), "{answer}");
+        }
     }
     drop((client, thread));
     assert_serves_and_holds(pair);
