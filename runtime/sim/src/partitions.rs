@@ -20,7 +20,8 @@ use crate::world::{Settings, World};
 const SLICE: Micros = Micros::from_ms(1);
 
 /// A client's request with a key of the partition that it asks; as it is where there is only one.
-pub(crate) fn with_key(request: Request, (partition, partitions): (u16, u16)) -> Request {
+#[must_use]
+pub fn with_key(request: Request, (partition, partitions): (u16, u16)) -> Request {
     match request {
         Request::Submit(event) if partitions > 1 => {
             let belongs = |key: &String| partition_of(key.as_bytes(), partitions) == partition;

@@ -144,15 +144,15 @@ impl Group {
         let mut tell = Vec::new();
         self.messages.owed.retain(|sender, owed| {
             let mut through = None;
-            while let Some((_, taken)) = owed.pop_front_if(|(number, _)| *number <= held) {
+            while let Some(taken) = owed.pop_front_if(|(number, _)| *number <= held) {
                 through = Some(taken);
             }
-            tell.extend(through.map(|through| (sender.clone(), through)));
+            tell.extend(through.map(|(number, through)| (sender.clone(), number, through)));
             !owed.is_empty()
         });
-        for (to, through) in tell {
+        for (to, number, through) in tell {
             let what = GroupMessage::Taken { through };
-            self.effects.push(Effect::Tell { to, what, number: held });
+            self.effects.push(Effect::Tell { to, what, number });
         }
         if self.state.tables.len(TableId::SENT) > 0 {
             for (receiver, last) in channels::sent(&self.state.tables) {
