@@ -138,11 +138,42 @@ impl Handler<CameIn> for LinkActor {
     type Result = ();
 
     fn handle(&mut self, CameIn { stream, hello }: CameIn, _: &mut Self::Context) {
-        self.hand_over(stream, hello);
+        if !hello.notes {
+            return self.hand_over(stream, hello);
+        }
+        if self.engine.tell(Inbound::Notes { stream, partner: hello.node }).is_err() {
+            tracing::debug!("the engine is busy; the connection for notes is made again");
+        }
     }
 }
 
+/// Where the partner of `node` listens, if that is known.
+#[must_use]
+pub fn find(partner: &[PartnerAddress], node: &NodeId) -> Option<SocketAddr> {
+    partner.iter().find_map(|place| place.find(node)).map(|(_, address)| address)
+}
+
+/// Dials the partner of `engine` for a connection that a death note will leave by.
+///
+/// # Errors
+/// When nobody answers in time, or it is somebody else.
+pub async fn dial_for_notes(
+    address: SocketAddr,
+    node: &NodeId,
+    engine: &EngineHandle,
+) -> Result<TcpStream, String> {
+    let ours = LinkHello { notes: true, ..hello_of(node, engine) };
+    let dialled = tokio::time::timeout(HELLO_TIME_MAX, connect(address, ours)).await;
+    dialled.unwrap_or_else(|_| Err("no hello came in time".into())).map(|(stream, _)| stream)
+}
+
 async fn dial(address: SocketAddr, ours: LinkHello) -> Result<(std::net::TcpStream, LinkHello), String> {
+    let (stream, theirs) = connect(address, ours).await?;
+    let stream = stream.into_std().map_err(|error| error.to_string())?;
+    Ok((stream, theirs))
+}
+
+async fn connect(address: SocketAddr, ours: LinkHello) -> Result<(TcpStream, LinkHello), String> {
     let mut stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
     if stream.local_addr().ok() == stream.peer_addr().ok() {
         return Err("the connection ends where it began".into());
@@ -151,7 +182,6 @@ async fn dial(address: SocketAddr, ours: LinkHello) -> Result<(std::net::TcpStre
     say(&mut stream, &ours).await?;
     let theirs = hear(&mut stream).await?;
     check(&ours, &theirs)?;
-    let stream = stream.into_std().map_err(|error| error.to_string())?;
     Ok((stream, theirs))
 }
 
@@ -285,6 +315,7 @@ fn hello_of(node: &NodeId, engine: &EngineHandle) -> LinkHello {
         application: engine.application.to_string(),
         partition: engine.partition,
         partitions: engine.partitions,
+        notes: false,
     }
 }
 
@@ -299,6 +330,7 @@ mod tests {
             application: application.into(),
             partition: 0,
             partitions: 1,
+            notes: false,
         }
     }
 

@@ -18,6 +18,7 @@ mod http_body;
 mod link_message;
 mod metrics;
 mod neighbours;
+mod notes;
 pub mod offline;
 mod partitions_file;
 pub mod plugins;

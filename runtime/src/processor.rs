@@ -14,7 +14,9 @@ use actix::prelude::*;
 use lockstep_core::command::{Command, Role};
 use lockstep_core::group::{Group, GroupConfig, StandbyStart};
 use lockstep_core::ids::{GroupName, NodeId};
+use lockstep_core::input::Input;
 use lockstep_os::DirectoryLock;
+use lockstep_os::unit_page::signals::Guard;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::admin::{self, Admin, View};
@@ -25,10 +27,12 @@ use crate::dial::{self, LinkActor, PartnerAddress};
 use crate::engine::actor::EngineActor;
 use crate::engine::inbound::{EngineHandle, Inbound};
 use crate::engine::store_thread::{self, OpenedStore};
+use crate::engine::witness::EngineWitness;
 use crate::engine::{EngineLoop, EngineParts, poll_and_bell};
 use crate::engines::Engines;
 use crate::http;
 use crate::neighbours::Neighbours;
+use crate::notes::{self, NoteFiles};
 use crate::offline::group_dir;
 use crate::partitions_file::{self, Disagreement};
 use crate::plugins::{self, Failure, Generations, Keep, PluginLoader};
@@ -128,6 +132,7 @@ impl Processor {
         let loader = PluginLoader::new(generations.clone()).start();
         let neighbours = Neighbours::default();
         let (mut engines, mut links, mut arbiter_threads) = (Engines::default(), Vec::new(), Vec::new());
+        let mut guards = Vec::new();
         for (application, partition) in groups(&config)? {
             let begun = begin(
                 &config,
@@ -149,12 +154,21 @@ impl Processor {
                     return Err(Failure::of_thread("the engine's thread ended at once").into());
                 }
             }
+            guards.push((begun.handle.label.clone(), begun.guard.clone()));
+            let (node, partner) = (config.node.clone(), partner.clone());
+            actix_rt::spawn(notes::connection::keep(node, begun.handle.clone(), partner, begun.guard));
             engines.add(begun.handle);
         }
         for (_, of_application) in engines.applications().filter(|(_, all)| all.len() > 1) {
             // An engine that has just begun has room.
             let _ = of_application[0].tell(Inbound::Siblings(of_application.to_vec()));
         }
+        notes::watchdog::launch(&config.node, guards).map_err(|error| {
+            StartError::of_system(
+                format!("the watchdog gets no thread: {error}"),
+                "see the limits on threads",
+            )
+        })?;
         let hellos = dial::hellos(&config.node, engines.all());
         actix_rt::spawn(dial::listen(into_tokio(link_listener)?, links, hellos));
         actix_rt::spawn(accept_clients(into_tokio(events_listener)?, engines.clone()));
@@ -268,6 +282,7 @@ struct Begun {
     handle: EngineHandle,
     arbiter_thread: Arbiter,
     started: oneshot::Receiver<Result<(), Failure>>,
+    guard: Arc<Guard>,
 }
 
 /// The groups of a configuration: each application's partitions, in order (R1).
@@ -327,7 +342,10 @@ fn begin(
         EngineHandle::new(name, (partition, application.partitions), bell.clone(), descriptor);
     let seed = random("a seed")?;
     let OpenedStore { store, trusted, may_lack_tail, state, recent, undos, thread } = opened;
-    let group = Group::new(
+    let notes_directory = config.data.join("notes").join(format!("{name}.{partition}"));
+    let (note_files, guard) = NoteFiles::open(&notes_directory, &config.node)
+        .map_err(|error| cannot_write(&notes_directory, &error))?;
+    let mut group = Group::new(
         GroupConfig {
             partition,
             partitions: application.partitions,
@@ -351,6 +369,13 @@ fn begin(
         undos,
         version,
     );
+    // Before the partner thinks that this processor is dead.
+    let hang_ms_max = config.timeouts.silence_promote_ms / 4 * 3;
+    group.watch_units(Box::new(EngineWitness::new(&guard, hang_ms_max)));
+    for note in note_files.notes() {
+        // Taken in the first turn; there is room for more.
+        let _ = handle.tell(Inbound::Input(Input::Note { note: note.clone(), own: true }));
+    }
     let (arbiter, arbiter_thread) = ArbiterClient::launch(arbiter, handle.clone());
     let watcher = Watcher::new(handle.clone()).start();
     let store = thread.launch(handle.clone())?;
@@ -368,9 +393,11 @@ fn begin(
         control,
         requests,
         seat,
+        guard: guard.clone(),
+        note_files,
     });
     let started = EngineActor::launch(engine, generations);
-    Ok(Begun { handle, arbiter_thread, started })
+    Ok(Begun { handle, arbiter_thread, started, guard })
 }
 
 /// Sets up the process: core dumps off, as they delay the word of a death; huge pages for the heap, which is then

@@ -8,6 +8,7 @@ use crate::campaign::{CampaignPlan, CampaignRecord};
 use crate::descriptor::Version;
 use crate::ids::{Epoch, Micros, NodeId, Number, PluginHash, Term};
 use crate::leg::{CampaignWord, LegReport};
+use crate::note::DeathNote;
 
 /// The role of an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -195,6 +196,8 @@ pub struct GroupStatus {
     pub events_per_s: u64,
     /// The memory that rows take, bytes.
     pub table_bytes: u64,
+    /// Events that do not run again because a processor died of them or hung in them (R21); the latest first.
+    pub notes: Vec<DeathNote>,
 }
 
 /// A campaign with the figures of its gates.

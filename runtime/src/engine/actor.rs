@@ -48,6 +48,9 @@ impl Actor for EngineActor {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
+        if let Some(engine) = self.engine.borrow().as_ref() {
+            engine.enter_thread();
+        }
         let begun =
             self.engine.borrow().as_ref().map_or(Ok(()), |engine| engine.start_plugin(&self.generations));
         let failed = begun.is_err();

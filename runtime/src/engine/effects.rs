@@ -139,6 +139,7 @@ impl EngineLoop {
             }
             Effect::NoteRecorded { note } => {
                 tracing::info!(procedure = note.procedure, unit = note.unit, "a death note is held");
+                self.note_files.recorded(&note);
             }
             Effect::Tell { to, what, .. } => self.seat.tell(to, what),
             Effect::Alarm(alarm) => self.alarm(&alarm),

@@ -68,6 +68,13 @@ pub enum Inbound {
         /// Who is there.
         partner: NodeId,
     },
+    /// A connection that the partner's death note will come on: `Hello` was exchanged.
+    Notes {
+        /// The socket.
+        stream: TcpStream,
+        /// Who is there.
+        partner: NodeId,
+    },
     /// A plugin file is to be asked for from the partner.
     WantPlugin {
         /// Which.

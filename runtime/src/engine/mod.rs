@@ -18,11 +18,13 @@ pub mod failpoints;
 mod fault_log;
 pub mod inbound;
 mod link;
+mod partner_notes;
 pub mod store_thread;
 mod turn;
 pub mod witness;
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
 use lockstep_core::application::Application;
@@ -31,6 +33,7 @@ use lockstep_core::effect::Effect;
 use lockstep_core::event::Answer;
 use lockstep_core::group::Group;
 use lockstep_core::ids::{Micros, NodeId, StoreId};
+use lockstep_os::unit_page::signals::Guard;
 use mio::{Events, Poll, Token};
 use tokio::sync::oneshot;
 
@@ -39,8 +42,10 @@ use self::failpoints::Failpoints;
 use self::fault_log::FaultLog;
 use self::inbound::{Bell, EngineHandle, HttpRequest, Inbound};
 use self::link::Link;
+use self::partner_notes::PartnerNotes;
 use self::store_thread::{StoreHandle, StoreOp};
 use crate::neighbours::Seat;
+use crate::notes::NoteFiles;
 use crate::plugins::{Failure, Generations};
 use crate::services::Services;
 
@@ -50,6 +55,8 @@ const BELL: Token = Token(0);
 const LINKS: [Token; 2] = [Token(1), Token(2)];
 /// An assertion of the runtime failed, or the core found its side wrong: the process ends, the partner takes over.
 pub const ASSERTION_FAILED: &str = "LS0699";
+/// A thread has no alternate stack.
+const UNGUARDED: &str = "LS0642";
 /// How many events of the poll are taken at once.
 const EVENTS_MAX: usize = 1_024;
 
@@ -87,6 +94,10 @@ pub struct EngineParts {
     pub requests: Receiver<HttpRequest>,
     /// Its place among the groups of this processor.
     pub(crate) seat: Seat,
+    /// Guards the thread that runs the plugin's code.
+    pub guard: Arc<Guard>,
+    /// What processes before this one left.
+    pub note_files: NoteFiles,
 }
 
 /// The poll and bell of an engine that is about to be made.
@@ -114,6 +125,10 @@ pub struct EngineLoop {
     clients: Clients,
     link: Option<Link>,
     links_made: u64,
+    guard: Arc<Guard>,
+    note_files: NoteFiles,
+    partner_notes: Option<PartnerNotes>,
+    notes_wait: bool,
     store: StoreHandle,
     /// Operations for the store that found its queue full.
     store_ops: Vec<StoreOp>,
@@ -150,7 +165,20 @@ impl EngineLoop {
     /// An engine that has not begun.
     #[must_use]
     pub fn new(parts: EngineParts) -> Self {
-        let EngineParts { group, node, store, services, poll, handle, bell, control, requests, seat } = parts;
+        let EngineParts {
+            group,
+            node,
+            store,
+            services,
+            poll,
+            handle,
+            bell,
+            control,
+            requests,
+            guard,
+            note_files,
+            seat,
+        } = parts;
         let serving = Serving {
             node: node.0.clone(),
             active: false,
@@ -172,6 +200,10 @@ impl EngineLoop {
             seat,
             link: None,
             links_made: 0,
+            guard,
+            note_files,
+            partner_notes: None,
+            notes_wait: false,
             store,
             store_ops: Vec::new(),
             store_backlog: VecDeque::new(),
@@ -199,6 +231,13 @@ impl EngineLoop {
     #[must_use]
     pub fn deadline(&self) -> Option<Micros> {
         self.group.next_deadline()
+    }
+
+    /// From here on this thread runs the plugin's code: a fatal signal in it leaves a note (R21).
+    pub fn enter_thread(&self) {
+        if let Err(error) = self.guard.enter() {
+            tracing::warn!(%error, code = UNGUARDED, "a stack that runs over will leave no death note");
+        }
     }
 
     /// Starts the plugin on this thread, which will run it.

@@ -12,6 +12,7 @@ use lockstep_core::input::Input;
 use super::clients::{FIRST_TOKEN, ORIGIN_OTHERS, Said, Serving};
 use super::inbound::Inbound;
 use super::link::{Link, OUT_BYTES_SOFT};
+use super::partner_notes::NOTES;
 use super::{BELL, EngineLoop, LINKS, TurnEnd, now};
 use crate::link_message::{LinkMessage, PROTOCOL_BROKEN, PluginAssembly};
 
@@ -60,6 +61,9 @@ impl EngineLoop {
         }
         self.busy = false;
         if self.retired.is_none() {
+            if std::mem::take(&mut self.notes_wait) {
+                self.hear_notes();
+            }
             self.hear_others(&mut budget);
         }
         if self.retired.is_none() {
@@ -100,9 +104,11 @@ impl EngineLoop {
             panic!("the engine's sockets can't be watched: {error}");
         }
         self.bell.silence();
+        let mut notes = false;
         for event in &self.events {
             match event.token() {
                 BELL => {}
+                NOTES => notes = true,
                 token if token.0 >= FIRST_TOKEN => self.clients.woken(event),
                 token => {
                     if let Some(link) =
@@ -113,10 +119,11 @@ impl EngineLoop {
                 }
             }
         }
+        self.notes_wait |= notes;
     }
 
     /// Steps the core; notices a generation change at once.
-    fn step(&mut self, input: Input) {
+    pub(super) fn step(&mut self, input: Input) {
         self.group.step(now(), input, &mut self.effects);
         self.note_generation_change();
     }
@@ -136,7 +143,16 @@ impl EngineLoop {
 
     fn take(&mut self, inbound: Inbound) {
         match inbound {
-            Inbound::Input(Input::PartnerDied { store }) => self.died = Some(store),
+            // A death may be told of before the link's end: what the dead one has left comes first (R21).
+            Inbound::Input(Input::PartnerDied { store }) => {
+                self.hear_notes();
+                self.died = Some(store);
+            }
+            Inbound::Input(input @ Input::Living { living: false, .. }) => {
+                self.hear_notes();
+                self.step(input);
+            }
+            Inbound::Notes { stream, partner } => self.notes_up(stream, partner),
             Inbound::Input(input) => self.step(input),
             Inbound::Durable { cuts, store, through } => {
                 if cuts == self.cuts {

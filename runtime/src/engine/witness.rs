@@ -1,24 +1,52 @@
-//! Sees the application's code run, on the engine's thread (R23).
+//! Sees the application's code run, on the engine's thread: writes it down in the unit page (R21) and times it (R23).
 //!
-//! Deliberately absent: what is made of it; the core judges.
+//! Deliberately absent: what is made of it; the core judges, the watchdog looks on.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use lockstep_core::ids::Micros;
 use lockstep_core::witness::{Piece, Witness};
+use lockstep_os::unit_page::signals::Guard;
+use lockstep_os::unit_page::{self, UnitPage};
+
+use crate::notes::in_numbers;
 
 /// The engine's witness. A piece that has no deadline is not timed: two looks at the clock are as long as a short unit.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct EngineWitness {
+    page: Arc<UnitPage>,
+    /// Whatever a procedure declares, a unit that returns after this has hung: the partner is about to take over.
+    hang_ms_max: u64,
     since: Option<Instant>,
+}
+
+impl EngineWitness {
+    /// A witness that writes into the page of `guard`.
+    #[must_use]
+    pub fn new(guard: &Guard, hang_ms_max: u64) -> Self {
+        EngineWitness { page: guard.page().clone(), hang_ms_max, since: None }
+    }
 }
 
 impl Witness for EngineWitness {
     fn begins(&mut self, piece: &Piece<'_>) {
+        let (kind, session, number, key) = in_numbers(&piece.event.id);
+        self.page.begin(&unit_page::Piece {
+            kind,
+            session,
+            number,
+            key: key.as_bytes(),
+            plugin: &piece.plugin.0,
+            procedure: piece.event.procedure.as_bytes(),
+            unit: piece.unit.as_bytes(),
+            hang_ms: piece.hang_ms.min(self.hang_ms_max),
+        });
         self.since = piece.timed.then(Instant::now);
     }
 
     fn ended(&mut self) -> Micros {
+        self.page.end();
         let took = self.since.take().map(|since| since.elapsed().as_micros());
         Micros(took.map_or(0, |us| u64::try_from(us).unwrap_or(u64::MAX)))
     }

@@ -10,12 +10,13 @@ use serde_json::Value;
 use crate::Failure;
 
 /// The packages whose programs and plugin files the rig needs.
-const PACKAGES: [&str; 7] = [
+const PACKAGES: [&str; 8] = [
     "lockstepd",
     "lockstep",
     "rig",
     "ledger-v1-so",
     "ledger-v1-twin-so",
+    "ledger-v1-deadly-so",
     "ledger-v2-so",
     "ledger-v2-broken-so",
 ];
@@ -121,6 +122,12 @@ impl Artifacts {
     #[must_use]
     pub fn ledger_v1_twin(&self) -> &Path {
         self.found("ledger-v1-twin-so")
+    }
+
+    /// Version 1 with a procedure that takes its host down.
+    #[must_use]
+    pub fn ledger_v1_deadly(&self) -> &Path {
+        self.found("ledger-v1-deadly-so")
     }
 
     /// The ledger, version 2.

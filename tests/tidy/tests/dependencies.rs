@@ -34,6 +34,8 @@ fn allowed(folder: &str) -> Option<&'static [&'static str]> {
         }
         // A version may be built on the one before it; the thin `so` packages around a version on that version.
         "plugins/ledger-v1" | "plugins/ledger-v1-twin" => &["lockstep-plugin-api"],
+        "plugins/ledger-v1-deadly" => &["lockstep-plugin-api", "ledger-v1"],
+        "plugins/ledger-v1-deadly/so" => &["lockstep-plugin-api", "ledger-v1-deadly"],
         "plugins/ledger-v2" => &["lockstep-plugin-api", "ledger-v1"],
         "plugins/ledger-v2-broken" => &["lockstep-plugin-api", "ledger-v1", "ledger-v2"],
         "plugins/ledger-v1/so" => &["lockstep-plugin-api", "ledger-v1"],

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::{artifacts, load, pair};
 
-fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as u64
 }
 

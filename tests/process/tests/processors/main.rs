@@ -8,6 +8,7 @@ mod bad_events;
 mod bad_plugins;
 mod faults;
 mod partitions;
+mod poison;
 mod swaps;
 mod telling;
 

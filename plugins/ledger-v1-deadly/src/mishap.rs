@@ -1,0 +1,87 @@
+//! What a work unit can do to its host, on demand.
+//!
+//! Invariant: it writes nothing before it does it.
+
+use std::fs::OpenOptions;
+use std::hint::black_box;
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+use lockstep_plugin_api::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// How.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum How {
+    /// Nothing happens.
+    Well,
+    /// A null pointer is followed.
+    Segfault,
+    /// The process is aborted.
+    Abort,
+    /// The stack runs over.
+    Overflow,
+    /// It never returns.
+    Hang,
+    /// It returns after its deadline.
+    Late,
+    /// It panics.
+    Panic,
+}
+
+/// What `mishap` is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mishap {
+    /// What is to happen.
+    pub how: How,
+}
+
+/// The deadline of a unit of `mishap`.
+const DEADLINE: Duration = Duration::from_millis(200);
+
+/// Lets something happen to the host.
+#[procedure(version = 1, recovery = complete, deadline_ms = 200, hang_ms = 800)]
+pub fn mishap(_mishap: &Mishap) -> Plan<Mishap> {
+    Plan::of([prepare, strike])
+}
+
+/// Does nothing, and is done.
+#[work_unit]
+pub fn prepare(_cx: &mut Context, _mishap: &Mishap) -> Outcome {
+    Ok(())
+}
+
+/// It happens here.
+#[work_unit]
+pub fn strike(_cx: &mut Context, mishap: &Mishap) -> Outcome {
+    match mishap.how {
+        How::Well => {}
+        How::Segfault => follow_null()?,
+        How::Abort => std::process::abort(),
+        How::Overflow => drop(black_box(overflow(black_box(0)))),
+        How::Hang => loop {
+            std::thread::park();
+        },
+        How::Late => std::thread::sleep(DEADLINE + DEADLINE / 2),
+        How::Panic => panic!("the mishap panics"),
+    }
+    Ok(())
+}
+
+/// Follows a pointer that leads nowhere. Safe code has none, so the operating system is asked to make it one.
+fn follow_null() -> Outcome {
+    let target = 7_u64;
+    let reference = &target;
+    let place = &raw const reference as u64;
+    let memory = OpenOptions::new().write(true).open("/proc/self/mem").map_err(Error::new)?;
+    memory.write_all_at(&16_u64.to_ne_bytes(), place).map_err(Error::new)?;
+    black_box(**black_box(&reference));
+    Ok(())
+}
+
+#[expect(unconditional_recursion, reason = "it is to run over its stack")]
+fn overflow(depth: u64) -> u64 {
+    let room = black_box([depth; 64]);
+    overflow(depth + 1).wrapping_add(room[3])
+}
