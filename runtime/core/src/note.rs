@@ -176,6 +176,14 @@ impl Notes {
         self.0.iter()
     }
 
+    /// The latest that are certain, at most `count`, the latest first.
+    #[must_use]
+    pub fn latest(&self, count: usize) -> Vec<DeathNote> {
+        let mut certain: Vec<_> = self.iter().filter(|recorded| recorded.note.kind.is_certain()).collect();
+        certain.sort_by_key(|recorded| std::cmp::Reverse(recorded.number));
+        certain.into_iter().take(count).map(|recorded| recorded.note.clone()).collect()
+    }
+
     /// Whether there is none: most of the time, so nothing is looked up.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -169,6 +169,7 @@ fn seen_from(own: GroupStatus, active: GroupStatus) -> GroupStatus {
         counts: own.counts,
         half_way: own.half_way,
         table_bytes: own.table_bytes,
+        notes: active.notes,
         application: active.application,
         partition: active.partition,
         partitions: active.partitions,
@@ -456,6 +457,7 @@ mod tests {
             latency_us: (0, 0),
             events_per_s,
             table_bytes: 0,
+            notes: vec![],
         }
     }
 

@@ -67,6 +67,13 @@ fn group(report: &GroupReport, up_ms: u64) -> String {
         Some((what, ago_ms)) => format!("{} ago, {what}", age(*ago_ms)),
     };
     out.push_str(&format!("features: {features}   campaign: {campaign}   last change: {change}\n"));
+    for note in &group.notes {
+        let Some(fault) = note.fault() else { continue };
+        out.push_str(&format!(
+            "  {} died of {}.{}: {}\n",
+            note.died, note.procedure, note.unit, fault.message
+        ));
+    }
     out
 }
 
@@ -175,6 +182,7 @@ pub mod tests {
             latency_us: (400, 1_940),
             events_per_s: 12_408,
             table_bytes: 0,
+            notes: vec![],
         }
     }
 

@@ -13,6 +13,9 @@ use crate::entry::Control;
 use crate::ids::{Epoch, Micros, Number, Term};
 use crate::message::{PeerMessage, PlainBody};
 
+/// A status shows so many death notes, the latest ones.
+const NOTES_SHOWN: usize = 8;
+
 impl Group {
     pub(super) fn on_command(&mut self, asker: Asker, command: Command) {
         match command {
@@ -258,6 +261,7 @@ impl Group {
             latency_us: (latencies.percentile(50.0), latencies.percentile(99.0)),
             events_per_s: self.events_per_s(now),
             table_bytes: (self.state.tables.bytes() + self.derived.bytes()) as u64,
+            notes: meta.notes.latest(NOTES_SHOWN),
         }
     }
 }

@@ -67,7 +67,10 @@ fn dies_of(how: &str, kind: &str, word: &str) {
     pair.wait_in_lock_step(PATIENCE).unwrap_or_else(|failure| panic!("{failure}"));
     let group = pair.group(1 - active).unwrap();
     assert_eq!(group.notes.len(), 1, "{:?}", group.notes);
-    assert_eq!((group.notes[0].unit.as_str(), group.notes[0].died.0.as_str()), ("strike", ["a", "b"][active]));
+    assert_eq!(
+        (group.notes[0].unit.as_str(), group.notes[0].died.0.as_str()),
+        ("strike", ["a", "b"][active])
+    );
     assert!(sequence <= group.held.0);
     assert_eq!(group.counts.takeovers, 1, "the second one lived");
     load.wait_answers(40).unwrap_or_else(|failure| panic!("{failure}"));
