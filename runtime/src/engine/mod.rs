@@ -56,7 +56,7 @@ const LINKS: [Token; 2] = [Token(1), Token(2)];
 /// An assertion of the runtime failed, or the core found its side wrong: the process ends, the partner takes over.
 pub const ASSERTION_FAILED: &str = "LS0699";
 /// A thread has no alternate stack.
-const UNGUARDED: &str = "LS0642";
+const UNGUARDED: &str = "LS0644";
 /// How many events of the poll are taken at once.
 const EVENTS_MAX: usize = 1_024;
 

@@ -12,7 +12,7 @@ use lockstep_os::unit_page::decode;
 use lockstep_os::unit_page::signals::Guard;
 
 /// A unit did not return.
-const HUNG: &str = "LS0641";
+const HUNG: &str = "LS0643";
 /// How often is looked.
 const LOOK: Duration = Duration::from_millis(10);
 
