@@ -20,6 +20,8 @@ const AGAIN_AFTER: Micros = Micros::from_ms(300);
 struct Asked {
     event: Event,
     parameters: Parameters,
+    /// The highest number that anybody had an answer for when it was first sent.
+    after: Number,
     sent: Micros,
     to: usize,
 }
@@ -57,6 +59,8 @@ pub struct SimClient {
     pub acknowledged: BTreeMap<u64, Acknowledged>,
     /// How often something was sent again.
     pub retries: u64,
+    /// The highest number that anybody has an answer for; the world says so before it lets clients send.
+    pub answered: Number,
     /// So many of a thousand events kill their processor, hang or come late.
     pub deadly_permille: u64,
 }
@@ -78,6 +82,7 @@ impl SimClient {
             prefers: (index % 2) as usize,
             acknowledged: BTreeMap::new(),
             retries: 0,
+            answered: Number(0),
             deadly_permille: 0,
         }
     }
@@ -113,7 +118,10 @@ impl SimClient {
         let EventId::Numbered { number, .. } = event.id else { panic!("only numbered events are adopted") };
         let parameters = Parameters::from_bytes(&event.parameters).expect("a scripted event is well formed");
         self.next = self.next.max(number + 1);
-        self.awaited.insert(number, Asked { event: event.clone(), parameters, sent: now, to: node });
+        self.awaited.insert(
+            number,
+            Asked { event: event.clone(), parameters, after: self.answered, sent: now, to: node },
+        );
         self.origin(number)
     }
 
@@ -200,8 +208,10 @@ impl SimClient {
                 parameters: parameters.to_bytes(),
                 body,
             };
-            self.awaited
-                .insert(number, Asked { event: event.clone(), parameters, sent: now, to: self.prefers });
+            self.awaited.insert(
+                number,
+                Asked { event: event.clone(), parameters, after: self.answered, sent: now, to: self.prefers },
+            );
             out.push((self.prefers, self.origin(number), Request::Submit(event)));
         }
         out
@@ -226,6 +236,14 @@ impl SimClient {
             }
             Answer::Ended { number: sequence, outcome } => {
                 let Some(asked) = self.awaited.remove(&number) else { return };
+                // Numbers respect real time: what was answered before this was first sent comes before it, and a read
+                // sees it.
+                let reads = asked.event.procedure == "balance";
+                assert!(
+                    sequence > asked.after || (reads && sequence == asked.after),
+                    "an event has number {sequence}, and {} was answered before it was sent",
+                    asked.after
+                );
                 let parameters = asked.parameters;
                 let id = parameters.id;
                 let procedure = asked.event.procedure.clone();

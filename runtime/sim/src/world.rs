@@ -303,6 +303,7 @@ impl World {
     /// retries it like any of its own.
     pub fn submit_as(&mut self, client: usize, node: usize, request: Request) {
         let now = self.now;
+        self.clients[client].answered = self.answered;
         let origin = self.clients[client].adopt(now, node, &request);
         // One that has just died hears nothing.
         if self.nodes[node].process.is_some() {

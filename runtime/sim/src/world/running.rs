@@ -115,6 +115,7 @@ impl World {
                 self.after(Micros::from_ms(2), Happening::Clients);
                 for client in 0..self.clients.len() {
                     let now = self.now;
+                    self.clients[client].answered = self.answered;
                     for (node, origin, request) in self.clients[client].send(now, &mut self.random) {
                         self.ask(node, origin, request);
                     }
