@@ -1,12 +1,14 @@
 //! Links: who dials, who listens, and the hello on a new connection.
 //!
 //! One TCP connection a group. The processor with the smaller name dials; the other one dials too when nobody came
-//! for a while. A newer link replaces an older one, in the engine. After the hello the socket leaves tokio and goes to
+//! for a while. A newer link replaces an older one, in the engine; but for the one of two dialled at once, where that of
+//! the smaller name stays. After the hello the socket leaves tokio and goes to
 //! the engine. Retries are quiet.
 //! Deliberately absent: what is said after the hello.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -99,7 +101,7 @@ impl LinkActor {
         context.spawn(dial.into_actor(self).map(|dialled, actor, _| {
             actor.dialling = false;
             match dialled {
-                Ok((stream, theirs)) => actor.hand_over(stream, theirs),
+                Ok((stream, theirs)) => actor.hand_over(stream, theirs, true),
                 Err(why) => {
                     tracing::debug!(why, "no link yet");
                     actor.busy_until = tokio::time::Instant::now() + LOOK * 2;
@@ -108,10 +110,12 @@ impl LinkActor {
         }));
     }
 
-    fn hand_over(&mut self, stream: std::net::TcpStream, theirs: LinkHello) {
+    fn hand_over(&mut self, stream: std::net::TcpStream, theirs: LinkHello, dialled: bool) {
         self.name = Some(theirs.node.clone());
         self.busy_until = tokio::time::Instant::now() + HANDED_OVER;
-        if self.engine.tell(Inbound::Link { stream, partner: theirs.node }).is_err() {
+        let LinkHello { node: partner, process, .. } = theirs;
+        let by_smaller = dialled == (self.node < partner);
+        if self.engine.tell(Inbound::Link { stream, partner, process, by_smaller }).is_err() {
             tracing::debug!("the engine is busy; the link is made again");
         }
     }
@@ -139,7 +143,7 @@ impl Handler<CameIn> for LinkActor {
 
     fn handle(&mut self, CameIn { stream, hello }: CameIn, _: &mut Self::Context) {
         if !hello.notes {
-            return self.hand_over(stream, hello);
+            return self.hand_over(stream, hello, false);
         }
         if self.engine.tell(Inbound::Notes { stream, partner: hello.node }).is_err() {
             tracing::debug!("the engine is busy; the connection for notes is made again");
@@ -315,8 +319,17 @@ fn hello_of(node: &NodeId, engine: &EngineHandle) -> LinkHello {
         application: engine.application.to_string(),
         partition: engine.partition,
         partitions: engine.partitions,
+        process: this_process(),
         notes: false,
     }
+}
+
+/// This process among all that there ever are.
+fn this_process() -> u64 {
+    static PROCESS: OnceLock<u64> = OnceLock::new();
+    *PROCESS.get_or_init(|| {
+        lockstep_os::random_u128().map_or_else(|_| std::process::id().into(), |random| random as u64)
+    })
 }
 
 #[cfg(test)]
@@ -330,6 +343,7 @@ mod tests {
             application: application.into(),
             partition: 0,
             partitions: 1,
+            process: 1,
             notes: false,
         }
     }

@@ -62,6 +62,8 @@ pub struct LinkHello {
     pub partition: u16,
     /// How many partitions the sender's configuration gives the application: the same on both sides (R1).
     pub partitions: u16,
+    /// The sender's process, by chance: another one after each start.
+    pub process: u64,
     /// The connection is for the sender's death note alone (R21).
     pub notes: bool,
 }

@@ -67,6 +67,10 @@ pub enum Inbound {
         stream: TcpStream,
         /// Who is there.
         partner: NodeId,
+        /// In which process.
+        process: u64,
+        /// The one with the smaller name dialled.
+        by_smaller: bool,
     },
     /// A connection that the partner's death note will come on: `Hello` was exchanged.
     Notes {

@@ -6,6 +6,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use lockstep_core::ids::{LinkId, NodeId, PluginHash};
 use lockstep_core::message::Frame;
@@ -23,12 +24,40 @@ const READ_BYTES: usize = 256 << 10;
 /// How often a socket is read in one turn while it has more.
 const READS_A_TURN: usize = 4;
 
+/// Two links that both sides dialled at once come within this.
+const AT_ONCE: Duration = Duration::from_secs(2);
+
+/// How a link came about.
+#[derive(Clone, Copy, Debug)]
+pub struct Dialled {
+    /// The partner's process.
+    pub process: u64,
+    /// The one with the smaller name dialled.
+    pub by_smaller: bool,
+    /// When.
+    pub at: Instant,
+}
+
+impl Dialled {
+    /// Whether this link stays although `newer` has come: both sides dialled at once, and both keep that of the smaller
+    /// name. To replace it would take a standby that is in sync out of the record for a moment.
+    #[must_use]
+    pub fn stays_beside(&self, newer: Dialled) -> bool {
+        self.process == newer.process
+            && self.by_smaller
+            && !newer.by_smaller
+            && newer.at.duration_since(self.at) < AT_ONCE
+    }
+}
+
 /// The socket and its buffers.
 pub struct Link {
     /// Its id, as the core knows it.
     pub id: LinkId,
     /// Who is there.
     pub partner: NodeId,
+    /// How it came about.
+    pub dialled: Dialled,
     stream: TcpStream,
     input: Vec<u8>,
     taken: usize,
@@ -55,6 +84,7 @@ impl Link {
     pub fn new(
         id: LinkId,
         partner: NodeId,
+        dialled: Dialled,
         stream: std::net::TcpStream,
         token: Token,
         registry: &Registry,
@@ -66,6 +96,7 @@ impl Link {
         Ok(Link {
             id,
             partner,
+            dialled,
             stream,
             input: Vec::new(),
             taken: 0,
@@ -246,5 +277,24 @@ impl Link {
             }
         }
         die()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_links_dialled_at_once_that_of_the_smaller_name_stays() {
+        let dialled = |process, by_smaller, at| Dialled { process, by_smaller, at };
+        let (now, later) = (Instant::now(), Instant::now() + AT_ONCE);
+        assert!(dialled(1, true, now).stays_beside(dialled(1, false, now)));
+        assert!(!dialled(1, false, now).stays_beside(dialled(1, true, now)), "the other side sees them so");
+        assert!(
+            !dialled(1, true, now).stays_beside(dialled(1, true, now)),
+            "it was dialled again: the first is gone"
+        );
+        assert!(!dialled(1, true, now).stays_beside(dialled(2, false, now)), "the partner has restarted");
+        assert!(!dialled(1, true, now).stays_beside(dialled(1, false, later)), "it lost the first one since");
     }
 }

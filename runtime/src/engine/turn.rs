@@ -11,7 +11,7 @@ use lockstep_core::input::Input;
 
 use super::clients::{FIRST_TOKEN, ORIGIN_OTHERS, Said, Serving};
 use super::inbound::Inbound;
-use super::link::{Link, OUT_BYTES_SOFT};
+use super::link::{Dialled, Link, OUT_BYTES_SOFT};
 use super::partner_notes::NOTES;
 use super::{BELL, EngineLoop, LINKS, TurnEnd, now};
 use crate::link_message::{LinkMessage, PROTOCOL_BROKEN, PluginAssembly};
@@ -172,7 +172,12 @@ impl EngineLoop {
                 self.step(Input::Command { origin: Origin(origin), command });
             }
             Inbound::Client { stream, said } => self.clients.add(stream, said, self.poll.registry()),
-            Inbound::Link { stream, partner } => self.link_up(stream, partner),
+            Inbound::Link { stream, partner, process, by_smaller } => {
+                let dialled = Dialled { process, by_smaller, at: Instant::now() };
+                if self.link.as_ref().is_none_or(|link| !link.dialled.stays_beside(dialled)) {
+                    self.link_up(stream, partner, dialled);
+                }
+            }
             Inbound::WantPlugin { hash } => match &mut self.link {
                 Some(link) => {
                     link.file_in = Some(PluginAssembly::new(hash));
@@ -190,12 +195,17 @@ impl EngineLoop {
         }
     }
 
-    fn link_up(&mut self, stream: std::net::TcpStream, partner: lockstep_core::ids::NodeId) {
+    fn link_up(
+        &mut self,
+        stream: std::net::TcpStream,
+        partner: lockstep_core::ids::NodeId,
+        dialled: Dialled,
+    ) {
         self.link_down("a newer link takes its place");
         self.links_made += 1;
         let id = LinkId(self.links_made);
         let token = LINKS[id.0 as usize % 2];
-        match Link::new(id, partner.clone(), stream, token, self.poll.registry()) {
+        match Link::new(id, partner.clone(), dialled, stream, token, self.poll.registry()) {
             Ok(link) => {
                 tracing::info!(%partner, link = id.0, "the link is up");
                 self.link = Some(link);

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::Failure;
 
 /// The packages whose programs and plugin files the rig needs.
-const PACKAGES: [&str; 8] = [
+const PACKAGES: [&str; 9] = [
     "lockstepd",
     "lockstep",
     "rig",
@@ -19,6 +19,7 @@ const PACKAGES: [&str; 8] = [
     "ledger-v1-deadly-so",
     "ledger-v2-so",
     "ledger-v2-broken-so",
+    "standing-orders-so",
 ];
 
 /// What was built.
@@ -134,6 +135,12 @@ impl Artifacts {
     #[must_use]
     pub fn ledger_v2(&self) -> &Path {
         self.found("ledger-v2-so")
+    }
+
+    /// Standing orders, another application.
+    #[must_use]
+    pub fn standing_orders(&self) -> &Path {
+        self.found("standing-orders-so")
     }
 
     /// The version that faults and is slow.

@@ -29,6 +29,8 @@ pub struct Settings {
     pub durability: Option<String>,
     /// How many partitions the ledger has; one when not given.
     pub partitions: Option<u16>,
+    /// Further applications beside the ledger: name and plugin file.
+    pub beside: Vec<(String, PathBuf)>,
     /// Further fields, as RON.
     pub more: String,
 }
@@ -152,9 +154,12 @@ impl Node {
             durability.map(|setting| format!("    durability: {setting},\n")).unwrap_or_default();
         let partitions = self.settings.partitions.map(|number| format!(", partitions: {number}"));
         let partitions = partitions.unwrap_or_default();
+        let beside = self.settings.beside.iter();
+        let beside: String =
+            beside.map(|(name, plugin)| format!(", (name: {name:?}, plugin: {plugin:?})")).collect();
         format!(
             "(\n    node: {:?},\n    data: {:?},\n    listen: (http: {http:?}, events: {events:?}, link: {link:?}),\n\
-             {peer}    arbiter: Local({:?}),\n{durability}{}    applications: [(name: \"ledger\", plugin: {:?}{partitions})],\n)\n",
+             {peer}    arbiter: Local({:?}),\n{durability}{}    applications: [(name: \"ledger\", plugin: {:?}{partitions}){beside}],\n)\n",
             self.name,
             self.directory.join(format!("data-{}", self.name)),
             self.arbiter,

@@ -33,7 +33,10 @@ fn allowed(folder: &str) -> Option<&'static [&'static str]> {
             &["lockstep-core", "lockstep-loader", "lockstep-runtime", "lockstep-store"]
         }
         // A version may be built on the one before it; the thin `so` packages around a version on that version.
-        "plugins/ledger-v1" | "plugins/ledger-v1-twin" => &["lockstep-plugin-api"],
+        "plugins/ledger-v1" | "plugins/ledger-v1-twin" | "plugins/standing-orders" => {
+            &["lockstep-plugin-api"]
+        }
+        "plugins/standing-orders/so" => &["lockstep-plugin-api", "standing-orders"],
         "plugins/ledger-v1-deadly" => &["lockstep-plugin-api", "ledger-v1"],
         "plugins/ledger-v1-deadly/so" => &["lockstep-plugin-api", "ledger-v1-deadly"],
         "plugins/ledger-v2" => &["lockstep-plugin-api", "ledger-v1"],

@@ -74,21 +74,26 @@ fn http(address: &str, path: &str, body: &[u8]) -> (u16, String) {
 
 /// Status and body of an HTTP request.
 fn http_as(kind: &str, address: &str, path: &str, body: &[u8]) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let answer = try_http(kind, address, path, body).unwrap();
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+    (status.unwrap_or_else(|| panic!("no HTTP answer: {answer}")), answer)
+}
+
+/// What comes back when `body` is posted; nothing, or an error, from a processor that has just died.
+pub(crate) fn try_http(kind: &str, address: &str, path: &str, body: &[u8]) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
     let head = format!(
         "POST {path} HTTP/1.1\r\nHost: test\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\
          Connection: close\r\n\r\n",
         body.len()
     );
-    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(head.as_bytes())?;
     // A body that is too large may be refused while it is being sent.
     let _ = stream.write_all(body);
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
-    (status.unwrap_or_else(|| panic!("no HTTP answer: {answer}")), answer)
+    Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
 #[test]

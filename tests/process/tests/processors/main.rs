@@ -7,6 +7,7 @@ mod bad_configuration;
 mod bad_events;
 mod bad_plugins;
 mod faults;
+mod orders;
 mod partitions;
 mod poison;
 mod swaps;

@@ -26,7 +26,14 @@ fn now_ms() -> u64 {
 fn partitioned() -> (TempDir, Pair) {
     let directory = tempfile::tempdir().unwrap();
     let pair = Pair::start_partitioned(artifacts(), directory.path(), artifacts().ledger_v1(), PARTITIONS);
-    (directory, good(pair))
+    let pair = good(pair);
+    // Both start at once: each group is active where the arbiter was asked first.
+    let roles = good(pair.groups(0)).iter().map(rig::admin::own_role).collect::<Vec<_>>();
+    if roles.iter().any(|role| *role != roles[0]) {
+        good(pair.lockstep(&["switchover", "ledger"]));
+        good(pair.wait_all_in_lock_step(PATIENCE));
+    }
+    (directory, pair)
 }
 
 fn stop(loads: Vec<Load>) -> Vec<Stopped> {
