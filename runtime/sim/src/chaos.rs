@@ -74,17 +74,28 @@ pub fn run(seed: u64, story: bool) -> World {
 /// When the promise is broken.
 #[must_use]
 pub fn run_as(generation: Generation, seed: u64, story: bool) -> World {
-    let (mut world, mut random) = prepare(generation, seed, story);
+    let (mut world, mut random) = prepare(generation, seed, story, false);
     play(&mut world, &mut random, generation);
     world
 }
 
-/// Runs one seed and prints its story, also when the promise is broken.
+/// Runs one seed with the real store beside each disk.
+///
+/// # Panics
+/// When the promise is broken, or the store loses something.
+#[must_use]
+pub fn run_over_real_store(seed: u64) -> World {
+    let (mut world, mut random) = prepare(LATEST, seed, false, true);
+    play(&mut world, &mut random, LATEST);
+    world
+}
+
+/// Runs one seed and prints its story, also when the promise is broken; with `real_store` over the real store.
 ///
 /// # Panics
 /// When it is.
-pub fn tell(seed: u64) {
-    let (mut world, mut random) = prepare(LATEST, seed, true);
+pub fn tell(seed: u64, real_store: bool) {
+    let (mut world, mut random) = prepare(LATEST, seed, true, real_store);
     let end = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         play(&mut world, &mut random, LATEST);
     }));
@@ -94,7 +105,7 @@ pub fn tell(seed: u64) {
     }
 }
 
-fn prepare(generation: Generation, seed: u64, story: bool) -> (World, Random) {
+fn prepare(generation: Generation, seed: u64, story: bool, real_store: bool) -> (World, Random) {
     let mut random = Random::new(seed.wrapping_mul(0x1234_5677));
     let mut settings = Settings {
         standby: if random.percent(25) { StandbyStart::Beside } else { StandbyStart::Behind },
@@ -106,6 +117,7 @@ fn prepare(generation: Generation, seed: u64, story: bool) -> (World, Random) {
         undos_recovered: random.percent(70),
         build_rows_max: 8,
         derived_may_break: false,
+        real_store,
         story,
         ..Settings::default()
     };

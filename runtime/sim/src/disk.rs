@@ -1,6 +1,7 @@
 //! A processor's simulated disk: what was appended, what of it was synced, and what a crash leaves.
 //!
-//! It keeps entries, not bytes: torn sectors and checksums are the business of the store's own tests.
+//! It keeps entries, not bytes: torn sectors and checksums are the business of the real store, which the world drives
+//! beside it if asked to ([`Settings::real_store`](crate::world::Settings::real_store)), and of that store's own tests.
 
 use std::sync::Arc;
 
@@ -114,7 +115,8 @@ impl SimDisk {
         self.alone = members <= 1;
     }
 
-    fn counts_written(&self) -> bool {
+    /// Whether what the operating system has counts as durable (R9).
+    pub(crate) fn counts_written(&self) -> bool {
         self.replicated && !self.alone
     }
 
@@ -241,6 +243,50 @@ impl SimDisk {
         self.lost_power |= power && self.replicated;
         self.alone = true;
         lost || copy_lost
+    }
+
+    /// The store in force.
+    pub(crate) fn current_id(&self) -> StoreId {
+        self.current.id
+    }
+
+    /// `durability: replicated`.
+    pub(crate) fn is_replicated(&self) -> bool {
+        self.replicated
+    }
+
+    /// Something is in it.
+    pub(crate) fn written(&self) -> bool {
+        !self.current.entries.is_empty() || self.current.base.meta.last > Number(0)
+    }
+
+    /// The process died; what is left of what was not synced shows only at the next start. Half a copy is gone.
+    pub(crate) fn die(&mut self, power: bool) {
+        self.copy.take_if(|copy| !copy.whole);
+        for store in [Some(&mut self.current), self.copy.as_mut()].into_iter().flatten() {
+            store.synced = if power { store.synced } else { store.entries.len() };
+        }
+        self.alone = true;
+    }
+
+    /// The least and the most that the store in force may have as its last number.
+    pub(crate) fn possible(&self) -> (Number, Number) {
+        (self.current.durable(false), self.current.durable(true))
+    }
+
+    /// The database of the store in force just before the entry `number`; `None` when rows of later ones are in it.
+    pub(crate) fn state_before(&self, number: Number) -> Option<State> {
+        let mut state = self.current.base.clone();
+        let before = self.current.entries.iter().filter(|entry| entry.number < number);
+        before.for_each(|entry| drop(state.apply(entry)));
+        (state.meta.last.next() == number).then_some(state)
+    }
+
+    /// The store in force has everything up to `last` and nothing behind it, and can be trusted.
+    pub(crate) fn found(&mut self, last: Number) {
+        let store = &mut self.current;
+        store.entries.retain(|entry| entry.number <= last);
+        (store.synced, store.trusted) = (store.entries.len(), true);
     }
 
     /// The machine lost power, and with it everything that was not synced. Half a copy is gone.

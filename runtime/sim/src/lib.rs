@@ -14,4 +14,5 @@ pub mod disk;
 pub mod ledger;
 pub mod partitions;
 pub mod random;
+mod real_disk;
 pub mod world;

@@ -21,6 +21,7 @@ use crate::deeds::Deeds;
 use crate::disk::{SimDisk, Sync};
 use crate::ledger::{Edition, Ledger};
 use crate::random::Random;
+use crate::real_disk::NodeDisk;
 use crate::world::deaths::Seat;
 
 /// How the world is.
@@ -52,6 +53,9 @@ pub struct Settings {
     pub posts: bool,
     /// How many of a hundred words between groups are lost, and how many arrive twice.
     pub words_lost_percent: u64,
+    /// Beside each simple disk the real store commits, makes checkpoints and recovers. Restarts then find what takes
+    /// entries back as far as the last checkpoint, whatever `undos_recovered` says.
+    pub real_store: bool,
     /// Keep a story of what happened.
     pub story: bool,
     /// The partition of the application that this world's pair of groups is, and of how many; see
@@ -75,6 +79,7 @@ impl Default for Settings {
             derived_may_break: false,
             posts: false,
             words_lost_percent: 0,
+            real_store: false,
             story: false,
             partition: (0, 1),
         }
@@ -82,10 +87,11 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// An empty disk.
-    pub(crate) fn disk(&self, store: StoreId) -> SimDisk {
+    /// An empty disk; what the real store loses on it is as `seed` says.
+    pub(crate) fn disk(&self, store: StoreId, seed: u64) -> NodeDisk {
         let disk = SimDisk::new(store);
-        if self.replicated { disk.replicated() } else { disk }
+        let disk = if self.replicated { disk.replicated() } else { disk };
+        NodeDisk::new(disk, self.real_store.then_some(seed), self.recent_bytes_max)
     }
 }
 
@@ -101,7 +107,7 @@ struct Process {
 struct Node {
     name: NodeId,
     first: Edition,
-    disk: SimDisk,
+    disk: NodeDisk,
     process: Option<Process>,
     incarnations: u64,
     units_run: Arc<AtomicU64>,
@@ -222,7 +228,7 @@ impl World {
         let node = |index: usize| Node {
             name: name(index),
             first: edition,
-            disk: settings.disk(StoreId(0xd15c_0000 + index as u128)),
+            disk: settings.disk(StoreId(0xd15c_0000 + index as u128), seed.wrapping_mul(2) + index as u64),
             process: None,
             incarnations: 0,
             units_run: Arc::default(),
@@ -380,6 +386,13 @@ impl World {
         let recorded = |store| record.as_ref().is_some_and(|record| record.is_recorded(store));
         let recovered = self.nodes[node].disk.recover(recorded, self.settings.undos_recovered);
         let trusted = recovered.trusted;
+        let told = self.nodes[node].disk.take_told();
+        if told.lost {
+            self.seen.add("disk lost what was not synced");
+        }
+        if told.checkpoints > 0 {
+            *self.seen.counts.entry("checkpoint".into()).or_default() += told.checkpoints;
+        }
         let side = &mut self.nodes[node];
         side.incarnations += 1;
         let installed = recovered.state.meta.installed.get(&side.name).and_then(|i| Edition::of(i.hash));

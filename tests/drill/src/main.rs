@@ -74,6 +74,9 @@ enum Exercise {
         /// Print what happened in it.
         #[arg(long, requires = "seed")]
         story: bool,
+        /// With the real store beside each simulated disk.
+        #[arg(long)]
+        real_store: bool,
     },
     /// Every order of messages, swaps, deaths and commands within small bounds, over the core's own groups.
     Model {
@@ -144,10 +147,10 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     rig::interrupt::listen()?;
-    if let Exercise::Sim { seeds, from, seed, story } = &arguments.exercise {
+    if let Exercise::Sim { seeds, from, seed, story, real_store } = &arguments.exercise {
         return match seed {
-            Some(seed) => Ok(sim::replay(*seed, *story)),
-            None => sim::run(*from, *seeds),
+            Some(seed) => Ok(sim::replay(*seed, *story, *real_store)),
+            None => sim::run(*from, *seeds, *real_store),
         };
     }
     if let Exercise::Model { only, settle_one_in, seconds_max } = &arguments.exercise {

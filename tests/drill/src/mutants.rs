@@ -26,6 +26,8 @@ const NOT_COPIED: [&str; 3] = ["target", ".git", "docs"];
 enum Finder {
     /// So many seeds from 0 on.
     Sim { seeds: u64 },
+    /// The same with the real store beside the simulated disks.
+    RealStore { seeds: u64 },
     /// A test of `tests/scenarios`.
     Scenario(String),
     /// A test of the store.
@@ -38,6 +40,7 @@ impl Finder {
     fn name(&self) -> String {
         match self {
             Finder::Sim { seeds } => format!("sim, {seeds} seeds"),
+            Finder::RealStore { seeds } => format!("sim over the real store, {seeds} seeds"),
             Finder::Scenario(test) => format!("scenarios {test}"),
             Finder::Store(test) => format!("store {test}"),
             Finder::Model(test) => format!("model {test}"),
@@ -75,12 +78,10 @@ fn read(patch: PathBuf) -> Result<Mutant, Failure> {
             .ok_or_else(|| failure(format!("{name}: no `# {key}: `")))
     };
     let found_by = head("found by")?;
+    let seeds = || head("seeds")?.parse().map_err(|_| failure(format!("{name}: `# seeds: ` has no number")));
     let finder = match found_by.split_once(' ') {
-        None if found_by == "sim" => Finder::Sim {
-            seeds: head("seeds")?
-                .parse()
-                .map_err(|_| failure(format!("{name}: `# seeds: ` has no number")))?,
-        },
+        None if found_by == "sim" => Finder::Sim { seeds: seeds()? },
+        Some(("sim", "real store")) => Finder::RealStore { seeds: seeds()? },
         Some(("scenarios", test)) => Finder::Scenario(test.into()),
         Some(("store", test)) => Finder::Store(test.into()),
         Some(("model", test)) => Finder::Model(test.into()),
@@ -189,6 +190,9 @@ impl Bench {
     fn passes(&self, finder: &Finder) -> Result<bool, String> {
         let (package, file, test) = match finder {
             Finder::Sim { .. } => ("scenarios", "seeds", "the_promise_holds_for_so_many_seeds"),
+            Finder::RealStore { .. } => {
+                ("scenarios", "seeds", "the_promise_holds_for_so_many_seeds_over_the_real_store")
+            }
             Finder::Scenario(test) => {
                 let file = self.files.get(test).ok_or_else(|| format!("no scenario is called `{test}`"))?;
                 ("scenarios", file.as_str(), test.as_str())
@@ -200,7 +204,9 @@ impl Bench {
         let mut tests = Command::new(program);
         tests.current_dir(&self.dir).stdout(Stdio::piped()).stderr(Stdio::null()).arg("--include-ignored");
         match finder {
-            Finder::Sim { seeds } => tests.env("LOCKSTEP_SEEDS", seeds.to_string()).args(["--exact", test]),
+            Finder::Sim { seeds } | Finder::RealStore { seeds } => {
+                tests.env("LOCKSTEP_SEEDS", seeds.to_string()).args(["--exact", test])
+            }
             Finder::Scenario(_) | Finder::Model(_) => tests.args(["--exact", test]),
             // In modules of its own.
             Finder::Store(_) => tests.arg(test),

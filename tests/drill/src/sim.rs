@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use lockstep_sim::chaos;
+use lockstep_sim::world::World;
 use rig::{Failure, interrupt};
 use serde_json::json;
 
@@ -100,11 +101,11 @@ const REACHED: [&str; 53] = [
     "arbiter unreachable",
 ];
 
-/// Runs `seeds` seeds from `from` on.
+/// Runs `seeds` seeds from `from` on, with `real_store` over the real store.
 ///
 /// # Errors
 /// When it is interrupted before the first seed.
-pub fn run(from: u64, seeds: u64) -> Result<Outcome, Failure> {
+pub fn run(from: u64, seeds: u64, real_store: bool) -> Result<Outcome, Failure> {
     interrupt::check()?;
     let said = Arc::new(Mutex::new(String::new()));
     let before = take_hook();
@@ -120,7 +121,7 @@ pub fn run(from: u64, seeds: u64) -> Result<Outcome, Failure> {
             say("interrupted; this is what was done so far");
             break;
         }
-        match catch_unwind(AssertUnwindSafe(|| chaos::seen(&chaos::run(seed, false)))) {
+        match catch_unwind(AssertUnwindSafe(|| chaos::seen(&one(seed, real_store)))) {
             Ok(seen) => seen.counts.into_iter().for_each(|(what, n)| *counts.entry(what).or_default() += n),
             Err(_) => {
                 let why = said.lock().unwrap_or_else(PoisonError::into_inner).replace('\n', " ");
@@ -143,6 +144,7 @@ pub fn run(from: u64, seeds: u64) -> Result<Outcome, Failure> {
         .into_iter()
         .chain(ASKED)
         .chain(REACHED)
+        .chain(real_store.then_some("checkpoint"))
         .filter(|name| done >= SEEDS_FOR_ALL && count(name) == 0)
         .collect();
     let ok = failed.is_empty() && missing.is_empty() && done > 0;
@@ -155,7 +157,8 @@ pub fn run(from: u64, seeds: u64) -> Result<Outcome, Failure> {
         failed.len()
     );
     for (seed, _) in failed.iter().take(20) {
-        text += &format!("\nreplay: cargo run --release -p drill -- sim --seed {seed} --story");
+        let over = if real_store { " --real-store" } else { "" };
+        text += &format!("\nreplay: cargo run --release -p drill -- sim{over} --seed {seed} --story");
     }
     if !missing.is_empty() {
         text += &format!("\nnever reached: {}", missing.join(", "));
@@ -168,10 +171,15 @@ pub fn run(from: u64, seeds: u64) -> Result<Outcome, Failure> {
     Ok(Outcome { ok, json, text })
 }
 
+fn one(seed: u64, real_store: bool) -> World {
+    if real_store { chaos::run_over_real_store(seed) } else { chaos::run(seed, false) }
+}
+
 /// Runs one seed again, bit for bit; with `story` what happened is printed.
 #[must_use]
-pub fn replay(seed: u64, story: bool) -> Outcome {
-    let end = catch_unwind(|| if story { chaos::tell(seed) } else { drop(chaos::run(seed, false)) });
+pub fn replay(seed: u64, story: bool, real_store: bool) -> Outcome {
+    let end =
+        catch_unwind(|| if story { chaos::tell(seed, real_store) } else { drop(one(seed, real_store)) });
     let text =
         format!("seed {seed}: {}", if end.is_ok() { "the promise holds" } else { "the promise is broken" });
     Outcome { ok: end.is_ok(), json: json!({"seed": seed}), text }

@@ -55,6 +55,21 @@ fn the_promise_holds_for_seeds_that_once_failed() {
     run_as(Generation::First, [1625]);
 }
 
+fn run_over_real_store(seeds: impl IntoIterator<Item = u64>) {
+    for seed in seeds {
+        let failed = std::panic::catch_unwind(|| drop(chaos::run_over_real_store(seed))).is_err();
+        assert!(
+            !failed,
+            "seed {seed} broke the promise; its story: `drill sim --real-store --seed {seed} --story`"
+        );
+    }
+}
+
+#[test]
+fn the_promise_holds_over_the_real_store() {
+    run_over_real_store(0..40);
+}
+
 #[test]
 fn a_seed_tells_the_same_story_each_time() {
     for seed in [3, 17] {
@@ -71,4 +86,12 @@ fn a_seed_tells_the_same_story_each_time() {
 fn the_promise_holds_for_so_many_seeds() {
     let seeds = std::env::var("LOCKSTEP_SEEDS").expect("how many is said");
     run(0..seeds.parse().expect("it is a number"));
+}
+
+/// For `drill mutants`, as the one above: over the real store.
+#[test]
+#[ignore = "run by `drill mutants`"]
+fn the_promise_holds_for_so_many_seeds_over_the_real_store() {
+    let seeds = std::env::var("LOCKSTEP_SEEDS").expect("how many is said");
+    run_over_real_store(0..seeds.parse().expect("it is a number"));
 }

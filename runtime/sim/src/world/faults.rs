@@ -11,7 +11,8 @@ impl World {
         assert!(self.nodes[node].process.is_none(), "disks are not replaced under a running process");
         self.lost.extend(self.nodes[node].disk.stores(false));
         self.seen.add("disk replaced by an empty one");
-        self.nodes[node].disk = self.settings.disk(StoreId(self.random.draw().into()));
+        let id = self.random.draw();
+        self.nodes[node].disk = self.settings.disk(StoreId(id.into()), id);
     }
 
     /// Starts a processor's process over a store that can't be trusted any more (R26).

@@ -53,7 +53,7 @@ impl World {
                     self.nodes[node].disk.cut_back(to);
                     sync = true;
                 }
-                Effect::Held { .. } => {}
+                Effect::Held { number } => self.nodes[node].disk.set_held(number),
                 Effect::CopyBegin { store, meta } => {
                     self.seen.add("copy");
                     self.nodes[node].disk.copy_begin(store, *meta);
