@@ -330,3 +330,27 @@ fn a_standby_that_died_of_an_event_tells_the_active_of_it() {
     world.run_for(Micros::from_ms(50));
     assert_eq!(world.seen.counts["note recorded"], 2);
 }
+
+#[test]
+fn what_a_standbys_version_dies_of_is_shipped_to_it() {
+    let (mut world, session) = pair(12, Settings::default());
+    world.command(0, Command::Load { hash: Edition::Deadly.hash() });
+    world.run_until(|world| world.group(1).descriptor().hash == Edition::Deadly.hash() && world.in_sync());
+    world.command(0, Command::SwitchOver);
+    world.run_until(|world| world.active() == Some(1) && world.in_sync());
+    // The procedure has one version on both sides: it runs in lock step.
+    let mut deadly = event(session, 1, "careful", 5);
+    deadly.parameters = Parameters { id: DEADLY_EVERY, from: 1, to: 2, amount: 5 }.to_bytes();
+    world.probe(1, Request::Submit(deadly.clone()));
+    world.run_until(|world| world.active() == Some(0));
+    world.start(1);
+    world.run_until(World::in_sync);
+    assert_eq!(world.group(1).descriptor().hash, Edition::Deadly.hash(), "it came back as it was");
+    let again = world.probe(0, Request::Submit(deadly));
+    world.run_until(|world| world.answer(again).is_some());
+    let answer = world.answer(again);
+    assert!(matches!(answer, Some(Answer::Ended { outcome: Outcome::Committed { .. }, .. })), "{answer:?}");
+    world.run_for(Micros::from_ms(50));
+    assert_eq!((world.deaths.len(), world.in_sync()), (1, true), "its standby did not run it (R21)");
+    world.settle_and_check();
+}
