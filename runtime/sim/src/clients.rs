@@ -98,6 +98,13 @@ impl SimClient {
         self.to_send = 0;
     }
 
+    /// Forgets what it awaits, and its session: nobody asks for those answers any more, whether or not the events run.
+    /// What it sends from now on is of another session.
+    pub fn vanish(&mut self) {
+        self.awaited.clear();
+        (self.session, self.opening) = (None, None);
+    }
+
     /// Opens a session although nothing is to be sent yet.
     pub fn open(&mut self) {
         self.opens = true;

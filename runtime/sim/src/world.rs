@@ -160,6 +160,8 @@ pub struct World {
     record: Option<Record>,
     link: Option<LinkId>,
     links: u64,
+    /// The only processor whose machine loses power and whose disk fails; either unless said.
+    pub weak: Option<usize>,
     /// While true, no link comes up.
     pub partitioned: bool,
     last_delivery: [Micros; 2],
@@ -185,6 +187,8 @@ pub struct World {
     intents: HashMap<(Term, u64), Number>,
     /// The highest number that an answer has left for.
     answered: Number,
+    /// Under `replicated`, the highest number that was held while two were recorded: it stays held (R9).
+    held_by_two: Number,
     /// What was seen.
     pub seen: Seen,
     /// Results of commands, in order.
@@ -247,6 +251,7 @@ impl World {
             record: None,
             link: None,
             links: 0,
+            weak: None,
             partitioned: false,
             last_delivery: [Micros(0); 2],
             frames_until_cut: None,
@@ -263,6 +268,7 @@ impl World {
             deeds_seen: 0,
             intents: HashMap::new(),
             answered: Number(0),
+            held_by_two: Number(0),
             seen: Seen::default(),
             results: Vec::new(),
             words_out: Vec::new(),

@@ -77,6 +77,9 @@ enum Exercise {
         /// With the real store beside each simulated disk.
         #[arg(long)]
         real_store: bool,
+        /// Long lives: a hundred faults and more for one pair, checked at rest in between.
+        #[arg(long)]
+        long: bool,
     },
     /// Every order of messages, swaps, deaths and commands within small bounds, over the core's own groups.
     Model {
@@ -147,10 +150,11 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     rig::interrupt::listen()?;
-    if let Exercise::Sim { seeds, from, seed, story, real_store } = &arguments.exercise {
+    if let Exercise::Sim { seeds, from, seed, story, real_store, long } = &arguments.exercise {
+        let lives = sim::Lives { long: *long, real_store: *real_store };
         return match seed {
-            Some(seed) => Ok(sim::replay(*seed, *story, *real_store)),
-            None => sim::run(*from, *seeds, *real_store),
+            Some(seed) => Ok(sim::replay(*seed, *story, lives)),
+            None => sim::run(*from, *seeds, lives),
         };
     }
     if let Exercise::Model { only, settle_one_in, seconds_max } = &arguments.exercise {

@@ -7,17 +7,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use lockstep_sim::chaos;
 use lockstep_sim::world::World;
+use lockstep_sim::{chaos, long};
 use rig::{Failure, interrupt};
 use serde_json::json;
 
 use crate::{Outcome, say};
 
 /// With fewer seeds than this it is no surprise that something was not reached.
-const SEEDS_FOR_ALL: u64 = 300;
+const SEEDS_FOR_ALL: u64 = 1_000;
 /// What is done to the pair, by the beginning of its count's name.
-const FAULTS: [&str; 14] = [
+const FAULTS: [&str; 18] = [
     "kill of active",
     "kill of standby",
     "kill of starting",
@@ -32,10 +32,16 @@ const FAULTS: [&str; 14] = [
     "damaged disk",
     "disk replaced",
     "unknown swap",
+    "failed disk of an active with a standby",
+    "failed disk of a standby",
+    "failed disk of an active alone",
+    "hang in a unit",
 ];
 /// What else is asked of it, likewise.
-const ASKED: [&str; 6] = [
+const ASKED: [&str; 8] = [
     "client retry",
+    "client gone for ever",
+    "client in a new session",
     "version change asked for",
     "switchover asked for",
     "isolation asked for",
@@ -43,7 +49,7 @@ const ASKED: [&str; 6] = [
     "abort of a campaign asked for",
 ];
 /// What it must have gone through, likewise.
-const REACHED: [&str; 53] = [
+const REACHED: [&str; 67] = [
     "role active",
     "role standby",
     "role isolated",
@@ -99,13 +105,52 @@ const REACHED: [&str; 53] = [
     "campaign BackLoad",
     "campaign FellBack",
     "arbiter unreachable",
+    "death in a unit with a note",
+    "death in a unit without a note",
+    "death note, own",
+    "death note, heard",
+    "note recorded",
+    "late unit",
+    "timer fired",
+    "message told",
+    "message taken told",
+    "message heard",
+    "word between groups lost",
+    "word between groups doubled",
+    "stop for a failed disk",
+    "reads alone",
 ];
 
-/// Runs `seeds` seeds from `from` on, with `real_store` over the real store.
+/// Which lives are run.
+#[derive(Clone, Copy)]
+pub struct Lives {
+    /// Long ones: a hundred faults and more each.
+    pub long: bool,
+    /// Over the real store.
+    pub real_store: bool,
+}
+
+impl Lives {
+    fn run(self, seed: u64) -> World {
+        match self.long {
+            true => long::run(seed, false, self.real_store),
+            false if self.real_store => chaos::run_over_real_store(seed),
+            false => chaos::run(seed, false),
+        }
+    }
+
+    /// What the command line says for them.
+    fn flags(self) -> String {
+        let flags = [(self.long, " --long"), (self.real_store, " --real-store")];
+        flags.iter().filter(|(wanted, _)| *wanted).map(|(_, flag)| *flag).collect()
+    }
+}
+
+/// Runs `seeds` seeds from `from` on.
 ///
 /// # Errors
 /// When it is interrupted before the first seed.
-pub fn run(from: u64, seeds: u64, real_store: bool) -> Result<Outcome, Failure> {
+pub fn run(from: u64, seeds: u64, lives: Lives) -> Result<Outcome, Failure> {
     interrupt::check()?;
     let said = Arc::new(Mutex::new(String::new()));
     let before = take_hook();
@@ -121,7 +166,7 @@ pub fn run(from: u64, seeds: u64, real_store: bool) -> Result<Outcome, Failure> 
             say("interrupted; this is what was done so far");
             break;
         }
-        match catch_unwind(AssertUnwindSafe(|| chaos::seen(&one(seed, real_store)))) {
+        match catch_unwind(AssertUnwindSafe(|| chaos::seen(&lives.run(seed)))) {
             Ok(seen) => seen.counts.into_iter().for_each(|(what, n)| *counts.entry(what).or_default() += n),
             Err(_) => {
                 let why = said.lock().unwrap_or_else(PoisonError::into_inner).replace('\n', " ");
@@ -144,7 +189,7 @@ pub fn run(from: u64, seeds: u64, real_store: bool) -> Result<Outcome, Failure> 
         .into_iter()
         .chain(ASKED)
         .chain(REACHED)
-        .chain(real_store.then_some("checkpoint"))
+        .chain(lives.real_store.then_some("checkpoint"))
         .filter(|name| done >= SEEDS_FOR_ALL && count(name) == 0)
         .collect();
     let ok = failed.is_empty() && missing.is_empty() && done > 0;
@@ -157,29 +202,28 @@ pub fn run(from: u64, seeds: u64, real_store: bool) -> Result<Outcome, Failure> 
         failed.len()
     );
     for (seed, _) in failed.iter().take(20) {
-        let over = if real_store { " --real-store" } else { "" };
-        text += &format!("\nreplay: cargo run --release -p drill -- sim{over} --seed {seed} --story");
+        let flags = lives.flags();
+        text += &format!("\nreplay: cargo run --release -p drill -- sim{flags} --seed {seed} --story");
     }
     if !missing.is_empty() {
         text += &format!("\nnever reached: {}", missing.join(", "));
     }
     let failed: Vec<_> = failed.iter().map(|(seed, why)| json!({"seed": seed, "why": why})).collect();
     let json = json!({
-        "seeds": done, "from": from, "faults": faults, "seconds": seconds, "failed": failed,
+        "seeds": done, "from": from, "long": lives.long, "real_store": lives.real_store, "faults": faults, "seconds": seconds, "failed": failed,
         "never_reached": missing, "counts": counts,
     });
     Ok(Outcome { ok, json, text })
 }
 
-fn one(seed: u64, real_store: bool) -> World {
-    if real_store { chaos::run_over_real_store(seed) } else { chaos::run(seed, false) }
-}
-
 /// Runs one seed again, bit for bit; with `story` what happened is printed.
 #[must_use]
-pub fn replay(seed: u64, story: bool, real_store: bool) -> Outcome {
-    let end =
-        catch_unwind(|| if story { chaos::tell(seed, real_store) } else { drop(one(seed, real_store)) });
+pub fn replay(seed: u64, story: bool, lives: Lives) -> Outcome {
+    let end = catch_unwind(|| match (story, lives.long) {
+        (false, _) => drop(lives.run(seed)),
+        (true, false) => chaos::tell(seed, lives.real_store),
+        (true, true) => long::tell(seed, lives.real_store),
+    });
     let text =
         format!("seed {seed}: {}", if end.is_ok() { "the promise holds" } else { "the promise is broken" });
     Outcome { ok: end.is_ok(), json: json!({"seed": seed}), text }

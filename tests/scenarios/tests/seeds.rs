@@ -1,6 +1,7 @@
 //! A few hundred seeds of chaos, and seeds that once failed.
 
 use lockstep_sim::chaos::{self, Generation};
+use lockstep_sim::long;
 
 fn run(seeds: impl IntoIterator<Item = u64>) {
     run_as(chaos::LATEST, seeds);
@@ -71,6 +72,11 @@ fn the_promise_holds_over_the_real_store() {
 }
 
 #[test]
+fn the_promise_holds_through_long_lives() {
+    (0..12).for_each(|seed| drop(long::run(seed, false, false)));
+}
+
+#[test]
 fn a_seed_tells_the_same_story_each_time() {
     for seed in [3, 17] {
         let story = || chaos::run(seed, true).story().to_vec();
@@ -80,12 +86,13 @@ fn a_seed_tells_the_same_story_each_time() {
     }
 }
 
-/// For `drill mutants`: the first seeds, as many as `LOCKSTEP_SEEDS` says.
+/// For `drill mutants`: the first seeds, as many as `LOCKSTEP_SEEDS` says, of the generation that each mutant's number of
+/// seeds was measured with.
 #[test]
 #[ignore = "run by `drill mutants`"]
 fn the_promise_holds_for_so_many_seeds() {
     let seeds = std::env::var("LOCKSTEP_SEEDS").expect("how many is said");
-    run(0..seeds.parse().expect("it is a number"));
+    run_as(Generation::Sixth, 0..seeds.parse().expect("it is a number"));
 }
 
 /// For `drill mutants`, as the one above: over the real store.

@@ -74,7 +74,8 @@ impl Group {
     fn take_back_unheld(&mut self) {
         while self.state.meta.last > self.held {
             let undo = self.undos.pop_back().expect("what is not held can be taken back (R24)");
-            self.state.take_back(undo);
+            let changes = self.state.take_back(undo);
+            self.follow_changes(&|| changes.iter().cloned());
         }
         self.recent.cut_back(self.held);
         self.durable = self.held;

@@ -201,6 +201,7 @@ impl Group {
             Some(Purpose::First | Purpose::Restart | Purpose::Force) => self.become_active(false),
             Some(Purpose::Promote) => {
                 self.counts.takeovers += 1;
+                self.rest_on_syncs();
                 self.become_active(false);
             }
             Some(Purpose::Shrink) => {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lockstep_core::command::{Command, Role};
 use lockstep_core::entry::{Entry, EntryBody};
-use lockstep_core::event::{Answer, FaultKind, Outcome};
+use lockstep_core::event::{Answer, EventId, FaultKind, Outcome};
 use lockstep_core::group::Group;
 use lockstep_core::ids::{Micros, Number, StoreId, TableId};
 
@@ -55,6 +55,16 @@ impl World {
             world.clients.iter().all(SimClient::is_idle) && world.in_sync() && world.at_rest()
         });
         self.check();
+    }
+
+    /// As [`settle_and_check`](Self::settle_and_check), in the middle of a life: swaps go on as before.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn rest_and_check(&mut self) {
+        let unknown = self.settings.unknown_swaps_percent;
+        self.settle_and_check();
+        self.settings.unknown_swaps_percent = unknown;
     }
 
     fn at_rest(&self) -> bool {
@@ -195,6 +205,15 @@ impl World {
             let parameters = Parameters::from_bytes(&intent.parameters).expect("clients send sound ones");
             self.intents.insert((entry.term, parameters.id), entry.number);
         }
+        if let EntryBody::Procedure { event, .. } = &entry.body
+            && !self.entries.contains_key(&(entry.term, entry.number))
+        {
+            match event {
+                EventId::Timer { .. } => self.seen.add("timer fired"),
+                EventId::Message { .. } => self.seen.add("message heard"),
+                _ => {}
+            }
+        }
         let first = self.entries.entry((entry.term, entry.number)).or_insert_with(|| entry.clone());
         assert_eq!(first, entry, "two entries have one term and number");
     }
@@ -223,7 +242,8 @@ impl World {
             for member in &record.in_sync {
                 let durable = self.durable_in(member.store);
                 assert!(
-                    intent.is_some() && durable >= intent,
+                    intent.is_some_and(|intent| intent <= self.held_by_two)
+                        || (intent.is_some() && durable >= intent),
                     "{deed:?}: its intent is {intent:?}, and {} has {durable:?} (R19)",
                     member.node
                 );
@@ -238,6 +258,13 @@ impl World {
         let written = self.settings.replicated && two;
         let mut stores = self.nodes.iter().flat_map(|node| node.disk.stores(written));
         stores.find(|(id, _)| *id == store).map(|(_, durable)| durable).or(self.lost.get(&store).copied())
+    }
+
+    /// Under `replicated` what two operating systems have is held, and stays so when one of them goes.
+    pub(super) fn note_held(&mut self, node: usize) {
+        if self.settings.replicated && self.record.as_ref().is_some_and(|record| record.in_sync.len() > 1) {
+            self.held_by_two = self.held_by_two.max(self.group(node).held());
+        }
     }
 
     /// A store is recorded as in sync only when it has durably what was answered so far (R4, R5).
@@ -272,7 +299,7 @@ impl World {
         for member in &record.in_sync {
             let durable = self.durable_in(member.store);
             assert!(
-                durable.is_some_and(|durable| durable >= number),
+                number <= self.held_by_two || durable.is_some_and(|durable| durable >= number),
                 "an output at {number} leaves, and {} has {durable:?} (R10)",
                 member.node
             );

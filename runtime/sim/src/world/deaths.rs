@@ -12,7 +12,7 @@ use lockstep_core::note::{DeathNote, NoteKind};
 use lockstep_core::witness::{Piece, Witness};
 
 use super::{Happening, World};
-use crate::ledger::Doom;
+use crate::ledger::{Doom, LATE_US};
 
 /// A unit that hangs is given up after this long.
 const HANG: Micros = Micros::from_ms(70);
@@ -34,6 +34,8 @@ pub struct Death {
 #[derive(Clone, Default)]
 pub(super) struct Seat {
     pub took_us: Arc<AtomicU64>,
+    /// How many units came late.
+    pub late: Arc<AtomicU64>,
     /// Every unit takes so long here.
     pub slow_us: u64,
     running: Arc<Mutex<Option<DeathNote>>>,
@@ -58,7 +60,9 @@ impl Witness for Seat {
 
     fn ended(&mut self) -> Micros {
         *self.running.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        Micros(self.took_us.swap(0, Ordering::Relaxed).max(self.slow_us))
+        let took_us = self.took_us.swap(0, Ordering::Relaxed).max(self.slow_us);
+        self.late.fetch_add(u64::from(took_us >= LATE_US), Ordering::Relaxed);
+        Micros(took_us)
     }
 }
 
@@ -97,7 +101,11 @@ impl World {
         self.deaths.push(Death { node, event, plugin, told });
         match doom {
             Doom::Dies => {
-                self.seen.add(if told { "death in a unit" } else { "death in a unit without a note" });
+                self.seen.add(if told {
+                    "death in a unit with a note"
+                } else {
+                    "death in a unit without a note"
+                });
                 let kind = if told { NoteKind::Killed { signal: 11 } } else { NoteKind::Suspected };
                 self.leave_note(node, DeathNote { kind, ..running }, told);
                 self.kill(node, false);
@@ -146,6 +154,12 @@ impl World {
     /// Every work unit takes so long on `node`, from its next start on.
     pub fn slow_units(&mut self, node: usize, length: Micros) {
         self.nodes[node].seat.slow_us = length.0;
+    }
+
+    /// How many units came late so far.
+    #[must_use]
+    pub fn late_units(&self) -> u64 {
+        self.nodes.iter().map(|node| node.seat.late.load(Ordering::Relaxed)).sum()
     }
 
     /// Tells `node` that its partner left `note` at its death.

@@ -30,6 +30,18 @@ impl World {
         self.input(node, Input::StoreFailed { reason: "simulated".into() });
     }
 
+    /// Whether writes to the disk of `node` fail.
+    #[must_use]
+    pub fn disk_has_failed(&self, node: usize) -> bool {
+        self.nodes[node].disk.has_failed()
+    }
+
+    /// Whether the process of `node` stands still.
+    #[must_use]
+    pub fn is_paused(&self, node: usize) -> bool {
+        self.nodes[node].process.as_ref().is_some_and(|process| process.paused_until > self.now)
+    }
+
     /// Kills a processor's process; with `power`, what was not synced may be lost.
     pub fn kill(&mut self, node: usize, power: bool) {
         self.kill_in_silence(node, power);
@@ -40,10 +52,14 @@ impl World {
     pub fn kill_in_silence(&mut self, node: usize, power: bool) {
         let Some(process) = self.nodes[node].process.take() else { return };
         let role = process.group.role();
+        let power = power && self.weak.is_none_or(|weak| weak == node);
         self.tell(Some(node), || {
             format!("DIES as {role}{}", if power { ", and its machine loses power" } else { "" })
         });
         self.seen.add(format!("kill of {role}"));
+        if power && self.settings.replicated {
+            self.seen.add("power lost under replicated");
+        }
         let store = process.group.store();
         if self.nodes[node].disk.crash(power, &mut self.random) {
             self.seen.add("disk lost what was not synced");

@@ -21,6 +21,7 @@ impl World {
     pub(super) fn carry_out(&mut self, node: usize, effects: Vec<Effect>) {
         let incarnation = self.process(node).incarnation;
         let mut sync = false;
+        self.note_held(node);
         let changed = effects.iter().any(changes_rows);
         for effect in effects {
             match effect {
