@@ -303,13 +303,22 @@ pub struct PluginModule {
         errors: *const Sink,
     ) -> Status,
     /// Runs the undo of that name of a procedure, with the control parameters of the event whose unit is undone (R19).
-    #[sabi(last_prefix_field)]
     pub undo: unsafe extern "C" fn(
         procedure: u32,
         undo: Bytes,
         encoding: u8,
         parameters: Bytes,
         context: *const HostContext,
+        errors: *const Sink,
+    ) -> Status,
+    /// Puts the row, written in `format`, whatever format it is in now (R31). A pure function of its arguments.
+    #[sabi(last_prefix_field)]
+    pub rewrite_row: unsafe extern "C" fn(
+        table: u32,
+        key: Bytes,
+        value: Bytes,
+        format: u16,
+        row: *const Sink,
         errors: *const Sink,
     ) -> Status,
 }

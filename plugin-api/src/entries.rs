@@ -41,6 +41,7 @@ impl<A: Exported> Entries<A> {
         check_row: check_row::<A>,
         translate: translate::<A>,
         undo: undo::<A>,
+        rewrite_row: rewrite_row::<A>,
     });
 }
 
@@ -198,6 +199,28 @@ unsafe extern "C" fn check_row<A: Exported>(
     };
     // SAFETY: the host lends a valid sink.
     unsafe { guarded(errors, check) }
+}
+
+unsafe extern "C" fn rewrite_row<A: Exported>(
+    table: u32,
+    key: Bytes,
+    value: Bytes,
+    format: u16,
+    row: *const Sink,
+    errors: *const Sink,
+) -> Status {
+    // SAFETY: lent for the time of this call.
+    let (key, value) = unsafe { (key.or_empty(), value.or_empty()) };
+    let rewrite = || {
+        let table = A::application().tables.get(table as usize);
+        let table = table.ok_or_else(|| crate::Error::new("the application has no such table"))?;
+        let new = table.rewrite_row(key, value, format)?;
+        // SAFETY: the host lends a valid sink.
+        unsafe { ((*row).put)((*row).this, Bytes::of(&new)) };
+        Ok::<(), crate::Error>(())
+    };
+    // SAFETY: the host lends a valid sink.
+    unsafe { guarded(errors, rewrite) }
 }
 
 unsafe extern "C" fn translate<A: Exported>(

@@ -26,6 +26,8 @@ use crate::procedure::Encoding;
 
 /// The longest text that an entry may leave, in bytes; the rest is dropped.
 const TEXT_BYTES_MAX: usize = 1 << 20;
+/// The longest row that is taken from a plugin; the core takes no longer one than 4 MiB.
+const ROW_BYTES_MAX: usize = (4 << 20) + 1;
 /// The most steps of a plan that a host looks at.
 const PLAN_MAX: usize = 1 << 16;
 
@@ -148,18 +150,27 @@ impl std::fmt::Debug for HostedPlugin {
 
 /// Calls an entry with a sink; what it put, and how it went.
 fn collect(entry: impl FnOnce(*const Sink) -> Status) -> (Status, Vec<u8>) {
+    collect_up_to(TEXT_BYTES_MAX, entry)
+}
+
+/// What `entry` puts into its sink, cut off after `bytes_max`.
+fn collect_up_to<R>(bytes_max: usize, entry: impl FnOnce(*const Sink) -> R) -> (R, Vec<u8>) {
+    struct Said {
+        bytes: Vec<u8>,
+        bytes_max: usize,
+    }
     unsafe extern "C" fn put(this: *mut c_void, bytes: Bytes) {
-        // SAFETY: `collect` passes its own vector and touches it only after the entry's call.
-        let said = unsafe { &mut *this.cast::<Vec<u8>>() };
+        // SAFETY: `collect_up_to` passes its own `Said` and touches it only after the entry's call.
+        let said = unsafe { &mut *this.cast::<Said>() };
         // SAFETY: lent for the time of this call.
         let bytes = unsafe { bytes.or_empty() };
-        let room = TEXT_BYTES_MAX - said.len();
-        said.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        let room = said.bytes_max - said.bytes.len();
+        said.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
-    let mut said = Vec::new();
+    let mut said = Said { bytes: Vec::new(), bytes_max };
     let sink = Sink { this: (&raw mut said).cast(), put };
-    let status = entry(&raw const sink);
-    (status, said)
+    let result = entry(&raw const sink);
+    (result, said.bytes)
 }
 
 fn failure(status: Status, said: &[u8]) -> EntryFailure {
@@ -281,6 +292,26 @@ impl HostedPlugin {
         let (status, said) =
             collect(|sink| unsafe { self.module.check_row()(table, Bytes::of(key), Bytes::of(value), sink) });
         if status == status::OK { Ok(()) } else { Err(failure(status, &said)) }
+    }
+
+    /// The row in `format`, whatever format it is in now (R31).
+    ///
+    /// # Errors
+    /// When the version can't read it, or can't write that format.
+    pub fn rewrite_row(
+        &self,
+        table: u32,
+        key: &[u8],
+        value: &[u8],
+        format: u16,
+    ) -> Result<Vec<u8>, EntryFailure> {
+        let (key, value) = (Bytes::of(key), Bytes::of(value));
+        let mut said = (status::CONTRACT, Vec::new());
+        let ((), row) = collect_up_to(ROW_BYTES_MAX, |row| {
+            // SAFETY: as in `describe`; all that is lent lives during the call.
+            said = collect(|sink| unsafe { self.module.rewrite_row()(table, key, value, format, row, sink) });
+        });
+        if said.0 == status::OK { Ok(row) } else { Err(failure(said.0, &said.1)) }
     }
 
     /// Hands `put` the derived rows that a row of `table` gives (R17): table, key, row.

@@ -5,6 +5,7 @@
 
 use std::marker::PhantomData;
 use std::ops::{Bound, RangeBounds};
+use std::panic::RefUnwindSafe;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -174,7 +175,11 @@ impl<K: Key, V> Table<K, V> {
 
     /// What the runtime needs to know of the table.
     #[must_use]
-    pub const fn declared(&self) -> TableDeclared {
+    pub const fn declared(&'static self) -> TableDeclared
+    where
+        K: 'static,
+        V: 'static,
+    {
         let mut formats = [None; OLDER_FORMATS_MAX + 1];
         formats[0] = Some((self.newest.number, self.newest.check));
         let mut reads_from = self.newest.number;
@@ -195,6 +200,7 @@ impl<K: Key, V> Table<K, V> {
             reads_from,
             check_key: |bytes| decode_whole::<K>(bytes).map(drop),
             formats,
+            rows: self,
             derived: None,
         }
     }
@@ -368,7 +374,21 @@ pub struct TableDeclared {
     pub(crate) reads_from: u8,
     check_key: fn(&[u8]) -> Result<(), Error>,
     formats: [Option<CheckedFormat>; OLDER_FORMATS_MAX + 1],
+    rows: &'static dyn AnyRows,
     pub(crate) derived: Option<&'static dyn AnyDerived>,
+}
+
+/// A table whose types are forgotten.
+trait AnyRows: Sync + RefUnwindSafe {
+    fn rewrite(&self, row: &[u8], format: u16) -> Result<Vec<u8>, Error>;
+}
+
+impl<K: Key, V> AnyRows for Table<K, V> {
+    fn rewrite(&self, row: &[u8], format: u16) -> Result<Vec<u8>, Error> {
+        let mut new = Vec::new();
+        self.encode_row(&self.decode_row(row)?, format, &mut new)?;
+        Ok(new)
+    }
 }
 
 type CheckedFormat = (u8, fn(&[u8]) -> Result<(), Error>);
@@ -377,6 +397,12 @@ impl TableDeclared {
     pub(crate) const fn derived_by(mut self, derived: &'static dyn AnyDerived) -> Self {
         self.derived = Some(derived);
         self
+    }
+
+    /// The row in `format`: read in its own, written in that one (R31).
+    pub(crate) fn rewrite_row(&self, key: &[u8], row: &[u8], format: u16) -> Result<Vec<u8>, Error> {
+        self.check_row(key, row)?;
+        self.rows.rewrite(row, format)
     }
 
     pub(crate) fn check_row(&self, key: &[u8], row: &[u8]) -> Result<(), Error> {

@@ -250,10 +250,23 @@ fn rows_are_written_in_the_format_that_the_host_asks_for_and_read_in_either() {
         let stars = if format == 2 { 3 } else { 0 };
         assert_eq!(NOTES.decode_row(row).expect("it is read"), Note { text: "hello".into(), stars });
         plugin().check_row(0, &7_u32.to_be_bytes(), row).expect("it is a row of this version");
+        for into in [1, 2] {
+            let new = plugin().rewrite_row(0, &7_u32.to_be_bytes(), row, into).expect("it is rewritten");
+            assert_eq!(u16::from(new[0]), into, "in the format that was asked for (R31)");
+            let stars = if (format, into) == (2, 2) { 3 } else { 0 };
+            assert_eq!(NOTES.decode_row(&new).expect("it is read"), Note { text: "hello".into(), stars });
+        }
+        let same = plugin().rewrite_row(0, &7_u32.to_be_bytes(), row, format).expect("it is rewritten");
+        assert_eq!(same, *row, "a row in its format stays as it is");
     }
     let mut memory = Memory { format: 3, ..Memory::default() };
     let failure = run("write", NOTE, &mut memory).expect_err("this version does not know format 3");
     assert!(matches!(&failure, EntryFailure::Failed(why) if why.contains("format 3")), "{failure:?}");
+    for (row, format, why) in [(&[9, 1][..], 2, "format 9"), (&[1, 0], 3, "format 3"), (&[1, 200], 2, "read")]
+    {
+        let failure = plugin().rewrite_row(0, &[0; 4], row, format).expect_err("it can't be rewritten");
+        assert!(failure.to_string().contains(why), "{failure}");
+    }
     let failure = plugin().check_row(0, &[0; 4], &[9, 1]).expect_err("format 9 is unknown");
     assert!(failure.to_string().contains("format 9"), "{failure}");
 }

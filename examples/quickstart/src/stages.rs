@@ -156,8 +156,12 @@ fn upgrade_to_2(pair: &Pair, load: &mut Load, display: &Display, time: Duration)
     }
     let record = over(follow(pair, load, display, before, |_| false)?, Step::Done)?;
     let group = pair.group(pair.active()?)?;
-    let off: Vec<_> =
-        group.features.iter().filter(|(_, _, on)| !on).map(|(name, _, _)| name.as_str()).collect();
+    let off: Vec<_> = group
+        .features
+        .iter()
+        .filter(|(_, _, is)| *is == lockstep_core::command::FeatureState::Off)
+        .map(|(name, _, _)| name.as_str())
+        .collect();
     if group.features.is_empty() || !off.is_empty() {
         return Err(Failure::new(format!("the upgrade is done, but features are off: {off:?}")));
     }

@@ -127,6 +127,16 @@ impl CoreApplication for Linked {
         self.bound.check_row(table, key, value)
     }
 
+    fn rewrite_row(
+        &self,
+        table: TableIndex,
+        key: &[u8],
+        value: &[u8],
+        format: u16,
+    ) -> Result<Vec<u8>, String> {
+        self.bound.rewrite_row(table, key, value, format)
+    }
+
     fn translate(
         &self,
         table: TableIndex,

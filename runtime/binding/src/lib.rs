@@ -91,6 +91,16 @@ impl Application for Bound {
         self.plugin.check_row(table as u32, key, value).map_err(|failure| failure.to_string())
     }
 
+    fn rewrite_row(
+        &self,
+        table: TableIndex,
+        key: &[u8],
+        value: &[u8],
+        format: u16,
+    ) -> Result<Vec<u8>, String> {
+        self.plugin.rewrite_row(table as u32, key, value, format).map_err(|failure| failure.to_string())
+    }
+
     fn translate(
         &self,
         table: TableIndex,

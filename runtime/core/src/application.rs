@@ -63,6 +63,21 @@ pub trait Application: Send {
     /// A sentence that says what is wrong with the row.
     fn check_row(&self, table: TableIndex, key: &[u8], value: &[u8]) -> Result<(), String>;
 
+    /// The row in `format`, one of those that this version writes, whatever format it reads it in (R31). A pure
+    /// function of its arguments.
+    ///
+    /// # Errors
+    /// A sentence that says why the row can't be read, or not be written so.
+    fn rewrite_row(
+        &self,
+        _table: TableIndex,
+        _key: &[u8],
+        _value: &[u8],
+        _format: u16,
+    ) -> Result<Vec<u8>, String> {
+        Err("the application can't rewrite rows".into())
+    }
+
     /// Calls `put` with table, key and row for each derived row that a row of the source `table` gives (R17). A pure
     /// function of the row. An application without derived tables is never asked.
     ///

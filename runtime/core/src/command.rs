@@ -159,6 +159,50 @@ pub enum HalfWayEnd {
     Faulted,
 }
 
+/// What a feature is (R31).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FeatureState {
+    /// Not in force.
+    Off,
+    /// In force; rows may still stand in the format before.
+    Migrating,
+    /// In force, and all rows that can be read are in its format.
+    On,
+}
+
+/// How far a migration is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MigrationStatus {
+    /// Rows that are through.
+    pub rows: u64,
+    /// About how many there are.
+    pub of: u64,
+    /// Rows that could not be read and stay as they are.
+    pub left: u64,
+}
+
+impl MigrationStatus {
+    /// How much of it is through.
+    #[must_use]
+    pub fn percent(&self) -> u64 {
+        self.rows * 100 / self.of.max(self.rows).max(1)
+    }
+}
+
+/// The formats that a table's rows may be in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableFormats {
+    /// The table.
+    pub table: String,
+    /// The oldest one in which a row may still stand.
+    pub oldest: u16,
+    /// The one in which rows are written.
+    pub format: u16,
+    /// Rows that the last migration could not read.
+    pub left: u64,
+}
+
 /// How a group is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupStatus {
@@ -176,8 +220,12 @@ pub struct GroupStatus {
     pub members: Vec<MemberStatus>,
     /// Everything up to here is held.
     pub held: Number,
-    /// Features: name, description, on.
-    pub features: Vec<(String, String, bool)>,
+    /// Features: name, description, state.
+    pub features: Vec<(String, String, FeatureState)>,
+    /// Rows are on their way into a newer format (R31).
+    pub migration: Option<MigrationStatus>,
+    /// The application's tables with the formats of their rows.
+    pub formats: Vec<TableFormats>,
     /// The lowest version that may still have to read the rows.
     pub floor: Version,
     /// Procedures that are shipped because versions differ.

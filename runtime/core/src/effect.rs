@@ -218,6 +218,17 @@ pub enum Alarm {
         /// Why.
         why: String,
     },
+    /// A migration came by rows that can't be read, and leaves them as they are (R31).
+    RowsLeft {
+        /// The chunk's number.
+        number: Number,
+        /// The table.
+        table: String,
+        /// How many of this chunk.
+        left: u64,
+        /// Why, of the first of them.
+        why: String,
+    },
     /// A procedure that a timer or a message started refused, and nobody is told but operators.
     OwnRefused {
         /// The event's number.

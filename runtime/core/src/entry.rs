@@ -8,6 +8,7 @@ use crate::campaign::CampaignRecord;
 use crate::descriptor::{TableKind, Version};
 use crate::event::{Encoding, Event, EventId, Outcome};
 use crate::ids::{Micros, NodeId, Number, PluginHash, TableId, Term};
+use crate::migration::Chunk;
 use crate::note::DeathNote;
 use crate::row_key::RowKey;
 
@@ -34,9 +35,19 @@ pub struct TableMeta {
     pub kind: TableKind,
     /// The format in which rows are written: that of the group's floor (R17).
     pub format: u16,
+    /// The oldest format in which a row may still stand (R31).
+    pub oldest: u16,
+    /// So many rows the last migration could not read, and left as they are.
+    pub left: u64,
 }
 
 impl TableMeta {
+    /// A new table, whose rows are all to be in `format`.
+    #[must_use]
+    pub fn new(id: TableId, name: &str, kind: TableKind, format: u16) -> Self {
+        TableMeta { id, name: name.into(), kind, format, oldest: format, left: 0 }
+    }
+
     /// The tables of timers and messages (R34): the group's own, which no application declares.
     #[must_use]
     pub fn own() -> [TableMeta; 5] {
@@ -47,7 +58,7 @@ impl TableMeta {
             (TableId::SENT, "(channels out)"),
             (TableId::TAKEN, "(channels in)"),
         ];
-        own.map(|(id, name)| TableMeta { id, name: name.into(), kind: TableKind::Ordered, format: 1 })
+        own.map(|(id, name)| TableMeta::new(id, name, TableKind::Ordered, 1))
     }
 }
 
@@ -71,7 +82,7 @@ pub enum Control {
     Enable {
         /// Names of the features to switch on.
         features: Vec<String>,
-        /// New formats by table.
+        /// Formats by table that rows are written in from here on, and migrated to.
         formats: Vec<(TableId, u16)>,
         /// The new floor.
         floor: Version,
@@ -169,6 +180,8 @@ pub enum EntryBody {
         /// The removals.
         ops: Vec<Op>,
     },
+    /// Rows of a table are in their new format (R31).
+    Migrated(Box<Chunk>),
 }
 
 impl EntryBody {
@@ -177,6 +190,7 @@ impl EntryBody {
     pub fn ops(&self) -> &[Op] {
         match self {
             EntryBody::Procedure { ops, .. } | EntryBody::Delivered { ops } => ops,
+            EntryBody::Migrated(chunk) => &chunk.ops,
             EntryBody::OpenSession | EntryBody::Aborted | EntryBody::Control(_) | EntryBody::Intent(_) => &[],
         }
     }
@@ -185,6 +199,7 @@ impl EntryBody {
     pub fn take_ops(&mut self) -> Vec<Op> {
         match self {
             EntryBody::Procedure { ops, .. } | EntryBody::Delivered { ops } => std::mem::take(ops),
+            EntryBody::Migrated(chunk) => std::mem::take(&mut chunk.ops),
             EntryBody::OpenSession | EntryBody::Aborted | EntryBody::Control(_) | EntryBody::Intent(_) => {
                 Vec::new()
             }

@@ -24,6 +24,7 @@ pub mod ids;
 pub mod input;
 pub mod leg;
 pub mod message;
+pub mod migration;
 pub mod note;
 pub mod partition;
 pub mod posted;

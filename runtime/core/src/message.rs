@@ -8,6 +8,7 @@ use crate::descriptor::ApplicationDescriptor;
 use crate::entry::{ActingUnit, Control, Entry, EntryBody, Intent, Op, Row};
 use crate::event::{Answer, Event, Outcome, Request};
 use crate::ids::{GroupName, Micros, NodeId, Number, PluginHash, SessionId, StoreId, Term};
+use crate::migration::Chunk;
 use crate::note::DeathNote;
 use crate::record::Record;
 use crate::sessions::{KeyedReply, Session};
@@ -292,6 +293,8 @@ pub enum PlainBody {
         /// The removals.
         ops: Vec<Op>,
     },
+    /// Rows of a table go into their new format (R31).
+    Migrated(Box<Chunk>),
 }
 
 impl PlainBody {
@@ -304,6 +307,7 @@ impl PlainBody {
             PlainBody::Intent(intent) => EntryBody::Intent(intent),
             PlainBody::Control(control) => EntryBody::Control(control),
             PlainBody::Delivered { ops } => EntryBody::Delivered { ops },
+            PlainBody::Migrated(chunk) => EntryBody::Migrated(chunk),
         }
     }
 }

@@ -8,9 +8,11 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::campaign::CampaignRecord;
+use crate::command::{FeatureState, TableFormats};
 use crate::descriptor::{ApplicationDescriptor, Version};
 use crate::entry::{Control, Entry, EntryBody, Intent, Op, TableMeta};
 use crate::ids::{Micros, NodeId, Number, PluginHash, TableId, Term};
+use crate::migration::{Chunk, Migration};
 use crate::note::Notes;
 use crate::row_key::RowKey;
 use crate::sessions::{Recorded, SessionUndo, Sessions};
@@ -62,6 +64,8 @@ pub struct Meta {
     pub campaigns: Vec<CampaignRecord>,
     /// Events that processors died of, or may have died of (R21).
     pub notes: Notes,
+    /// Rows are on their way into a newer format (R31).
+    pub migration: Option<Box<Migration>>,
     /// What the procedure under way may have done to the world: at most one, as procedures run one at a time (R19).
     pub intent: Option<Box<Intent>>,
 }
@@ -110,6 +114,43 @@ impl Meta {
         on.fold(0, |set, (index, _)| set | 1 << index)
     }
 
+    /// Each of the application's tables with the oldest format in which a row of it may still stand (R31).
+    pub fn oldest_formats(&self) -> impl Iterator<Item = (&str, u16)> {
+        self.tables.values().map(|table| (table.name.as_str(), table.oldest))
+    }
+
+    /// What the feature of that name is.
+    #[must_use]
+    pub fn feature_state(&self, name: &str) -> FeatureState {
+        let migrates = self.migration.as_ref().is_some_and(|migration| migration.features.contains(name));
+        match (self.features.contains(name), migrates) {
+            (false, _) => FeatureState::Off,
+            (true, true) => FeatureState::Migrating,
+            (true, false) => FeatureState::On,
+        }
+    }
+
+    /// The application's tables with the formats of their rows.
+    #[must_use]
+    pub fn table_formats(&self) -> Vec<TableFormats> {
+        let own = TableMeta::own().map(|table| table.id);
+        let tables = self.tables.values().filter(|table| !own.contains(&table.id));
+        let formats = tables.map(|table| TableFormats {
+            table: table.name.clone(),
+            oldest: table.oldest,
+            format: table.format,
+            left: table.left,
+        });
+        formats.collect()
+    }
+
+    fn migrated(&mut self, chunk: &Chunk) {
+        let migration = self.migration.as_mut().expect("chunks come while a migration is under way (R31)");
+        if migration.note(chunk, self.tables.get_mut(&chunk.table)) {
+            self.migration = None;
+        }
+    }
+
     /// Puts an intent in place, or clears it; the one before, if that changed anything.
     fn set_intent(&mut self, intent: Option<Box<Intent>>) -> Option<Option<Box<Intent>>> {
         (self.intent.is_some() || intent.is_some()).then(|| std::mem::replace(&mut self.intent, intent))
@@ -137,6 +178,10 @@ impl Meta {
             }
             Control::Enable { features, formats, floor } => {
                 self.features.extend(features.iter().cloned());
+                if !formats.is_empty() {
+                    let tables = formats.iter().map(|(table, _)| *table);
+                    self.migration.get_or_insert_default().begin(features, tables);
+                }
                 for (table, format) in formats {
                     if let Some(table) = self.tables.get_mut(table) {
                         table.format = *format;
@@ -247,6 +292,10 @@ impl State {
             EntryBody::Aborted => undo.intent = self.meta.set_intent(None),
             EntryBody::Intent(intent) => undo.intent = self.meta.set_intent(Some(intent.clone())),
             EntryBody::Delivered { .. } => {}
+            EntryBody::Migrated(chunk) => {
+                undo.meta = Some(Box::new(self.meta.clone()));
+                self.meta.migrated(chunk);
+            }
             EntryBody::Control(control) => {
                 undo.meta = Some(Box::new(self.meta.clone()));
                 self.meta.control(entry.number, control);

@@ -15,6 +15,7 @@ use crate::ids::TableId;
 use crate::row_key::RowKey;
 
 mod walk_one;
+mod walk_stable;
 
 pub use walk_one::TableCursor;
 

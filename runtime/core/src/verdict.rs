@@ -138,6 +138,26 @@ pub fn compare_retiring(
     Comparison { verdict, procedures, reasons }
 }
 
+/// Why `new` can't read rows that may still stand in the database (R31): `oldest` has each table with the oldest format
+/// of its rows, which rises only when a migration is through.
+#[must_use]
+pub fn rows_unread<'a>(
+    oldest: impl Iterator<Item = (&'a str, u16)>,
+    new: &ApplicationDescriptor,
+) -> Vec<String> {
+    let unread = oldest.filter_map(|(name, oldest)| {
+        let table = new.tables.iter().find(|table| table.name == name && table.derived_from.is_none())?;
+        (oldest < table.reads_from).then(|| {
+            format!(
+                "table `{name}` may have rows in format {oldest} until its migration is through, and {} reads formats \
+                 {} to {}",
+                new.version, table.reads_from, table.format
+            )
+        })
+    });
+    unread.collect()
+}
+
 /// Whichever side is active, the other one must be able to undo what its units did to the world (R19), and must know
 /// of each unit that runs in lock step whether it is one that is not to run twice.
 fn undos_missing(

@@ -121,6 +121,7 @@ pub(crate) fn prepare(generation: Generation, seed: u64, story: bool, real_store
         sync_us_max: if random.percent(20) { 20_000 } else { 600 },
         undos_recovered: random.percent(70),
         build_rows_max: 8,
+        chunk_rows_max: 3,
         derived_may_break: false,
         real_store,
         story,
@@ -347,7 +348,9 @@ fn start_campaign(world: &mut World, random: &mut Random, generation: Generation
         }
         Edition::One | Edition::Wrong | Edition::Blind => &[Edition::Two, Edition::Twin, Edition::Broken],
         Edition::Twin => &[Edition::Two, Edition::One],
-        Edition::Two | Edition::Broken | Edition::Deadly => &[Edition::One, Edition::Broken],
+        Edition::Two | Edition::Broken | Edition::Deadly | Edition::Smudged | Edition::Three => {
+            &[Edition::One, Edition::Broken]
+        }
     };
     let to = targets[random.within(0, targets.len() as u64) as usize];
     let redundancy = if random.percent(30) { Redundancy::Isolate } else { Redundancy::Keep };

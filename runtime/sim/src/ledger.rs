@@ -36,7 +36,7 @@ const ACCOUNTS_INDEX: usize = 1;
 const BY_SUM_INDEX: usize = 3;
 const BY_ID_INDEX: usize = 4;
 
-/// The account that [`Edition::Lost`] can't translate.
+/// The account that [`Edition::Lost`] can't translate, nor [`Edition::Smudged`] rewrite.
 pub const LOST_ACCOUNT: u8 = 19;
 const TOLD_INDEX: usize = 2;
 
@@ -79,11 +79,15 @@ pub enum Edition {
     Lost,
     /// Version 1.2 without `careful`; `exchange` and `peek` are new, and `exchange_at_once`, which is served at once (R32).
     Slim,
+    /// Version 2 that can't bring one of the accounts into the new format (R31).
+    Smudged,
+    /// Version 3: what version 2 does, without its reader of the first format (R31).
+    Three,
 }
 
 impl Edition {
     /// All editions.
-    pub const ALL: [Edition; 10] = [
+    pub const ALL: [Edition; 12] = [
         Edition::One,
         Edition::Twin,
         Edition::Two,
@@ -94,6 +98,8 @@ impl Edition {
         Edition::Indexed,
         Edition::Lost,
         Edition::Slim,
+        Edition::Smudged,
+        Edition::Three,
     ];
 
     /// The hash of its "file".
@@ -117,7 +123,10 @@ impl Edition {
             }
             Edition::Slim => Version { major: 1, minor: 2, patch: 0 },
             Edition::Indexed | Edition::Lost => Version { major: 1, minor: 1, patch: 0 },
-            Edition::Two | Edition::Broken | Edition::Deadly => Version { major: 2, minor: 0, patch: 0 },
+            Edition::Two | Edition::Broken | Edition::Deadly | Edition::Smudged => {
+                Version { major: 2, minor: 0, patch: 0 }
+            }
+            Edition::Three => Version { major: 3, minor: 0, patch: 0 },
         }
     }
 }
@@ -211,7 +220,7 @@ impl Ledger {
     /// An edition, ready to run.
     #[must_use]
     pub fn new(edition: Edition) -> Self {
-        let two = edition.version().major == 2;
+        let two = edition.version().major >= 2;
         let table = |name: &str, kind, format| TableDescriptor {
             name: name.into(),
             kind,
@@ -229,6 +238,9 @@ impl Ledger {
             table(ACCOUNTS, TableKind::Ordered, 1 + u16::from(two)),
             table(TOLD, TableKind::Hash, 1),
         ];
+        if edition == Edition::Three {
+            tables[ACCOUNTS_INDEX].reads_from = 2;
+        }
         if matches!(edition, Edition::Indexed | Edition::Lost) {
             tables.push(derived("by_sum", TableKind::Ordered, ACCOUNTS));
             tables.push(derived("by_id", TableKind::Hash, RAN));
@@ -259,7 +271,7 @@ impl Ledger {
         let transfer_version = match edition {
             Edition::One | Edition::Twin | Edition::Wrong | Edition::Blind => 1,
             Edition::Indexed | Edition::Lost | Edition::Slim => 1,
-            Edition::Two => 2,
+            Edition::Two | Edition::Smudged | Edition::Three => 2,
             Edition::Broken => 3,
             Edition::Deadly => 4,
         };
@@ -406,6 +418,22 @@ impl Application for Ledger {
             return Err("an account is a riddle to this edition".into());
         }
         if value.len() == 9 { Ok(()) } else { Err(format!("a row of {} bytes", value.len())) }
+    }
+
+    fn rewrite_row(
+        &self,
+        table: TableIndex,
+        key: &[u8],
+        value: &[u8],
+        format: u16,
+    ) -> Result<Vec<u8>, String> {
+        self.check_row(table, key, value)?;
+        if self.edition == Edition::Smudged && key == [LOST_ACCOUNT] {
+            return Err("the account is smudged".into());
+        }
+        let mut row = value.to_vec();
+        row[0] = format as u8;
+        Ok(row)
     }
 
     fn translate(

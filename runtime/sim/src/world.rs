@@ -47,6 +47,8 @@ pub struct Settings {
     pub undos_recovered: bool,
     /// How many rows are translated a batch while derived tables are built.
     pub build_rows_max: usize,
+    /// The most rows that a chunk of a migration looks at (R31).
+    pub chunk_rows_max: usize,
     /// A version takes part that can't translate every row.
     pub derived_may_break: bool,
     /// Clients set timers and send messages too.
@@ -76,6 +78,7 @@ impl Default for Settings {
             ack_age_max_ms: 5_000,
             undos_recovered: true,
             build_rows_max: 8,
+            chunk_rows_max: 3,
             derived_may_break: false,
             posts: false,
             words_lost_percent: 0,
@@ -413,6 +416,7 @@ impl World {
             may_lack_tail: recovered.may_lack_tail,
             recent_bytes_max: self.settings.recent_bytes_max,
             build_rows_max: self.settings.build_rows_max,
+            chunk_rows_max: self.settings.chunk_rows_max,
             partition: self.settings.partition.0,
             partitions: self.settings.partition.1,
             ..GroupConfig::new(side.name.clone(), "ledger".into(), self.random.draw())

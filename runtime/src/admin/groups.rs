@@ -3,7 +3,7 @@
 //! A command that some groups could not carry out is refused with the first partition that could not; the others have
 //! done it, and it can be asked again. Deliberately absent: taking back what others have done.
 
-use lockstep_core::command::{Command, CommandReply, GroupStatus, Role};
+use lockstep_core::command::{Command, CommandReply, FeatureState, GroupStatus, Role};
 use lockstep_core::ids::NodeId;
 
 use super::View;
@@ -156,14 +156,18 @@ async fn lacking(
 /// Switches features on in all groups where they are not.
 pub(super) async fn enable(engines: &[EngineHandle], features: Vec<String>) -> Reply {
     let wanted = |name: &String| features.is_empty() || features.contains(name);
-    let lacks = |status: &GroupStatus| status.features.iter().any(|(name, _, on)| !on && wanted(name));
+    let lacks = |status: &GroupStatus| {
+        status.features.iter().any(|(name, _, is)| *is == FeatureState::Off && wanted(name))
+    };
     let lacking = lacking(engines, lacks).await?;
     ask_all(&lacking, &Command::EnableFeatures { features }).await
 }
 
 /// Switches a feature off in all groups where it is on.
 pub(super) async fn disable(engines: &[EngineHandle], feature: String) -> Reply {
-    let has = |status: &GroupStatus| status.features.iter().any(|(name, _, on)| *on && *name == feature);
+    let has = |status: &GroupStatus| {
+        status.features.iter().any(|(name, _, is)| *is != FeatureState::Off && *name == feature)
+    };
     let having = lacking(engines, has).await?;
     ask_all(&having, &Command::DisableFeature { feature }).await
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use lockstep_core::campaign::{CampaignRecord, Decide, Gates, Redundancy};
-use lockstep_core::command::{CampaignStatus, GroupStatus};
+use lockstep_core::command::{CampaignStatus, FeatureState, GroupStatus, MigrationStatus, TableFormats};
 use lockstep_core::descriptor::Version;
 use lockstep_core::ids::{NodeId, PluginHash};
 use lockstep_core::verdict::Comparison;
@@ -242,8 +242,15 @@ pub enum AdminReply {
     Accepted,
     /// The processor and its groups.
     Status(ProcessorStatus),
-    /// Features: name, description, on.
-    Features(Vec<(String, String, bool)>),
+    /// Features, and how far their rows are (R31).
+    Features {
+        /// Name, description, state.
+        features: Vec<(String, String, FeatureState)>,
+        /// The migration under way.
+        migration: Option<MigrationStatus>,
+        /// The tables with the formats of their rows.
+        formats: Vec<TableFormats>,
+    },
     /// Plugins.
     Plugins(Vec<PluginStatus>),
     /// A file was looked at.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lockstep_core::campaign::CampaignPlan;
-use lockstep_core::command::{Command, CommandError, CommandReply, GroupStatus, Role};
+use lockstep_core::command::{Command, CommandError, CommandReply, FeatureState, GroupStatus, Role};
 use lockstep_core::descriptor::ApplicationDescriptor;
-use lockstep_core::verdict::{Comparison, Pairing, Verdict, compare, compare_retiring};
+use lockstep_core::verdict::{Comparison, Pairing, Verdict, compare, compare_retiring, rows_unread};
 
 use super::protocol::{
     AdminError, AdminReply, AdminRequest, AdminResponse, AdminVerb, FeaturesVerb, GroupReport, PluginReport,
@@ -86,7 +86,9 @@ async fn verb(view: &View, request: AdminRequest, by: String) -> Reply {
         AdminVerb::SwitchOver => groups::switch_over(groups::of(view, application)?).await,
         AdminVerb::Force => groups::force(groups::of(view, application)?).await,
         AdminVerb::Features(FeaturesVerb::List) => {
-            Ok(AdminReply::Features(group_status(engine(view, application)?).await?.features))
+            let GroupStatus { features, migration, formats, .. } =
+                group_status(engine(view, application)?).await?;
+            Ok(AdminReply::Features { features, migration, formats })
         }
         AdminVerb::Features(FeaturesVerb::Enable { features }) => {
             groups::enable(groups::of(view, application)?, features).await
@@ -177,6 +179,8 @@ fn seen_from(own: GroupStatus, active: GroupStatus) -> GroupStatus {
         term: active.term,
         held: active.held,
         features: active.features,
+        migration: active.migration,
+        formats: active.formats,
         floor: active.floor,
         shipped: active.shipped,
         campaign: active.campaign,
@@ -254,6 +258,20 @@ fn refuse_foreign(engine: &EngineHandle, checked: &CheckedPlugin) -> Result<(), 
     Err(error("LS0710", message, "name a file of that application"))
 }
 
+/// A version that dropped its reader of a format is refused while rows of any partition may stand in it (R31).
+async fn refuse_unread(engines: &[EngineHandle], new: &ApplicationDescriptor) -> Result<(), AdminError> {
+    for engine in engines {
+        let status = group_status(engine).await?;
+        let oldest = status.formats.iter().map(|formats| (formats.table.as_str(), formats.oldest));
+        let unread = rows_unread(oldest, new);
+        if !unread.is_empty() {
+            let help = "wait until `lockstep features list` shows the migration through";
+            return Err(error("LS0714", unread.join("; "), help));
+        }
+    }
+    Ok(())
+}
+
 /// Outside of a campaign, the other way round counts as well: a way back may be a lower version.
 async fn load(view: &View, engines: &[EngineHandle], path: PathBuf) -> Reply {
     let engine = &engines[0];
@@ -264,6 +282,7 @@ async fn load(view: &View, engines: &[EngineHandle], path: PathBuf) -> Reply {
     let lower = checked.descriptor.version < running.version;
     let comparison =
         if lower { compare(&checked.descriptor, &running) } else { compare(&running, &checked.descriptor) };
+    refuse_unread(engines, &checked.descriptor).await?;
     if comparison.verdict == Verdict::Incompatible {
         return Err(error("LS0711", comparison.reasons.join("; "), "the two versions can't run as a pair"));
     }
@@ -362,6 +381,7 @@ async fn plan(
             "wait until `lockstep status` shows it so",
         ));
     };
+    refuse_unread(groups::of(view, application)?, &checked.descriptor).await?;
     let comparison = compare_retiring(&running, &checked.descriptor, &options.retire);
     if let Some(name) = options.retire.iter().find(|name| !retires(&comparison, name)) {
         let message = format!(
@@ -401,7 +421,9 @@ fn retires(comparison: &Comparison, name: &str) -> bool {
 }
 
 fn new_features(status: &GroupStatus, target: &ApplicationDescriptor) -> Vec<String> {
-    let on = |name: &str| status.features.iter().any(|(feature, _, on)| feature == name && *on);
+    let on = |name: &str| {
+        status.features.iter().any(|(feature, _, is)| feature == name && *is != FeatureState::Off)
+    };
     target.features.iter().map(|feature| feature.name.clone()).filter(|name| !on(name)).collect()
 }
 
@@ -448,6 +470,8 @@ mod tests {
             members,
             held: Number(0),
             features: vec![],
+            migration: None,
+            formats: vec![],
             floor: Default::default(),
             shipped: Default::default(),
             campaign: None::<CampaignStatus>,

@@ -194,6 +194,18 @@ impl EngineLoop {
             Alarm::DerivedBroken { why } => {
                 tracing::error!(application, code = "LS0608", why, "derived tables can't be kept (R17)");
             }
+            Alarm::RowsLeft { number, table, left, why } => {
+                let number = number.0;
+                tracing::error!(
+                    application,
+                    code = "LS0616",
+                    number,
+                    table,
+                    left,
+                    why,
+                    "rows can't be read, and stay in their old format (R31)"
+                );
+            }
             Alarm::Faulted { number, procedure, fault } => {
                 self.faults.log(application, *number, procedure, fault);
             }

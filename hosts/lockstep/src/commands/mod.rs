@@ -78,10 +78,16 @@ fn features(session: &Session, command: Features) -> Result<Exit, Failure> {
     match command {
         Features::List(which) => {
             match session.ask(which.application.as_deref(), AdminVerb::Features(FeaturesVerb::List))? {
-                AdminReply::Features(features) => {
-                    let object = |(name, description, on): &(String, String, bool)| json!({"name": name, "description": description, "on": on});
-                    let objects: Vec<_> = features.iter().map(object).collect();
-                    session.print(&render::status::features(&features), &json!({"features": objects}))?;
+                AdminReply::Features { features, migration, formats } => {
+                    let objects: Vec<_> = features
+                        .iter()
+                        .map(|(name, description, state)| {
+                            json!({"name": name, "description": description, "state": state})
+                        })
+                        .collect();
+                    let text = render::status::features(&features, migration.as_ref(), &formats);
+                    let json = json!({"features": objects, "migration": migration, "formats": formats});
+                    session.print(&text, &json)?;
                 }
                 other => return Err(unexpected(&other)),
             }

@@ -1,6 +1,6 @@
 //! The groups of an application that are alike, shown as one (R1).
 
-use lockstep_core::command::{GroupStatus, MemberStatus};
+use lockstep_core::command::{GroupStatus, MemberStatus, MigrationStatus, TableFormats};
 use lockstep_core::ids::{Epoch, Number};
 use lockstep_runtime::admin::protocol::GroupReport;
 
@@ -29,8 +29,25 @@ pub fn as_one(reports: &[GroupReport]) -> Option<GroupReport> {
         ..member.clone()
     };
     let members = first.group.members.iter().enumerate().map(|(at, each)| member(at, each)).collect();
+    let migrations: Vec<&MigrationStatus> = groups().filter_map(|group| group.migration.as_ref()).collect();
+    let sum = |of: fn(&MigrationStatus) -> u64| migrations.iter().map(|status| of(status)).sum();
+    let migration = MigrationStatus {
+        rows: sum(|status| status.rows),
+        of: sum(|status| status.of),
+        left: sum(|status| status.left),
+    };
+    let formats = first.group.formats.iter().map(|formats| {
+        let all = || groups().flat_map(|group| &group.formats).filter(|each| each.table == formats.table);
+        TableFormats {
+            oldest: all().map(|each| each.oldest).min().unwrap_or(formats.oldest),
+            left: all().map(|each| each.left).sum(),
+            ..formats.clone()
+        }
+    });
     let group = GroupStatus {
         partition: ALL,
+        migration: (!migrations.is_empty()).then_some(migration),
+        formats: formats.collect(),
         epoch: Epoch(groups().map(|group| group.epoch.0).max()?),
         members,
         held: Number(groups().map(|group| group.held.0).sum()),

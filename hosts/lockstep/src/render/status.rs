@@ -1,6 +1,6 @@
 //! `lockstep status` and `lockstep features list`.
 
-use lockstep_core::command::{GroupStatus, MemberStatus, Role};
+use lockstep_core::command::{FeatureState, GroupStatus, MemberStatus, MigrationStatus, Role, TableFormats};
 use lockstep_core::ids::Number;
 use lockstep_runtime::admin::protocol::{GroupReport, ProcessorStatus};
 
@@ -52,8 +52,12 @@ fn group(report: &GroupReport, up_ms: u64) -> String {
         })
         .collect();
     out.push_str(&aligned_head(&rows));
-    let on: Vec<&str> =
-        group.features.iter().filter(|(_, _, on)| *on).map(|(name, _, _)| name.as_str()).collect();
+    let on: Vec<&str> = group
+        .features
+        .iter()
+        .filter(|(_, _, is)| *is != FeatureState::Off)
+        .map(|(name, _, _)| name.as_str())
+        .collect();
     let features = if on.is_empty() { "none".into() } else { on.join(", ") };
     let campaign = match &group.campaign {
         None => "none".to_owned(),
@@ -67,6 +71,7 @@ fn group(report: &GroupReport, up_ms: u64) -> String {
         Some((what, ago_ms)) => format!("{} ago, {what}", age(*ago_ms)),
     };
     out.push_str(&format!("features: {features}   campaign: {campaign}   last change: {change}\n"));
+    out.push_str(&migration(group.migration.as_ref(), &group.formats));
     for note in &group.notes {
         let Some(fault) = note.fault() else { continue };
         out.push_str(&format!(
@@ -131,17 +136,48 @@ fn standing(group: &GroupStatus) -> String {
 }
 
 /// Features with their state.
-pub fn features(features: &[(String, String, bool)]) -> String {
+pub fn features(
+    features: &[(String, String, FeatureState)],
+    under_way: Option<&MigrationStatus>,
+    formats: &[TableFormats],
+) -> String {
     if features.is_empty() {
-        return "the running version has no features\n".into();
+        return format!("the running version has no features\n{}", migration(under_way, formats));
     }
     let rows: Vec<Vec<String>> = features
         .iter()
-        .map(|(name, description, on)| {
-            vec![name.clone(), if *on { "on" } else { "off" }.into(), description.clone()]
+        .map(|(name, description, is)| {
+            let is = match is {
+                FeatureState::Off => "off",
+                FeatureState::Migrating => "migrating",
+                FeatureState::On => "on",
+            };
+            vec![name.clone(), is.into(), description.clone()]
         })
         .collect();
-    columns("", "  ", &rows)
+    columns("", "  ", &rows) + &migration(under_way, formats)
+}
+
+/// A line for a migration under way, and one for each table of which the last one has left rows.
+fn migration(under_way: Option<&MigrationStatus>, formats: &[TableFormats]) -> String {
+    let mut out = String::new();
+    if let Some(status) = under_way {
+        let (rows, of) = (count(status.rows), count(status.of));
+        out.push_str(&format!("  migrating: {rows} of {of} rows, {} %", status.percent()));
+        if status.left > 0 {
+            out.push_str(&format!(", {} can't be read", count(status.left)));
+        }
+        out.push('\n');
+    }
+    for table in formats.iter().filter(|table| under_way.is_none() && table.left > 0) {
+        out.push_str(&format!(
+            "  table {}: {} can't be read and may be in format {}\n",
+            table.table,
+            counted(table.left, "row"),
+            table.oldest
+        ));
+    }
+    out
 }
 
 #[cfg(test)]
@@ -172,7 +208,9 @@ pub mod tests {
             term: Term(5),
             members: vec![member("a", Role::Active, 18_442_107), member("b", Role::Standby, 18_442_105)],
             held: Number(18_442_105),
-            features: vec![("transfer-fee".into(), "one cent a transfer".into(), false)],
+            features: vec![("transfer-fee".into(), "one cent a transfer".into(), FeatureState::Off)],
+            migration: None,
+            formats: vec![],
             floor: "1.4.0".parse().unwrap(),
             shipped: Default::default(),
             campaign: None,
@@ -229,7 +267,7 @@ pub mod tests {
         group.members.reverse();
         group.members[0].version = Some("2.0.0".parse().unwrap());
         group.shipped.insert("transfer".into());
-        group.features[0].2 = true;
+        group.features[0].2 = FeatureState::On;
         assert_eq!(
             shown(group),
             "ledger   in lock step, 1 procedure shipped   epoch 7\n  \
@@ -259,7 +297,21 @@ pub mod tests {
 
     #[test]
     fn features_in_columns() {
-        assert_eq!(features(&pair().features), "transfer-fee  off  one cent a transfer\n");
-        assert_eq!(features(&[]), "the running version has no features\n");
+        let mut of = pair().features;
+        assert_eq!(features(&of, None, &[]), "transfer-fee  off  one cent a transfer\n");
+        assert_eq!(features(&[], None, &[]), "the running version has no features\n");
+        of[0].2 = FeatureState::Migrating;
+        let status = MigrationStatus { rows: 1_200, of: 4_800, left: 3 };
+        let table = TableFormats { table: "journal".into(), oldest: 1, format: 2, left: 3 };
+        assert_eq!(
+            features(&of, Some(&status), std::slice::from_ref(&table)),
+            "transfer-fee  migrating  one cent a transfer\n  \
+               migrating: 1,200 of 4,800 rows, 25 %, 3 can't be read\n"
+        );
+        of[0].2 = FeatureState::On;
+        assert_eq!(
+            features(&of, None, &[table]),
+            "transfer-fee  on  one cent a transfer\n  table journal: 3 rows can't be read and may be in format 1\n"
+        );
     }
 }

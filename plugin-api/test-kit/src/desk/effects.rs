@@ -99,6 +99,9 @@ impl Desk {
             Alarm::DerivedBroken { why } => {
                 panic!("the derived tables of side {} can't be kept: {why}", super::name(node))
             }
+            Alarm::RowsLeft { table, left, why, .. } => {
+                panic!("{left} rows of table `{table}` can't be brought into their new format: {why}")
+            }
             Alarm::PartnerLost { why } | Alarm::ArbiterUnreachable { why } => self.alarms.push(why.clone()),
             Alarm::Campaign { .. }
             | Alarm::OnlyReads { .. }

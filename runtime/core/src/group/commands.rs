@@ -239,7 +239,8 @@ impl Group {
             .features
             .iter()
             .map(|feature| {
-                (feature.name.clone(), feature.description.clone(), meta.features.contains(&feature.name))
+                let state = meta.feature_state(&feature.name);
+                (feature.name.clone(), feature.description.clone(), state)
             })
             .collect();
         let latencies = if self.latencies.total() > 100 { &self.latencies } else { &self.latencies_before };
@@ -252,6 +253,8 @@ impl Group {
             members,
             held: self.held,
             features,
+            migration: self.migration_status(),
+            formats: meta.table_formats(),
             floor: meta.floor,
             shipped,
             campaign: meta.campaign.as_ref().map(|record| self.campaign_status(record, now)),

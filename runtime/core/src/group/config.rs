@@ -1,6 +1,7 @@
 //! What a group is told at its start and never changes.
 
 use crate::ids::{GroupName, NodeId};
+use crate::migration::CHUNK_ROWS_MAX;
 
 /// When the standby starts a unit (R14).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub struct GroupConfig {
     pub recent_bytes_max: usize,
     /// How many rows are translated a batch while a version's derived tables are built (R17).
     pub build_rows_max: usize,
+    /// The most rows that a chunk of a migration looks at (R31).
+    pub chunk_rows_max: usize,
 }
 
 impl GroupConfig {
@@ -73,6 +76,7 @@ impl GroupConfig {
             recent_bytes_max: 256 << 20,
             // Less than half a millisecond.
             build_rows_max: 256,
+            chunk_rows_max: CHUNK_ROWS_MAX,
         }
     }
 }

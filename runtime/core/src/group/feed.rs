@@ -13,7 +13,7 @@ use crate::entry::{Control, EntryBody, Op, TableMeta};
 use crate::ids::{Number, StoreId, TableId};
 use crate::message::{Divergence, Hello, PeerMessage, PlainBody};
 use crate::tables::WalkCursor;
-use crate::verdict::{Pairing, Verdict, compare, compare_retiring};
+use crate::verdict::{Pairing, Verdict, compare, compare_retiring, rows_unread};
 
 /// Entries that are on their way to a standby that catches up, at most.
 const CATCH_UP_AHEAD: u64 = 8_192;
@@ -139,6 +139,10 @@ impl Group {
         if theirs.version < floor {
             return Err(format!("version {} is below the floor {floor} (R31)", theirs.version));
         }
+        let unread = rows_unread(self.state.meta.oldest_formats(), theirs);
+        if !unread.is_empty() {
+            return Err(unread.join("; "));
+        }
         let ours = self.application.descriptor();
         let (old, new) = if theirs.version <= ours.version { (theirs, ours) } else { (ours, theirs) };
         let comparison = compare_retiring(old, new, self.retires());
@@ -257,12 +261,7 @@ impl Group {
             .tables
             .iter()
             .filter(|table| table.derived_from.is_none())
-            .map(|table| TableMeta {
-                id: TableId::of(&table.name),
-                name: table.name.clone(),
-                kind: table.kind,
-                format: table.format,
-            })
+            .map(|table| TableMeta::new(TableId::of(&table.name), &table.name, table.kind, table.format))
             .chain(TableMeta::own())
             .collect();
         let (version, hash) = (descriptor.version, descriptor.hash);

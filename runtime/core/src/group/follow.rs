@@ -15,7 +15,8 @@ use crate::effect::{Alarm, Effect};
 use crate::entry::{ActingUnit, Entry, Op};
 use crate::event::{Event, Outcome};
 use crate::ids::{Micros, Number, TableId};
-use crate::message::{Divergence, PeerMessage, UnitDescription};
+use crate::message::{Divergence, PeerMessage, PlainBody, UnitDescription};
+use crate::migration::Chunk;
 use crate::posted;
 use crate::witness::Piece;
 
@@ -161,6 +162,11 @@ impl Group {
                 if self.pending.is_some() || number != self.state.meta.last.next() {
                     return self.close_link(format!("`Plain` {number} after {}", self.state.meta.last));
                 }
+                if let PlainBody::Migrated(chunk) = &body
+                    && let Err(why) = self.check_chunk(chunk)
+                {
+                    return self.refuse_chunk(number, chunk, &why);
+                }
                 self.commit(Entry { number, term: self.own_term(), time, body: body.entry() });
             }
             PeerMessage::VersionsFrom { number } => self.on_versions_from(number),
@@ -261,7 +267,7 @@ impl Group {
 
     /// Whether this version can read a shipped row (R17): a row starts with its format number, and the application
     /// decodes the rest. Rows of tables that this version does not have are only kept.
-    fn check_row(&self, op: &Op) -> Result<(), String> {
+    pub(super) fn check_row(&self, op: &Op) -> Result<(), String> {
         posted::check(op)?;
         let Some(value) = &op.value else { return Ok(()) };
         let Some(table) = self.table_ids.iter().position(|id| *id == op.table) else { return Ok(()) };
@@ -292,6 +298,21 @@ impl Group {
         self.finish(pending.number, pending.time, pending.event, Outcome::Committed { reply });
     }
 
+    /// What the active made of rows can't be read here: like a shipped procedure's rows (R17).
+    fn refuse_chunk(&mut self, number: Number, chunk: &Chunk, why: &str) {
+        let what =
+            format!("a chunk of a migration can't be taken by the version that runs here (R31): {why}");
+        self.alarm(Alarm::ProtocolBroken { what });
+        self.tell_divergence(Divergence {
+            number,
+            procedure: "(migration)".into(),
+            unit: "(chunk)".into(),
+            position: 0,
+            offset: 0,
+            updates: chunk.ops.clone(),
+        });
+    }
+
     fn diverge_here(&mut self, pending: &Pending, start: usize) {
         let position = pending.step_ups as usize;
         let unit =
@@ -310,9 +331,13 @@ impl Group {
             offset: committed(&ops.ops()[..start]),
             updates: ops.ops()[start..].to_vec(),
         };
+        self.tell_divergence(divergence);
+    }
+
+    fn tell_divergence(&mut self, divergence: Divergence) {
         self.overlay.clear();
         self.counts.divergences += 1;
-        let report = format!("number {}: {}.{unit}", pending.number, pending.event.procedure);
+        let report = format!("number {}: {}.{}", divergence.number, divergence.procedure, divergence.unit);
         self.alarm(Alarm::Diverged { report });
         self.send(PeerMessage::Diverged(Box::new(divergence)));
         self.follow = Follow::Diverged;

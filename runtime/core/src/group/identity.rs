@@ -205,6 +205,8 @@ impl Group {
             siblings,
             messages,
             timers_at: _,
+            chunk_made: _,
+            chunk_at: _,
         } = self;
         let steps = |length: Micros| length.0 / step.0.max(1);
         let mut identity = Identity::default();

@@ -4,7 +4,7 @@
 //! `active` runs events, `acting` those that act on the world, `follow` is the standby's side of the stream, `feed`
 //! brings a standby back, `rejoin` is the other end of that, `roles` keeps the arbiter's rule, `takeover` deals with what
 //! was half-way, `upgrade` drives a campaign, `commands` answers operators, `disk_failure` goes on without a disk,
-//! `firing` and `messages` are timers and what groups tell each other.
+//! `firing` and `messages` are timers and what groups tell each other, `migrating` brings rows into a new format.
 //!
 //! Deliberately absent: clocks (the time is an argument), I/O (effects), randomness (seeded), waiting: the active never
 //! waits for the standby inside a procedure (`acting` apart), so lock step by itself cannot deadlock.
@@ -22,6 +22,7 @@ mod identity;
 mod intake;
 mod latency;
 mod messages;
+mod migrating;
 mod notes;
 mod one_sided;
 mod outputs;
@@ -181,6 +182,9 @@ pub struct Group {
     messages: Messages,
     /// Timers fire not before this.
     timers_at: Micros,
+    /// The last chunk of a migration that was made here, and when the next one may come (R31).
+    chunk_made: Number,
+    chunk_at: Micros,
 
     // as standby
     follow: Follow,
@@ -288,6 +292,8 @@ impl Group {
             order_attempt: 0,
             messages: Messages::default(),
             timers_at: Micros(0),
+            chunk_made: Number(0),
+            chunk_at: Micros(0),
             follow: Follow::Nothing,
             pending: None,
             differs: false,
@@ -390,6 +396,7 @@ impl Group {
             self.tell_groups();
             self.drive_campaign();
             self.ask_siblings();
+            self.migrate();
         } else {
             self.acknowledge();
         }
@@ -417,7 +424,7 @@ impl Group {
         let soon = self.now.plus(Micros::from_ms(if busy { 5 } else { self.config.heartbeat_ms }));
         let soon = soon.min(self.heartbeat_at.max(self.now));
         let soon = self.intake.closed_until().map_or(soon, |until| soon.min(until.max(self.now)));
-        let own = self.next_firing().into_iter().chain(self.next_telling()).min();
+        let own = self.next_firing().into_iter().chain(self.next_telling()).chain(self.next_chunk()).min();
         Some(own.map_or(soon, |own| soon.min(own)))
     }
 

@@ -32,7 +32,10 @@ fn bytes_of(entry: &Entry) -> usize {
             }
             EntryBody::Control(_) => 1_024,
             EntryBody::Intent(intent) => intent.bytes(),
-            EntryBody::OpenSession | EntryBody::Aborted | EntryBody::Delivered { .. } => 0,
+            EntryBody::OpenSession
+            | EntryBody::Aborted
+            | EntryBody::Delivered { .. }
+            | EntryBody::Migrated(_) => 0,
         }
 }
 

@@ -16,7 +16,7 @@ use crate::ids::{Micros, Number, PluginHash, TableId};
 use crate::leg::LegReport;
 use crate::message::{Order, PeerMessage, PlainBody};
 use crate::record::Member;
-use crate::verdict::{Verdict, compare_retiring};
+use crate::verdict::{Verdict, compare_retiring, rows_unread};
 
 /// How often a campaign is looked at.
 const DRIVE_EVERY: Micros = Micros::from_ms(5);
@@ -377,7 +377,9 @@ impl Group {
             Decision::Enable => {
                 if record.plan.enable_features {
                     // Already on is as good: a takeover may have come between the two entries.
-                    let _already = self.enable(&[]);
+                    if self.to_enable(&[]).is_some() {
+                        let _not_in_sync = self.enable(&[]);
+                    }
                 }
                 if self.config.partitions == 1 {
                     return self.enter_step(record, Step::Done, String::new());
@@ -573,11 +575,11 @@ impl Group {
         let ours = self.application.descriptor();
         let (old, new) = if theirs.version <= ours.version { (&*theirs, ours) } else { (ours, &*theirs) };
         let comparison = compare_retiring(old, new, self.retires());
-        if comparison.verdict == Verdict::Incompatible || theirs.version < self.state.meta.floor {
-            return self.close_link(format!(
-                "the partner's new version does not fit: {}",
-                comparison.reasons.join("; ")
-            ));
+        let unread = rows_unread(self.state.meta.oldest_formats(), &theirs);
+        let misfit = comparison.verdict == Verdict::Incompatible || !unread.is_empty();
+        if misfit || theirs.version < self.state.meta.floor {
+            let reasons = [comparison.reasons, unread].concat().join("; ");
+            return self.close_link(format!("the partner's new version does not fit: {reasons}"));
         }
         if self.partner_application().map(|application| application.hash) == Some(theirs.hash) {
             return;
@@ -610,8 +612,22 @@ impl Group {
         }
         let floor = ours.version.max(self.state.meta.floor);
         let Some(ToEnable { features, formats }) = self.to_enable(features) else {
-            return Err(CommandError::NotNow("all of it is on already".into()));
+            return self.migrate_again();
         };
+        self.plain(PlainBody::Control(Control::Enable { features, formats, floor }));
+        Ok(CommandReply::Done)
+    }
+
+    /// Rows that a migration could not read and left: once they are mended, or another version reads them, they are
+    /// looked at again. The floor stays, and so does the way back.
+    fn migrate_again(&mut self) -> CommandResult {
+        let meta = &self.state.meta;
+        let left = meta.tables.values().filter(|table| table.oldest < table.format);
+        let formats: Vec<_> = left.map(|table| (table.id, table.format)).collect();
+        if formats.is_empty() || meta.migration.is_some() {
+            return Err(CommandError::NotNow("all of it is on already".into()));
+        }
+        let (features, floor) = (Vec::new(), meta.floor);
         self.plain(PlainBody::Control(Control::Enable { features, formats, floor }));
         Ok(CommandReply::Done)
     }

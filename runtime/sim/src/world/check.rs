@@ -69,8 +69,10 @@ impl World {
 
     fn at_rest(&self) -> bool {
         let (a, b) = (self.group(0), self.group(1));
-        let over =
-            |group: &Group| group.held() == group.state().meta.last && group.state().meta.campaign.is_none();
+        let over = |group: &Group| {
+            let meta = &group.state().meta;
+            group.held() == meta.last && meta.campaign.is_none() && meta.migration.is_none()
+        };
         a.state().meta.last == b.state().meta.last && over(a) && over(b) && self.nothing_posted(0)
     }
 
@@ -127,6 +129,9 @@ impl World {
             let expected: &[&str] = if ran.contains_key(&id) { &["send", "stamp"] } else { &[] };
             assert_eq!(standing, expected, "event {id} ran: {:?} (R19)", ran.get(&id));
         }
+        for node in 0..2 {
+            self.check_formats(node);
+        }
         self.check_posted(&ran);
         let mut money = 0;
         a.tables.scan(TableId::of(ledger::ACCOUNTS), &[], Some(&[254]), &mut |_, row| {
@@ -140,6 +145,26 @@ impl World {
             self.settings.divergence_expected || money + fees == 0,
             "money is made or lost: {money} {fees}"
         );
+    }
+
+    /// Every row is in a format that the group's own data say it may be in (R31).
+    ///
+    /// # Panics
+    /// When one is not.
+    pub fn check_formats(&self, node: usize) {
+        let state = self.group(node).state();
+        for table in state.meta.tables.values() {
+            state.tables.scan(table.id, &[], None, &mut |key, row| {
+                let (format, name) = (u16::from(row[0]), &table.name);
+                assert!(
+                    (table.oldest..=table.format).contains(&format),
+                    "{name}[{key:?}] is in format {format}, not in {} to {} (R31)",
+                    table.oldest,
+                    table.format
+                );
+                true
+            });
+        }
     }
 
     /// Every timer that was set has fired as often as it was to, and every message was heard once and in its place

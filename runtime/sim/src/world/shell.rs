@@ -135,6 +135,7 @@ impl World {
             Alarm::Undone { .. } => "undone".into(),
             Alarm::UndoFailed { .. } => "undo failed".into(),
             Alarm::ArbiterUnreachable { .. } => "arbiter unreachable".into(),
+            Alarm::RowsLeft { .. } => "rows left by a migration".into(),
             Alarm::DerivedBroken { .. } => "derived tables broken".into(),
             Alarm::Faulted { procedure, .. } => format!("{procedure} faulted"),
             Alarm::OnlyReads { .. } => "reads alone".into(),

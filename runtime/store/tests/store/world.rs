@@ -28,7 +28,7 @@ pub fn entry(number: u64, term: u64, salt: u64) -> Arc<Entry> {
             version: Version::default(),
             hash: PluginHash([7; 32]),
             tables: [("accounts", TableKind::Hash), ("journal", TableKind::Ordered)]
-                .map(|(name, kind)| TableMeta { id: TableId::of(name), name: name.into(), kind, format: 1 })
+                .map(|(name, kind)| TableMeta::new(TableId::of(name), name, kind, 1))
                 .into(),
         }),
         2 | 3 => EntryBody::OpenSession,

@@ -164,7 +164,11 @@ fn assert_upgraded(pair: &Pair) {
         let versions: Vec<_> =
             group.members.iter().map(|member| member.version.unwrap().to_string()).collect();
         assert_eq!(versions, ["2.0.0", "2.0.0"], "partition {}", group.partition);
-        assert!(group.features.iter().all(|(_, _, on)| *on), "{:?}", group.features);
+        assert!(
+            group.features.iter().all(|(_, _, is)| *is != lockstep_core::command::FeatureState::Off),
+            "{:?}",
+            group.features
+        );
     }
 }
 
