@@ -14,6 +14,7 @@ pub mod disk;
 mod later_faults;
 pub mod ledger;
 pub mod long;
+mod model;
 pub mod partitions;
 pub mod random;
 mod real_disk;

@@ -203,6 +203,7 @@ pub struct World {
     /// What was told to groups of other worlds and not taken out yet.
     outward: Vec<(GroupName, GroupMessage)>,
     story: Vec<String>,
+    witness: witness::Witness,
 }
 
 /// One request of a test and its answer; see [`World::probe`].
@@ -221,6 +222,7 @@ mod groups;
 mod ladder;
 mod running;
 mod shell;
+mod witness;
 
 /// The name of a processor of this world.
 #[must_use]
@@ -278,6 +280,7 @@ impl World {
             words_answered: Vec::new(),
             outward: Vec::new(),
             story: Vec::new(),
+            witness: witness::Witness::default(),
         };
         world.after(Micros(1), Happening::Clients);
         world

@@ -49,7 +49,7 @@ const ASKED: [&str; 8] = [
     "abort of a campaign asked for",
 ];
 /// What it must have gone through, likewise.
-const REACHED: [&str; 67] = [
+const REACHED: [&str; 71] = [
     "role active",
     "role standby",
     "role isolated",
@@ -119,6 +119,10 @@ const REACHED: [&str; 67] = [
     "word between groups doubled",
     "stop for a failed disk",
     "reads alone",
+    "reply compared with the model, committed",
+    "reply compared with the model, refused",
+    "reply compared with the model, faulted",
+    "reply compared with the model, a read",
 ];
 
 /// Which lives are run.

@@ -168,6 +168,7 @@ impl World {
             self.check_recorded(&next);
             self.tell(None, || told(&next));
             self.count_swap(&next);
+            self.witness.leads(next.term, next.active.node.clone());
             self.record = Some(next.clone());
         }
         let outcome = if unknown {
@@ -203,6 +204,9 @@ impl World {
         if matches!(input, Input::Request { .. }) && self.group(node).is_throttled() {
             self.seen.add("intake slowed down");
             return self.input_after(node, Micros::from_ms(1), input);
+        }
+        if let Input::Request { origin, request } = &input {
+            self.witness.asked(*origin, request);
         }
         let (now, batch_us_max) = (self.clock(node), self.settings.batch_us_max);
         let process = self.process(node);

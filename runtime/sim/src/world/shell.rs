@@ -27,6 +27,7 @@ impl World {
             match effect {
                 Effect::Answer { origin, answer } => {
                     self.check_held(&answer);
+                    self.witness.answered(origin, &answer);
                     if origin.0 & PROBES != 0 {
                         let earlier = self.answers[(origin.0 & !PROBES) as usize].replace(answer);
                         assert_eq!(earlier, None, "a request is answered once");
