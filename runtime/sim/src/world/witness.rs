@@ -157,6 +157,7 @@ impl Replay<'_> {
             EntryBody::OpenSession
             | EntryBody::Aborted
             | EntryBody::Intent(_)
+            | EntryBody::Migrated(_)
             | EntryBody::Delivered { .. } => None,
         }
     }
