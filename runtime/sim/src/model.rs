@@ -17,6 +17,9 @@ use crate::ledger::{
     RAN, RETURNED, ROUNDS, SENT_OUT, SMUDGED, TOLD, number_in,
 };
 
+/// A table of the model: numbers by key.
+type Numbers<K> = BTreeMap<K, i64>;
+
 /// Where the round of a timer stands in an id.
 const ROUND_BIT: u32 = 56;
 
@@ -140,7 +143,7 @@ impl Model {
 
     /// Accounts, how often each event ran, and what was told.
     #[must_use]
-    pub fn rows(&self) -> (&BTreeMap<u8, i64>, &BTreeMap<u64, i64>, &BTreeMap<u8, i64>) {
+    pub fn rows(&self) -> (&Numbers<u8>, &Numbers<u64>, &Numbers<u8>) {
         (&self.accounts, &self.ran, &self.told)
     }
 
