@@ -11,7 +11,8 @@ use lockstep_core::ids::{Micros, Number, StoreId, TableId};
 
 use lockstep_core::record::Record;
 
-use super::{Happening, Seen, World, name};
+use super::witness::Compared;
+use super::{Happening, World, name};
 use crate::clients::SimClient;
 use crate::ledger::{self, Parameters};
 
@@ -54,8 +55,8 @@ impl World {
         self.run_until(|world| {
             world.clients.iter().all(SimClient::is_idle) && world.in_sync() && world.at_rest()
         });
-        for (what, times) in self.check_promise().counts {
-            *self.seen.counts.entry(what).or_default() += times;
+        for (what, times) in self.check_promise().0 {
+            *self.seen.counts.entry(what.into()).or_default() += times;
         }
     }
 
@@ -94,7 +95,7 @@ impl World {
     }
 
     /// The same, with what was compared.
-    fn check_promise(&self) -> Seen {
+    fn check_promise(&self) -> Compared {
         let (a, b) = (self.group(0).state(), self.group(1).state());
         assert_eq!(a.digest(), b.digest(), "the two databases differ");
         assert_eq!(a.sessions, b.sessions, "the two reply tables differ");

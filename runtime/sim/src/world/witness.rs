@@ -12,9 +12,19 @@ use lockstep_core::entry::{Control, Entry, EntryBody, Op};
 use lockstep_core::event::{Answer, Event, EventId, FaultKind, Outcome, Request};
 use lockstep_core::ids::{Micros, NodeId, Number, Origin, TableId, Term};
 
-use super::{Seen, World};
-use crate::ledger::{self, Edition, LATE, Parameters};
+use super::World;
+use crate::ledger::{self, Edition, Parameters};
 use crate::model::{Model, Wish};
+
+/// What was compared, and what was not and why, with how often.
+#[derive(Debug, Default)]
+pub(super) struct Compared(pub(super) BTreeMap<&'static str, u64>);
+
+impl Compared {
+    fn add(&mut self, what: &'static str) {
+        *self.0.entry(what).or_default() += 1;
+    }
+}
 
 /// An answer that was given.
 #[derive(Debug)]
@@ -86,8 +96,8 @@ impl World {
     ///
     /// # Panics
     /// When an answer, or a row at the end, is not what the model says.
-    pub(super) fn replay(&self) -> Seen {
-        let mut seen = Seen::default();
+    pub(super) fn replay(&self) -> Compared {
+        let mut seen = Compared::default();
         let meta = &self.group(0).state().meta;
         if meta.term_of(Number(1)).is_none() && meta.last > Number(0) {
             // No store remembers so many terms.
@@ -140,7 +150,7 @@ struct Replay<'a> {
 }
 
 impl Replay<'_> {
-    fn run(&mut self, entry: &Arc<Entry>, seen: &mut Seen) -> Option<Ended> {
+    fn run(&mut self, entry: &Arc<Entry>, seen: &mut Compared) -> Option<Ended> {
         self.time = entry.time;
         match &entry.body {
             EntryBody::Control(control) => {
@@ -169,7 +179,7 @@ impl Replay<'_> {
         procedure: &str,
         outcome: &Outcome,
         ops: &[Op],
-        seen: &mut Seen,
+        seen: &mut Compared,
     ) -> Ended {
         let wish = match event {
             EventId::Timer { key, .. } => self.model.take_timer(key),
@@ -182,7 +192,6 @@ impl Replay<'_> {
         };
         let active = self.world.witness.actives.get(&entry.term);
         let edition = active.and_then(|active| self.editions.get(active)).copied();
-        let late = |wish: &Wish| wish.procedure == "transfer" && wish.parameters.amount == LATE;
         let doubt = match (&wish, edition, outcome) {
             (None, ..) => Some("event believed: its wish is not known"),
             (_, None, _) => Some("event believed: its edition is not known"),
@@ -190,7 +199,9 @@ impl Replay<'_> {
                 Some("event believed: its edition is unsound")
             }
             _ if of_a_death(outcome) => Some("event believed: it tells of a death"),
-            (Some(wish), _, Outcome::Faulted(fault)) if fault.kind == FaultKind::Deadline && late(wish) => {
+            (Some(wish), _, Outcome::Faulted(fault))
+                if fault.kind == FaultKind::Deadline && wish.procedure == "transfer" =>
+            {
                 Some("event believed: it came late")
             }
             _ => None,
@@ -212,7 +223,7 @@ impl Replay<'_> {
     }
 
     /// One answer, with the model as it is right after its number.
-    fn compare(&self, given: &Given, entry: Option<&Arc<Entry>>, ended: Option<&Ended>, seen: &mut Seen) {
+    fn compare(&self, given: &Given, entry: Option<&Arc<Entry>>, ended: Option<&Ended>, seen: &mut Compared) {
         let Some(outcome) = &given.outcome else {
             let opened = entry.is_some_and(|entry| matches!(entry.body, EntryBody::OpenSession));
             assert!(opened, "{given:?}: the stream opens no session there");
