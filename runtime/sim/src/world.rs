@@ -10,7 +10,9 @@ use lockstep_core::effect::Effect;
 use lockstep_core::entry::Entry;
 use lockstep_core::event::{Answer, Request};
 use lockstep_core::group::{Group, GroupConfig, StandbyStart};
-use lockstep_core::ids::{Epoch, GroupName, LinkId, Micros, NodeId, Number, Origin, StoreId, Term};
+use lockstep_core::ids::{
+    Epoch, GroupName, LinkId, Micros, NodeId, Number, Origin, SessionId, StoreId, Term,
+};
 use lockstep_core::input::Input;
 use lockstep_core::leg::CampaignWord;
 use lockstep_core::message::Frame;
@@ -336,6 +338,19 @@ impl World {
         let probe = self.answers.len() - 1;
         self.input_after(node, Micros(0), Input::Request { origin: Origin(PROBES | probe as u64), request });
         Probe(probe)
+    }
+
+    /// Opens a session at processor 0 on nobody's behalf.
+    ///
+    /// # Panics
+    /// When another answer comes, or none.
+    pub fn open_session(&mut self) -> SessionId {
+        let opened = self.probe(0, Request::OpenSession);
+        self.run_until(|world| world.answer(opened).is_some());
+        match self.answer(opened) {
+            Some(Answer::SessionOpened { session }) => *session,
+            other => panic!("a session was to be opened: {other:?}"),
+        }
     }
 
     /// Lets processor `node` hear a frame on the present link that its partner has not sent now.

@@ -4,8 +4,7 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 
-use lockstep_core::entry::{Entry, EntryBody, Row};
-use lockstep_core::event::Outcome;
+use lockstep_core::entry::{Entry, Row};
 use lockstep_core::ids::{Number, StoreId};
 use lockstep_core::state::{State, Undo};
 
@@ -41,36 +40,18 @@ struct Recent {
     undos: Vec<Undo>,
 }
 
-fn bytes_of(entry: &Entry) -> usize {
-    let op = |value: &Option<Arc<[u8]>>| 48 + value.as_ref().map_or(0, |value| value.len());
-    let ops: usize = entry.body.ops().iter().map(|update| update.key.len() + op(&update.value)).sum();
-    128 + ops
-        + match &entry.body {
-            EntryBody::Procedure { procedure, outcome, .. } => {
-                let reply = if let Outcome::Committed { reply } = outcome { reply.len() } else { 128 };
-                reply + procedure.len()
-            }
-            EntryBody::Control(_) => 1_024,
-            EntryBody::Intent(intent) => intent.bytes(),
-            EntryBody::OpenSession
-            | EntryBody::Aborted
-            | EntryBody::Delivered { .. }
-            | EntryBody::Migrated(_) => 0,
-        }
-}
-
 impl Recent {
     fn push(&mut self, entry: Entry) {
         // After the end of a copy, or of what was cut off, the older ones do not connect.
         if self.entries.back().is_some_and(|last| last.number.next() != entry.number) {
             self.clear();
         }
-        self.bytes += bytes_of(&entry);
+        self.bytes += entry.bytes();
         self.entries.push_back(Arc::new(entry));
         while self.bytes > self.bytes_max
             && let Some(oldest) = self.entries.pop_front()
         {
-            self.bytes -= bytes_of(&oldest);
+            self.bytes -= oldest.bytes();
         }
     }
 

@@ -13,6 +13,7 @@ mod outside;
 mod sim;
 mod swaps;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -150,35 +151,42 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     rig::interrupt::listen()?;
-    if let Exercise::Sim { seeds, from, seed, story, real_store, long } = &arguments.exercise {
-        let lives = sim::Lives { long: *long, real_store: *real_store };
-        return match seed {
-            Some(seed) => Ok(sim::replay(*seed, *story, lives)),
-            None => sim::run(*from, *seeds, lives),
-        };
+    let real = |exercise: &dyn Fn(&Artifacts, &Path) -> Result<Outcome, Failure>| {
+        with_processors(arguments.keep, exercise)
+    };
+    match &arguments.exercise {
+        Exercise::Swaps { count, rate } => real(&|artifacts, at| swaps::run(artifacts, at, *count, *rate)),
+        Exercise::Kill { count, resident_mb } => {
+            real(&|artifacts, at| kill::run(artifacts, at, *count, *resident_mb))
+        }
+        Exercise::Cuts { count } => real(&|artifacts, at| cuts::run(artifacts, at, *count)),
+        Exercise::Bench { seconds, clients, in_flight, durability } => real(&|artifacts, at| {
+            bench::run(artifacts, at, *seconds, *clients, *in_flight, durability.clone())
+        }),
+        Exercise::Sim { seeds, from, seed, story, real_store, long } => {
+            let lives = sim::Lives { long: *long, real_store: *real_store };
+            match seed {
+                Some(seed) => Ok(sim::replay(*seed, *story, lives)),
+                None => sim::run(*from, *seeds, lives),
+            }
+        }
+        Exercise::Model { only, settle_one_in, seconds_max } => {
+            model::run(only.as_deref(), *settle_one_in, *seconds_max)
+        }
+        Exercise::Mutants { only } => mutants::run(only.as_deref()),
     }
-    if let Exercise::Model { only, settle_one_in, seconds_max } = &arguments.exercise {
-        return model::run(only.as_deref(), *settle_one_in, *seconds_max);
-    }
-    if let Exercise::Mutants { only } = &arguments.exercise {
-        return mutants::run(only.as_deref());
-    }
+}
+
+/// Builds everything and runs an exercise with real processors, in a directory of its own.
+fn with_processors(
+    keep: bool,
+    exercise: &dyn Fn(&Artifacts, &Path) -> Result<Outcome, Failure>,
+) -> Result<Outcome, Failure> {
     say("building with cargo");
     let artifacts = Artifacts::build(|_| {})?;
     let directory = tempfile::Builder::new().prefix("lockstep-drill-").tempdir()?;
-    let at = directory.path();
-    let outcome = match &arguments.exercise {
-        Exercise::Swaps { count, rate } => swaps::run(&artifacts, at, *count, *rate),
-        Exercise::Kill { count, resident_mb } => kill::run(&artifacts, at, *count, *resident_mb),
-        Exercise::Cuts { count } => cuts::run(&artifacts, at, *count),
-        Exercise::Sim { .. } | Exercise::Model { .. } | Exercise::Mutants { .. } => {
-            unreachable!("run above: they need no processors")
-        }
-        Exercise::Bench { seconds, clients, in_flight, durability } => {
-            bench::run(&artifacts, at, *seconds, *clients, *in_flight, durability.clone())
-        }
-    };
-    if arguments.keep {
+    let outcome = exercise(&artifacts, directory.path());
+    if keep {
         eprintln!("everything is left in {}", directory.keep().display());
     }
     outcome

@@ -8,10 +8,7 @@ use lockstep_sim::world::{Probe, Settings, World};
 
 fn pair() -> (World, SessionId) {
     let mut world = World::pair(6, Edition::One, Settings::default());
-    let opened = world.probe(0, Request::OpenSession);
-    world.run_until(|world| world.answer(opened).is_some());
-    let Some(Answer::SessionOpened { session }) = world.answer(opened) else { panic!("a session is opened") };
-    let session = *session;
+    let session = world.open_session();
     (world, session)
 }
 

@@ -21,12 +21,7 @@ struct Desk {
 impl Desk {
     fn new() -> Self {
         let mut world = World::pair(8, Edition::One, Settings::default());
-        let opened = world.probe(0, Request::OpenSession);
-        world.run_until(|world| world.answer(opened).is_some());
-        let Some(Answer::SessionOpened { session }) = world.answer(opened) else {
-            panic!("a session is opened")
-        };
-        let session = *session;
+        let session = world.open_session();
         Desk { world, session, number: 0 }
     }
 

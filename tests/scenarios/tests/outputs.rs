@@ -10,17 +10,8 @@ use lockstep_sim::world::{Probe, Settings, World};
 /// A pair with an open session.
 fn pair() -> (World, SessionId) {
     let mut world = World::pair(5, Edition::One, Settings::default());
-    let session = open(&mut world);
+    let session = world.open_session();
     (world, session)
-}
-
-fn open(world: &mut World) -> SessionId {
-    let opened = world.probe(0, Request::OpenSession);
-    world.run_until(|world| world.answer(opened).is_some());
-    match world.answer(opened) {
-        Some(Answer::SessionOpened { session }) => *session,
-        other => panic!("a session was to be opened: {other:?}"),
-    }
 }
 
 fn event(session: SessionId, number: u64, procedure: &str, amount: u32) -> Event {

@@ -12,15 +12,6 @@ use lockstep_sim::world::{Settings, World};
 /// Longer than a frame takes, shorter than the silence until a standby is dropped.
 const A_WHILE: Micros = Micros::from_ms(60);
 
-fn open(world: &mut World) -> SessionId {
-    let opened = world.probe(0, Request::OpenSession);
-    world.run_until(|world| world.answer(opened).is_some());
-    match world.answer(opened) {
-        Some(Answer::SessionOpened { session }) => *session,
-        other => panic!("a session was to be opened: {other:?}"),
-    }
-}
-
 fn event(session: SessionId, number: u64, procedure: &str, parameters: Parameters) -> Event {
     Event {
         id: EventId::Numbered { session, number },
@@ -58,7 +49,7 @@ fn timers_at(world: &World, node: usize) -> usize {
 #[test]
 fn a_timer_fires_on_the_active_alone_also_on_one_that_took_over() {
     let mut world = World::pair(3, Edition::One, Settings::default());
-    let session = open(&mut world);
+    let session = world.open_session();
     for number in 1..=20 {
         commit(&mut world, event(session, number, "later", parameters(number, 4, 5)));
     }
@@ -72,7 +63,7 @@ fn a_timer_fires_on_the_active_alone_also_on_one_that_took_over() {
 #[test]
 fn a_timer_that_faults_is_used_up() {
     let mut world = World::pair(4, Edition::One, Settings::default());
-    let session = open(&mut world);
+    let session = world.open_session();
     commit(&mut world, event(session, 1, "later", parameters(1, 4, FAULTY)));
     world.run_until(|world| timers_at(world, 0) == 0);
     world.run_for(Micros::from_ms(500));
@@ -83,7 +74,7 @@ fn a_timer_that_faults_is_used_up() {
 #[test]
 fn a_message_leaves_only_when_what_sent_it_is_held() {
     let mut world = World::pair(5, Edition::One, Settings { partition: (0, 2), ..Settings::default() });
-    let session = open(&mut world);
+    let session = world.open_session();
     world.run_for(A_WHILE);
     world.pause(1, Micros::from_ms(150));
     let tell = event(session, 1, "tell", parameters(1, ELSEWHERE + 1, 5));
@@ -132,7 +123,7 @@ fn clients_can_not_forge_what_the_runtime_starts() {
 #[test]
 fn what_waits_crosses_a_change_of_versions() {
     let mut world = World::pair(8, Edition::One, Settings::default());
-    let session = open(&mut world);
+    let session = world.open_session();
     world.command(0, Command::Load { hash: Edition::Two.hash() });
     for number in 1..=10 {
         commit(&mut world, event(session, number, "later", parameters(number, 4, 5)));
@@ -151,7 +142,7 @@ fn what_waits_crosses_a_change_of_versions() {
 fn messages_between_two_groups_arrive_once_in_order_while_processors_die() {
     let settings = Settings { words_lost_percent: 10, ..Settings::default() };
     let mut pairs = Partitions::pairs(9, Edition::One, 2, &settings);
-    let sessions: Vec<_> = pairs.worlds.iter_mut().map(open).collect();
+    let sessions: Vec<_> = pairs.worlds.iter_mut().map(World::open_session).collect();
     for number in 1..=30 {
         for (at, session) in sessions.iter().enumerate() {
             let to = ELSEWHERE + 1 - at as u8;

@@ -1,7 +1,7 @@
 //! What a standby runs, and when (R14, R16, R18), and in which formats rows are written (R17).
 
 use lockstep_core::command::Command;
-use lockstep_core::event::{Answer, Encoding, Event, EventId, Request};
+use lockstep_core::event::{Encoding, Event, EventId, Request};
 use lockstep_core::group::StandbyStart;
 use lockstep_core::ids::{Micros, SessionId, TableId};
 use lockstep_sim::clients::SimClient;
@@ -14,10 +14,7 @@ fn pair(standby: StandbyStart, edition: Edition) -> (World, SessionId) {
         world.command(0, Command::Load { hash: edition.hash() });
         world.run_until(|world| world.group(1).descriptor().hash == edition.hash());
     }
-    let opened = world.probe(0, Request::OpenSession);
-    world.run_until(|world| world.answer(opened).is_some());
-    let Some(Answer::SessionOpened { session }) = world.answer(opened) else { panic!("a session is opened") };
-    let session = *session;
+    let session = world.open_session();
     world.run_for(Micros::from_ms(30));
     (world, session)
 }

@@ -252,8 +252,8 @@ impl Group {
             Ok(run) => run,
             Err(reason) => return self.reject(asker, Rejection::MalformedParameters(reason)),
         };
-        if !self.acting_units(procedure, run.plan()).is_empty()
-            && let Some(reason) = Self::refuse_acting(&event)
+        if let Some(reason) = Self::refuse_acting(&event)
+            && !self.acting_units(procedure, run.plan()).is_empty()
         {
             return self.reject(asker, Rejection::MalformedParameters(reason));
         }

@@ -348,14 +348,9 @@ impl Group {
     pub(super) fn watch_acknowledgements(&mut self) {
         let (last, now) = (self.state.meta.last, self.now);
         let Some(partner) = &mut self.partner else { return };
-        if !matches!(partner.feed, Feed::InStep)
-            || partner.unacknowledged.is_some_and(|(n, _)| n <= partner.acked)
-        {
-            partner.unacknowledged = None;
-        }
-        if matches!(partner.feed, Feed::InStep) && partner.acked < last {
-            partner.unacknowledged.get_or_insert((last, now));
-        }
+        let in_step = matches!(partner.feed, Feed::InStep);
+        let marked = partner.unacknowledged.filter(|(number, _)| in_step && *number > partner.acked);
+        partner.unacknowledged = marked.or((in_step && partner.acked < last).then_some((last, now)));
     }
 
     pub(super) fn on_diverged(&mut self, divergence: &Divergence) {

@@ -3,8 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::entry::{Entry, EntryBody, Op};
-use crate::event::Outcome;
+use crate::entry::Entry;
 use crate::ids::Number;
 
 /// The latest entries, without holes.
@@ -21,24 +20,6 @@ pub struct Recent {
 /// at half of it.
 const KEPT_BYTES_MAX: usize = 256 << 20;
 
-fn bytes_of(entry: &Entry) -> usize {
-    let op = |op: &Op| 48 + op.key.len() + op.value.as_ref().map_or(0, |value| value.len());
-    let ops: usize = entry.body.ops().iter().map(op).sum();
-    128 + ops
-        + match &entry.body {
-            EntryBody::Procedure { procedure, outcome, .. } => {
-                let reply = if let Outcome::Committed { reply } = outcome { reply.len() } else { 128 };
-                reply + procedure.len()
-            }
-            EntryBody::Control(_) => 1_024,
-            EntryBody::Intent(intent) => intent.bytes(),
-            EntryBody::OpenSession
-            | EntryBody::Aborted
-            | EntryBody::Delivered { .. }
-            | EntryBody::Migrated(_) => 0,
-        }
-}
-
 impl Recent {
     /// Starts with what the store found.
     #[must_use]
@@ -53,7 +34,7 @@ impl Recent {
         if let Some(last) = self.entries.back() {
             assert_eq!(entry.number, last.number.next(), "the recent stream has no holes");
         }
-        self.bytes += bytes_of(&entry);
+        self.bytes += entry.bytes();
         self.entries.push_back(entry);
         self.trim();
     }
@@ -79,7 +60,7 @@ impl Recent {
                 return;
             }
             let oldest = self.entries.pop_front().expect("there is more than one");
-            self.bytes -= bytes_of(&oldest);
+            self.bytes -= oldest.bytes();
         }
     }
 
@@ -107,7 +88,7 @@ impl Recent {
     pub fn cut_back(&mut self, last: Number) {
         while self.entries.back().is_some_and(|entry| entry.number > last) {
             let gone = self.entries.pop_back().expect("there is a last one");
-            self.bytes -= bytes_of(&gone);
+            self.bytes -= gone.bytes();
         }
     }
 
