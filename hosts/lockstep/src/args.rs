@@ -114,10 +114,13 @@ pub enum Features {
 /// Plugin files.
 #[derive(Debug, Subcommand)]
 pub enum Plugin {
-    /// Check and probe a file outside the serving process; changes nothing
+    /// Check a file, try it, and show what it is; needs no processor and changes nothing
     Check {
         /// The file
         file: PathBuf,
+        /// Judge the pair of versions that it makes with this one
+        #[arg(long, value_name = "OLD")]
+        against: Option<PathBuf>,
     },
     /// Let the standby change to a file, outside of any campaign
     Load(Target),

@@ -1,7 +1,7 @@
 //! `lockstep`: the operators' command line.
 //!
 //! Talks to a processor over its admin socket, so no port is opened for operators; reads the database of a stopped
-//! processor directly. Verbs, flags, exit status and JSON are alike for all commands.
+//! processor directly, and plugin files without any processor. Verbs, flags, exit status and JSON are alike for all commands.
 //! Deliberately absent: decisions. What is allowed when is the core's business; this only asks, shows and waits.
 #![forbid(unsafe_code)]
 
@@ -18,6 +18,7 @@ use clap::Parser as _;
 use args::{Cli, Output};
 
 fn main() {
+    lockstep_runtime::plugins::probe_if_asked();
     let cli = Cli::parse();
     let output = cli.global.output;
     let exit = match commands::run(cli) {

@@ -22,6 +22,7 @@ pub mod event;
 pub mod group;
 pub mod ids;
 pub mod input;
+pub mod judgement;
 pub mod leg;
 pub mod message;
 pub mod migration;

@@ -59,6 +59,41 @@ pub struct Comparison {
     pub reasons: Vec<String>,
 }
 
+/// The rule behind a reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Rule {
+    /// Versions of procedures.
+    R16,
+    /// The same bytes in all stores.
+    R17,
+    /// Undo.
+    R19,
+    /// Procedures on one side.
+    R32,
+}
+
+/// What a reason is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum About {
+    /// The pair as a whole.
+    Application,
+    /// A procedure.
+    Procedure(String),
+    /// A table.
+    Table(String),
+}
+
+/// Why two versions can't be a pair.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Objection {
+    /// What it is about.
+    pub about: About,
+    /// The rule that would be broken.
+    pub rule: Rule,
+    /// In a sentence.
+    pub why: String,
+}
+
 /// Compares two versions of an application.
 #[must_use]
 pub fn compare(old: &ApplicationDescriptor, new: &ApplicationDescriptor) -> Comparison {
@@ -72,10 +107,6 @@ pub fn compare_retiring(
     new: &ApplicationDescriptor,
     retire: &[String],
 ) -> Comparison {
-    let mut reasons = Vec::new();
-    if old.name != new.name {
-        reasons.push(format!("the applications are different: `{}` and `{}`", old.name, new.name));
-    }
     let mut procedures: Vec<_> = old
         .procedures
         .iter()
@@ -100,34 +131,8 @@ pub fn compare_retiring(
             }
         }),
     );
-    for procedure in procedures.iter().filter(|procedure| procedure.pairing == Pairing::OnlyOld) {
-        reasons.push(format!("procedure `{}` is missing in {}", procedure.name, new.version));
-    }
-    undos_missing(old, new, retire, &mut reasons);
-    for table in &new.tables {
-        // What a version derives for itself is its own affair, as long as the other has no rows under that name.
-        let other = old.tables.iter().find(|before| before.name == table.name);
-        if other.is_some_and(|other| other.derived_from.is_some() != table.derived_from.is_some()) {
-            reasons.push(format!("table `{}` is derived in one of the versions only", table.name));
-        }
-        if table.derived_from.is_some() {
-            continue;
-        }
-        let Some(before) = old.tables.iter().find(|before| before.name == table.name) else { continue };
-        if before.format < table.reads_from || before.format > table.format {
-            reasons.push(format!(
-                "table `{}` is in format {}, and {} reads formats {} to {}",
-                table.name, before.format, new.version, table.reads_from, table.format
-            ));
-        }
-        if before.kind != table.kind {
-            reasons.push(format!("table `{}` changes its kind", table.name));
-        }
-    }
-    let is_missing = |name: &str| !new.tables.iter().any(|other| other.name == name);
-    for table in old.tables.iter().filter(|table| table.derived_from.is_none() && is_missing(&table.name)) {
-        reasons.push(format!("table `{}` is missing in {}", table.name, new.version));
-    }
+    let reasons: Vec<String> =
+        objections(old, new, retire).into_iter().map(|objection| objection.why).collect();
     let verdict = if !reasons.is_empty() {
         Verdict::Incompatible
     } else if procedures.iter().all(|procedure| procedure.pairing == Pairing::LockStep) {
@@ -136,6 +141,66 @@ pub fn compare_retiring(
         Verdict::Mixed
     };
     Comparison { verdict, procedures, reasons }
+}
+
+/// Everything that makes `new` no pair of `old`, in a campaign that retires the procedures `retire`.
+#[must_use]
+pub fn objections(
+    old: &ApplicationDescriptor,
+    new: &ApplicationDescriptor,
+    retire: &[String],
+) -> Vec<Objection> {
+    let mut objections = Vec::new();
+    if old.name != new.name {
+        objections.push(Objection {
+            about: About::Application,
+            rule: Rule::R16,
+            why: format!("the applications are different: `{}` and `{}`", old.name, new.name),
+        });
+    }
+    let is_missing = |name: &String| new.procedure(name).is_none() && !retire.contains(name);
+    for name in old.procedures.iter().map(|procedure| &procedure.name).filter(|name| is_missing(name)) {
+        objections.push(Objection {
+            about: About::Procedure(name.clone()),
+            rule: Rule::R32,
+            why: format!("procedure `{name}` is missing in {}", new.version),
+        });
+    }
+    undos_missing(old, new, retire, &mut objections);
+    tables_changed(old, new, &mut objections);
+    objections
+}
+
+fn tables_changed(old: &ApplicationDescriptor, new: &ApplicationDescriptor, objections: &mut Vec<Objection>) {
+    let mut object = |name: &str, why: String| {
+        objections.push(Objection { about: About::Table(name.into()), rule: Rule::R17, why });
+    };
+    for table in &new.tables {
+        let name = &table.name;
+        // What a version derives for itself is its own affair, as long as the other has no rows under that name.
+        let other = old.tables.iter().find(|before| before.name == *name);
+        if other.is_some_and(|other| other.derived_from.is_some() != table.derived_from.is_some()) {
+            object(name, format!("table `{name}` is derived in one of the versions only"));
+        }
+        if table.derived_from.is_some() {
+            continue;
+        }
+        let Some(before) = other else { continue };
+        if before.format < table.reads_from || before.format > table.format {
+            let why = format!(
+                "table `{name}` is in format {}, and {} reads formats {} to {}",
+                before.format, new.version, table.reads_from, table.format
+            );
+            object(name, why);
+        }
+        if before.kind != table.kind {
+            object(name, format!("table `{name}` changes its kind"));
+        }
+    }
+    let is_missing = |name: &str| !new.tables.iter().any(|other| other.name == name);
+    for table in old.tables.iter().filter(|table| table.derived_from.is_none() && is_missing(&table.name)) {
+        object(&table.name, format!("table `{}` is missing in {}", table.name, new.version));
+    }
 }
 
 /// Why `new` can't read rows that may still stand in the database (R31): `oldest` has each table with the oldest format
@@ -164,15 +229,19 @@ fn undos_missing(
     old: &ApplicationDescriptor,
     new: &ApplicationDescriptor,
     retire: &[String],
-    reasons: &mut Vec<String>,
+    objections: &mut Vec<Objection>,
 ) {
     for (acting, other) in [(old, new), (new, old)] {
         for procedure in &acting.procedures {
+            let mut object = |why: String| {
+                let about = About::Procedure(procedure.name.clone());
+                objections.push(Objection { about, rule: Rule::R19, why });
+            };
             let Some((_, there)) = other.procedure(&procedure.name) else {
                 // It is served meanwhile, and could not be undone (R32).
                 let served = procedure.one_sided || retire.contains(&procedure.name);
                 if served && procedure.units.iter().any(|unit| unit.undo.is_some()) {
-                    reasons.push(format!(
+                    object(format!(
                         "procedure `{}` acts on the world, and {} has neither it nor its undos",
                         procedure.name, other.version
                     ));
@@ -183,12 +252,12 @@ fn undos_missing(
                 let Some(undo) = &unit.undo else { continue };
                 let at = format!("`{}.{}`", procedure.name, unit.name);
                 if !there.undos.contains(undo) {
-                    reasons.push(format!("undo `{undo}` of {at} is missing in {}", other.version));
+                    object(format!("undo `{undo}` of {at} is missing in {}", other.version));
                 }
                 let same = procedure.version == there.version;
                 let twin = there.units.iter().find(|twin| twin.name == unit.name);
                 if same && twin.is_some_and(|twin| twin.undo.is_none()) {
-                    reasons.push(format!(
+                    object(format!(
                         "{at} acts on the world in {}, and not in {}",
                         acting.version, other.version
                     ));

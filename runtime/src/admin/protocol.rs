@@ -101,12 +101,6 @@ pub enum FeaturesVerb {
 pub enum PluginVerb {
     /// Generations loaded now and before. Answered by [`AdminReply::Plugins`].
     List,
-    /// Hash, static check, probe in a process of its own, verdict against the running version; changes nothing.
-    /// Answered by [`AdminReply::Check`].
-    Check {
-        /// The file, absolute.
-        path: PathBuf,
-    },
     /// The standby changes to this file, beside its old one (R28), outside of any campaign.
     Load {
         /// The file, absolute.
@@ -253,8 +247,6 @@ pub enum AdminReply {
     },
     /// Plugins.
     Plugins(Vec<PluginStatus>),
-    /// A file was looked at.
-    Check(PluginReport),
     /// The plan of a campaign.
     Plan(Box<UpgradePlan>),
     /// The campaign under way, if any, and the last that ended.
@@ -338,10 +330,6 @@ pub struct PluginReport {
     pub version: Version,
     /// What the loader warns of, for example what may keep it from being unloaded.
     pub warnings: Vec<String>,
-    /// Against the running version, if that application runs here.
-    pub comparison: Option<Comparison>,
-    /// The running version, if that application runs here.
-    pub running: Option<Version>,
 }
 
 /// A campaign as it would go.

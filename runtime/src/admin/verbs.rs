@@ -68,10 +68,6 @@ async fn verb(view: &View, request: AdminRequest, by: String) -> Reply {
                     .collect(),
             ))
         }
-        AdminVerb::Plugin(PluginVerb::Check { path }) => {
-            let checked = look_at(path).await?;
-            Ok(AdminReply::Check(report(view, &checked)))
-        }
         AdminVerb::Plugin(PluginVerb::Load { path }) => {
             load(view, groups::of(view, application)?, path).await
         }
@@ -235,8 +231,7 @@ async fn look_at(path: PathBuf) -> Result<Arc<CheckedPlugin>, AdminError> {
     }
 }
 
-fn report(view: &View, checked: &CheckedPlugin) -> PluginReport {
-    let running = view.engines.of(&checked.descriptor.name).map(|engines| engines[0].face().descriptor());
+fn report(checked: &CheckedPlugin) -> PluginReport {
     PluginReport {
         path: checked.path.clone(),
         hash: checked.hash,
@@ -244,8 +239,6 @@ fn report(view: &View, checked: &CheckedPlugin) -> PluginReport {
         application: checked.descriptor.name.clone(),
         version: checked.descriptor.version,
         warnings: checked.warnings.clone(),
-        comparison: running.as_ref().map(|running| compare(running, &checked.descriptor)),
-        running: running.map(|running| running.version),
     }
 }
 
@@ -398,7 +391,7 @@ async fn plan(
     let plan = UpgradePlan {
         application: engine.application.to_string(),
         from: running.version,
-        to: report(view, &checked),
+        to: report(&checked),
         units: shipped_units(&running, &checked.descriptor, &comparison),
         comparison,
         first: standby.node.clone(),

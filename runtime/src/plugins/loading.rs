@@ -66,6 +66,8 @@ pub struct CheckedPlugin {
     pub hash: PluginHash,
     /// Its size.
     pub bytes: u64,
+    /// The plugin API that it was built with: major and minor.
+    pub api: (u32, u32),
     /// What it says of itself.
     pub descriptor: ApplicationDescriptor,
     /// What may keep it from being unloaded, and the like.
@@ -93,6 +95,7 @@ pub fn check_file(path: &Path) -> Result<CheckedPlugin, Failure> {
         path: path.to_owned(),
         hash,
         bytes: file.bytes().len() as u64,
+        api: (tried.elf.api_major, tried.elf.api_minor),
         descriptor,
         warnings,
         content: file.bytes().clone(),

@@ -2,13 +2,14 @@
 
 mod db;
 mod plugin;
+pub mod plugin_check;
 mod upgrade;
 
 use clap::CommandFactory as _;
 use lockstep_runtime::admin::protocol::{AdminReply, AdminVerb, FeaturesVerb};
 use serde_json::json;
 
-use crate::args::{Cli, Command, Features, Global, Which};
+use crate::args::{Cli, Command, Features, Global, Plugin, Which};
 use crate::failure::{Exit, Failure};
 use crate::render;
 use crate::session::{Session, unexpected};
@@ -24,6 +25,9 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
             Ok(Exit::Ok)
         }
         Command::Db(command) => db::run(&global, &command),
+        Command::Plugin(Plugin::Check { file, against }) => {
+            plugin_check::run(&global, &file, against.as_deref())
+        }
         Command::Plugin(command) => plugin::run(&Session::open(&global)?, command),
         Command::Upgrade(command) => upgrade::run(&Session::open(&global)?, command),
         Command::Features(command) => features(&Session::open(&global)?, command),

@@ -1,19 +1,20 @@
-//! `lockstep plugin`.
+//! `lockstep plugin`, what of it asks a processor.
 
-use lockstep_core::verdict::Verdict;
 use lockstep_runtime::admin::protocol::{AdminReply, AdminVerb, PluginVerb};
 use serde_json::json;
 
 use super::acknowledge;
 use crate::args::Plugin;
-use crate::failure::{Exit, Failure, of_preflight};
+use crate::failure::{Exit, Failure};
 use crate::render;
 use crate::session::{Session, unexpected, whole};
 
 /// Carries out a command about plugin files.
 pub fn run(session: &Session, command: Plugin) -> Result<Exit, Failure> {
     match command {
-        Plugin::Check { file } => check(session, PluginVerb::Check { path: whole(&file) }),
+        Plugin::Check { .. } => {
+            unreachable!("it asks no processor, and is carried out before one is looked for")
+        }
         Plugin::Load(target) => {
             session.confirm(
                 "The standby changes to this file, outside of any upgrade and without a way back.",
@@ -36,17 +37,5 @@ pub fn run(session: &Session, command: Plugin) -> Result<Exit, Failure> {
             "a plugin that runs cannot be unloaded by itself",
             "it is unloaded by the swap that replaces it: `lockstep upgrade start` or `lockstep plugin load`",
         )),
-    }
-}
-
-fn check(session: &Session, verb: PluginVerb) -> Result<Exit, Failure> {
-    match session.try_ask(None, AdminVerb::Plugin(verb))?.map_err(of_preflight)? {
-        AdminReply::Check(report) => {
-            session.print(&render::plan::report(&report), &report)?;
-            let refused =
-                report.comparison.is_some_and(|comparison| comparison.verdict == Verdict::Incompatible);
-            Ok(if refused { Exit::Refused } else { Exit::Ok })
-        }
-        other => Err(unexpected(&other)),
     }
 }

@@ -1,24 +1,28 @@
-//! `lockstep upgrade plan` and `lockstep plugin check`.
+//! `lockstep upgrade plan`.
 
 use lockstep_core::campaign::{Decide, Redundancy};
 use lockstep_core::verdict::{Comparison, Pairing, Verdict};
 use lockstep_runtime::admin::protocol::{PluginReport, UpgradePlan};
 
-use super::words::{columns, count, counted, length};
+use super::words::{columns, counted, length};
 
 /// The verdict in words.
 fn verdict(comparison: &Comparison) -> String {
-    let shipped =
-        comparison.procedures.iter().filter(|pairing| pairing.pairing == Pairing::Shipped).count() as u64;
+    let shipped = comparison.procedures.iter().filter(|pairing| pairing.pairing == Pairing::Shipped).count();
+    in_words(comparison.verdict, shipped as u64, &comparison.reasons)
+}
+
+/// The verdict on a pair of versions, in words; `reasons` make it incompatible.
+pub fn in_words(verdict: Verdict, shipped: u64, reasons: &[String]) -> String {
     let are = if shipped == 1 { "is" } else { "are" };
-    match comparison.verdict {
+    match verdict {
         Verdict::Compatible => "compatible (every procedure stays in lock step)".into(),
         Verdict::Mixed if shipped == 0 => "mixed (can be upgraded; some procedures are new)".into(),
         Verdict::Mixed => format!(
             "mixed (can be upgraded; {} {are} shipped while versions differ)",
             counted(shipped, "procedure")
         ),
-        Verdict::Incompatible => format!("incompatible: {}", comparison.reasons.join("; ")),
+        Verdict::Incompatible => format!("incompatible: {}", reasons.join("; ")),
     }
 }
 
@@ -94,30 +98,6 @@ pub fn plan(plan: &UpgradePlan) -> String {
     out
 }
 
-/// A file after check and probe.
-pub fn report(report: &PluginReport) -> String {
-    let mut out = format!(
-        "{} {}   {}   {} bytes\n",
-        report.application,
-        report.version,
-        report.path.display(),
-        count(report.bytes)
-    );
-    out.push_str(&format!("  sha-256  {}\n", report.hash));
-    match (&report.comparison, report.running) {
-        (Some(comparison), Some(running)) => {
-            let (old, new) = (running.to_string(), report.version.to_string());
-            out.push_str(&format!("  against the running {old}: {}\n", verdict(comparison)));
-            out.push_str(&procedures(&old, &new, comparison, &[]));
-        }
-        _ => {
-            out.push_str(&format!("  no application `{}` runs here to compare it with\n", report.application))
-        }
-    }
-    out.push_str(&warnings(report));
-    out
-}
-
 fn warnings(report: &PluginReport) -> String {
     report.warnings.iter().map(|warning| format!("warning: {warning}\n")).collect()
 }
@@ -151,8 +131,6 @@ mod tests {
                 application: "ledger".into(),
                 version: "2.0.0".parse().unwrap(),
                 warnings: vec!["it keeps a thread".into()],
-                comparison: Some(comparison.clone()),
-                running: Some("1.4.0".parse().unwrap()),
             },
             comparison,
             units: vec![("transfer".into(), 4, 5)],
@@ -214,20 +192,5 @@ mod tests {
             "{shown}"
         );
         assert!(!shown.contains("the way back"), "{shown}");
-    }
-
-    #[test]
-    fn a_file_by_itself() {
-        let mut file = example().to;
-        file.comparison = None;
-        file.warnings.clear();
-        assert_eq!(
-            report(&file),
-            format!(
-                "ledger 2.0.0   /p/libledger_v2.so   1,234,567 bytes\n  sha-256  {}\n  \
-                 no application `ledger` runs here to compare it with\n",
-                "ab".repeat(32)
-            )
-        );
     }
 }
