@@ -9,12 +9,16 @@
 //!
 //! [`ApiVersion`] is exported as a symbol of its own ([`API_VERSION_SYMBOL`]) and is checked before the layout:
 //! `abi_stable` accepts a plugin that was built against a newer host and would panic at the missing entry.
+//!
+//! *Additions.* Within a major version [`PluginModule`] and [`HostCalls`] grow at their end, behind what 1.0 has, and so
+//! does the series of `postcard` values that `describe` gives, of which hosts read those that they know. Everything else stays
+//! as it is. Each addition raises [`API_VERSION`]'s minor and says which it came with. A host looks whether an older plugin has an
+//! entry; a plugin needs not look for callbacks, since no older host takes it. 1.0 stands in `plugin-api/frozen`.
 
 use std::ffi::c_void;
 
 use abi_stable::StableAbi;
 use abi_stable::library::RootModule;
-use abi_stable::package_version_strings;
 use abi_stable::sabi_types::VersionStrings;
 
 /// The version of this contract.
@@ -23,9 +27,9 @@ use abi_stable::sabi_types::VersionStrings;
 pub struct ApiVersion {
     /// Always [`API_MAGIC`].
     pub magic: u64,
-    /// Grows with changes that older plugins don't survive.
+    /// Grows with changes that older plugins don't survive: a host takes plugins of its own major alone.
     pub major: u32,
-    /// Grows with additions; a plugin works with hosts of its own minor or a higher one.
+    /// Grows with additions: a host takes plugins of its own minor or a lower one.
     pub minor: u32,
 }
 
@@ -217,6 +221,7 @@ pub struct HostCalls {
     /// Writes a line to the host's log.
     #[sabi(last_prefix_field)]
     pub log: unsafe extern "C" fn(this: *mut c_void, level: u8, target: Bytes, message: Bytes),
+    // Since 1.1.
     /// Sets a timer, due at a time in microseconds since the Unix epoch, that starts a procedure (R34).
     pub set_timer: unsafe extern "C" fn(
         this: *mut c_void,
@@ -303,6 +308,7 @@ pub struct PluginModule {
         errors: *const Sink,
     ) -> Status,
     /// Runs the undo of that name of a procedure, with the control parameters of the event whose unit is undone (R19).
+    #[sabi(last_prefix_field)]
     pub undo: unsafe extern "C" fn(
         procedure: u32,
         undo: Bytes,
@@ -311,8 +317,9 @@ pub struct PluginModule {
         context: *const HostContext,
         errors: *const Sink,
     ) -> Status,
+    // Since 1.1.
     /// Puts the row, written in `format`, whatever format it is in now (R31). A pure function of its arguments.
-    #[sabi(last_prefix_field)]
+    #[sabi(missing_field(option))]
     pub rewrite_row: unsafe extern "C" fn(
         table: u32,
         key: Bytes,
@@ -327,5 +334,36 @@ impl RootModule for PluginModuleRef {
     abi_stable::declare_root_module_statics! {PluginModuleRef}
     const BASE_NAME: &'static str = "lockstep_plugin";
     const NAME: &'static str = "lockstep plugin";
-    const VERSION_STRINGS: VersionStrings = package_version_strings!();
+    // `abi_stable` compares its major. It is the contract's, not that of the package, which says nothing of the contract.
+    const VERSION_STRINGS: VersionStrings = VersionStrings::new("1.0.0");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_runs_plugins_of_its_major_and_of_no_higher_minor() {
+        let version = |major, minor| ApiVersion { magic: API_MAGIC, major, minor };
+        for (host, plugin, runs) in [
+            ((1, 1), (1, 0), true),
+            ((1, 1), (1, 1), true),
+            ((1, 0), (1, 1), false),
+            ((2, 3), (1, 3), false),
+            ((1, 3), (2, 0), false),
+        ] {
+            assert_eq!(
+                version(host.0, host.1).runs(version(plugin.0, plugin.1)),
+                runs,
+                "{host:?} {plugin:?}"
+            );
+        }
+        assert!(!API_VERSION.runs(ApiVersion { magic: 1, ..API_VERSION }));
+    }
+
+    #[test]
+    fn the_majors_of_the_contract_and_of_the_root_module_are_one() {
+        let major = PluginModuleRef::VERSION_STRINGS.parsed().expect("three numbers").major;
+        assert_eq!(major, API_VERSION.major);
+    }
 }

@@ -297,7 +297,8 @@ impl HostedPlugin {
     /// The row in `format`, whatever format it is in now (R31).
     ///
     /// # Errors
-    /// When the version can't read it, or can't write that format.
+    /// When the version can't read it, or can't write that format; when it was built with plugin API 1.0, which has no
+    /// such entry.
     pub fn rewrite_row(
         &self,
         table: u32,
@@ -305,11 +306,14 @@ impl HostedPlugin {
         value: &[u8],
         format: u16,
     ) -> Result<Vec<u8>, EntryFailure> {
+        let rewrite = self.module.rewrite_row().ok_or_else(|| {
+            EntryFailure::Failed("a version that was built with plugin API 1.0 rewrites no rows".into())
+        })?;
         let (key, value) = (Bytes::of(key), Bytes::of(value));
         let mut said = (status::CONTRACT, Vec::new());
         let ((), row) = collect_up_to(ROW_BYTES_MAX, |row| {
             // SAFETY: as in `describe`; all that is lent lives during the call.
-            said = collect(|sink| unsafe { self.module.rewrite_row()(table, key, value, format, row, sink) });
+            said = collect(|sink| unsafe { rewrite(table, key, value, format, row, sink) });
         });
         if said.0 == status::OK { Ok(row) } else { Err(failure(said.0, &said.1)) }
     }

@@ -110,13 +110,15 @@ fn a_pair_that_can_be_upgraded_is_judged_procedure_by_procedure() {
         "\
 ledger 1.4.0 -> 2.0.0: mixed (can be upgraded; 1 procedure is shipped while versions differ)
   against  V1
-  procedure      1.4.0  2.0.0
-  open_account   v1     v1     compatible  both have the same version (R16)
-  transfer       v1     v2     mixed       shipped: 4 work units became 5 (R16)
-  balance        v1     v1     compatible  both have the same version (R16)
-  statement      v1     v1     compatible  both have the same version (R16)
-  open_accounts  v1     v1     compatible  both have the same version (R16)
-  sender         -      v1     mixed       1.4.0 does not have it: it is refused until the upgrade is through (R32)
+  procedure         1.4.0  2.0.0
+  open_account      v1     v1     compatible  both have the same version (R16)
+  transfer          v1     v2     mixed       shipped: 4 work units became 5 (R16)
+  balance           v1     v1     compatible  both have the same version (R16)
+  statement         v1     v1     compatible  both have the same version (R16)
+  open_accounts     v1     v1     compatible  both have the same version (R16)
+  sender            -      v1     mixed       1.4.0 does not have it: it is refused until the upgrade is through (R32)
+  fee_holiday       -      v1     mixed       1.4.0 does not have it: it is refused until the upgrade is through (R32)
+  fee_holiday_over  -      v1     mixed       1.4.0 does not have it: it is refused until the upgrade is through (R32)
   table, format  1.4.0  2.0.0
   accounts       1      1      compatible  both write the same format (R17)
   journal        1      2      compatible  rows stay in format 1 until features are enabled, and are then migrated into \

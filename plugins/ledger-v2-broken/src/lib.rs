@@ -9,6 +9,7 @@ pub mod transfer;
 
 use ledger_v1::accounts::{balance, open_account, open_accounts};
 use ledger_v1::rows::{ACCOUNTS, RECEIPTS, TOTALS};
+use ledger_v2::holiday::{fee_holiday, fee_holiday_over};
 use ledger_v2::numbers::{BY_NUMBER, sender};
 use ledger_v2::rows::JOURNAL;
 use ledger_v2::statement::statement;
@@ -22,7 +23,9 @@ application! {
     version: "2.1.0",
     tables: [ACCOUNTS, JOURNAL, RECEIPTS, TOTALS, BY_NUMBER],
     features: [TRANSFER_FEE],
-    procedures: [open_account, transfer, balance, statement, open_accounts, sender],
+    procedures: [
+        open_account, transfer, balance, statement, open_accounts, sender, fee_holiday, fee_holiday_over,
+    ],
     start: ledger_v1::statistics::on_start,
     shutdown: ledger_v1::statistics::on_shutdown,
 }

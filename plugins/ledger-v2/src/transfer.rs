@@ -10,6 +10,7 @@ use ledger_v1::statistics;
 use ledger_v1::transfer::{checked, write_receipt};
 use lockstep_plugin_api::prelude::*;
 
+use crate::holiday;
 use crate::rows::{JOURNAL, JournalRow};
 
 /// Transfers cost a cent, which the sender pays to the account [`fees_account`].
@@ -33,21 +34,21 @@ pub fn transfer(_transfer: &Transfer) -> Plan<Transfer> {
 }
 
 /// What a transfer costs its sender beside.
-fn fee_cents(cx: &Context) -> u64 {
-    if cx.feature(TRANSFER_FEE) { FEE_CENTS } else { 0 }
+fn fee_cents(cx: &Context) -> Result<u64, Error> {
+    Ok(if cx.feature(TRANSFER_FEE) && !holiday::is_on(cx)? { FEE_CENTS } else { 0 })
 }
 
 /// Both accounts exist and differ, the amount is within its limits, and the sender can pay.
 #[work_unit]
 pub fn check(cx: &mut Context, transfer: &Transfer) -> Outcome {
-    checked(cx, transfer, fee_cents(cx))
+    checked(cx, transfer, fee_cents(cx)?)
 }
 
 /// Both journals and the receipt say what the next units do.
 #[work_unit]
 pub fn record(cx: &mut Context, transfer: &Transfer) -> Outcome {
     let Transfer { from, to, cents } = *transfer;
-    let fee_cents = fee_cents(cx);
+    let fee_cents = fee_cents(cx)?;
     // As the next units will leave them; nothing of that is written here.
     let mut sender = existing(cx, &from)?;
     sender.pay(cents + fee_cents);
@@ -65,7 +66,7 @@ pub fn record(cx: &mut Context, transfer: &Transfer) -> Outcome {
 #[work_unit]
 pub fn debit(cx: &mut Context, transfer: &Transfer) -> Outcome {
     let mut sender = existing(cx, &transfer.from)?;
-    sender.pay(transfer.cents + fee_cents(cx));
+    sender.pay(transfer.cents + fee_cents(cx)?);
     ACCOUNTS.put(cx, &transfer.from, &sender)?;
     Ok(())
 }
@@ -73,6 +74,10 @@ pub fn debit(cx: &mut Context, transfer: &Transfer) -> Outcome {
 /// The fee goes to its account, so that no money is lost.
 #[work_unit]
 pub fn charge_fee(cx: &mut Context, _transfer: &Transfer) -> Outcome {
+    let fee_cents = fee_cents(cx)?;
+    if fee_cents == 0 {
+        return Ok(());
+    }
     let name = fees_account();
     let mut fees = match ACCOUNTS.get(cx, &name)? {
         Some(fees) => fees,
@@ -84,7 +89,7 @@ pub fn charge_fee(cx: &mut Context, _transfer: &Transfer) -> Outcome {
             fees
         }
     };
-    fees.cents += FEE_CENTS;
+    fees.cents += fee_cents;
     ACCOUNTS.put(cx, &name, &fees)?;
     Ok(())
 }

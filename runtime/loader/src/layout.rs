@@ -1,6 +1,10 @@
 //! Whether a loaded library speaks our contract: first our own version number, then the layout of every type
 //! that crosses the boundary.
 //!
+//! Within a major version types only grow at the end of those that may (`abi_stable`'s prefix types). So of the two
+//! sides' layouts the older one's must be the beginning of the newer one's, whoever is older. The version of the *package* that the
+//! types stand in says nothing: the contract has a version of its own.
+//!
 //! The layout is checked with a *local* table. abi_stable's own functions keep the plugin's layouts in a
 //! process-global one, which would point into a library that is gone.
 //!
@@ -42,30 +46,52 @@ pub(crate) fn check_api(plugin: ApiVersion) -> Result<(), LoadError> {
     Err(LoadError::OtherApi { found: text(plugin), expected: text(API_VERSION), next })
 }
 
-/// Checks the layout of the root module and of all that can be reached from it.
-pub(crate) fn check_layout(header: &LibHeader) -> Result<(), LoadError> {
+/// Checks the layout of the root module, of a plugin with this version, and of all that can be reached from it.
+pub(crate) fn check_layout(header: &LibHeader, plugin: ApiVersion) -> Result<(), LoadError> {
     let Some(layout) = header.layout() else {
         return Err(LoadError::OtherLayout { detail: "it was exported without its layout".to_owned() });
     };
-    compare(<PluginModuleRef as StableAbi>::LAYOUT, layout)
-        .map_err(|detail| LoadError::OtherLayout { detail })
+    let host = <PluginModuleRef as StableAbi>::LAYOUT;
+    let compared = if plugin.minor < API_VERSION.minor {
+        compare((layout, "plugin"), (host, "host"))
+    } else {
+        compare((host, "host"), (layout, "plugin"))
+    };
+    compared.map_err(|detail| LoadError::OtherLayout { detail })
 }
 
-fn compare(host: &'static TypeLayout, plugin: &'static TypeLayout) -> Result<(), String> {
+/// A layout and whose it is.
+type Side = (&'static TypeLayout, &'static str);
+
+/// Whether `older` is the beginning of `newer`.
+fn compare(older: Side, newer: Side) -> Result<(), String> {
     let globals = CheckingGlobals::new();
-    let result = check_layout_compatibility_with_globals(host, plugin, &globals);
+    let result = check_layout_compatibility_with_globals(older.0, newer.0, &globals);
     drop(globals);
-    result.map_err(|errors| shortened(&errors))
+    match result {
+        Err(errors) if errors.errors.iter().flat_map(|error| &error.errs).any(counts) => {
+            Err(shortened(&errors, [older.1, newer.1]))
+        }
+        // Errors around others are empty: with nothing that counts, the versions of packages were all that differed.
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn counts(kind: &AbiInstability) -> bool {
+    !matches!(kind, AbiInstability::PackageVersion(_))
 }
 
 /// The innermost differences, each as `path: host has X, plugin has Y`.
-fn shortened(errors: &AbiInstabilityErrors) -> String {
+fn shortened(errors: &AbiInstabilityErrors, sides: [&str; 2]) -> String {
     // The innermost differences are the causes of those around them.
     let mut by_depth: Vec<&AbiInstabilityError> = errors.errors.iter().collect();
     by_depth.sort_by_key(|error| std::cmp::Reverse(error.stack_trace.len()));
     let all: Vec<String> = by_depth
         .into_iter()
-        .flat_map(|error| error.errs.iter().map(move |kind| format!("{}{}", path(error), difference(kind))))
+        .flat_map(|error| {
+            let kinds = error.errs.iter().filter(|kind| counts(kind));
+            kinds.map(move |kind| format!("{}{}", path(error), difference(kind, sides)))
+        })
         .collect();
     let told = all.iter().take(DIFFERENCES_MAX).cloned().collect::<Vec<_>>().join("; ");
     match all.len().saturating_sub(DIFFERENCES_MAX) {
@@ -87,12 +113,11 @@ fn path(error: &AbiInstabilityError) -> String {
     if names.is_empty() { String::new() } else { format!("{}: ", names.join(".")) }
 }
 
-fn difference(kind: &AbiInstability) -> String {
+fn difference(kind: &AbiInstability, [older, newer]: [&str; 2]) -> String {
     use AbiInstability as Kind;
     let (what, sides) = match kind {
         Kind::Name(sides) => ("", sides.display_str()),
         Kind::Package(sides) => ("package: ", sides.display_str()),
-        Kind::PackageVersion(sides) => ("package version: ", sides.display_str()),
         Kind::Size(sides) => ("bytes: ", sides.display_str()),
         Kind::Alignment(sides) => ("alignment: ", sides.display_str()),
         Kind::FieldCountMismatch(sides) => ("number of fields: ", sides.display_str()),
@@ -112,7 +137,7 @@ fn difference(kind: &AbiInstability) -> String {
     };
     match sides {
         Some(ExpectedFound { expected, found }) => {
-            format!("{what}host has {}, plugin has {}", one_line(&expected), one_line(&found))
+            format!("{what}{older} has {}, {newer} has {}", one_line(&expected), one_line(&found))
         }
         None => format!("{what}they differ"),
     }
@@ -160,13 +185,13 @@ mod tests {
     #[test]
     fn the_same_layout_passes() {
         let layout = <PluginModuleRef as StableAbi>::LAYOUT;
-        compare(layout, layout).expect("it is the same");
+        compare((layout, "host"), (layout, "plugin")).expect("it is the same");
     }
 
     #[test]
     fn another_layout_is_told_in_one_short_line() {
-        let text = compare(<older::Holder as StableAbi>::LAYOUT, <newer::Holder as StableAbi>::LAYOUT)
-            .expect_err("they differ");
+        let (older, newer) = (<older::Holder as StableAbi>::LAYOUT, <newer::Holder as StableAbi>::LAYOUT);
+        let text = compare((older, "host"), (newer, "plugin")).expect_err("they differ");
         assert!(text.contains("host has u32, plugin has u64"), "{text}");
         assert!(text.contains("stats"), "{text}");
         assert!(text.len() < 500 && !text.contains('\n'), "{text}");

@@ -65,9 +65,10 @@ impl Opened {
 
     /// Checks the contract and gets the root module. Runs the plugin's root constructor on this thread.
     pub(crate) fn module(&self) -> Result<PluginModuleRef, LoadError> {
-        layout::check_api(self.api_version()?)?;
+        let version = self.api_version()?;
+        layout::check_api(version)?;
         let header = self.header()?;
-        layout::check_layout(header)?;
+        layout::check_layout(header, version)?;
         // SAFETY: the layout was checked just above.
         unsafe { header.init_root_module_with_unchecked_layout::<PluginModuleRef>() }
             .map_err(|error| LoadError::NotStarted { detail: with_causes(&error) })

@@ -6,56 +6,9 @@
 mod support;
 
 use lockstep_loader::{LoadedPlugin, PluginFile, Reason, Unload, is_mapped, kept, load};
-use lockstep_plugin_api::host::{EntryFailure, HostedPlugin, LogLines, UnitHost, services};
+use lockstep_plugin_api::host::{EntryFailure, HostedPlugin, services};
 use lockstep_plugin_api::procedure::Encoding;
-
-/// A host without rows: every unit finds nothing.
-struct Empty;
-
-impl UnitHost for Empty {
-    fn get(&mut self, _: u32, _: &[u8]) -> Option<&[u8]> {
-        None
-    }
-    fn put(&mut self, _: u32, _: &[u8], _: &[u8]) {}
-    fn delete(&mut self, _: u32, _: &[u8]) {}
-    fn scan(&mut self, _: u32, _: &[u8], _: Option<&[u8]>, _: &mut dyn FnMut(&[u8], &[u8]) -> bool) {}
-    fn time_us(&self) -> u64 {
-        1
-    }
-    fn random(&mut self) -> u64 {
-        1
-    }
-    fn features(&self) -> u64 {
-        0
-    }
-    fn format(&mut self, _: u32) -> u16 {
-        1
-    }
-    fn body(&self) -> &[u8] {
-        &[]
-    }
-    fn reply(&mut self, _: &[u8]) {}
-    fn scratch(&mut self, _: &[u8]) -> Option<&[u8]> {
-        None
-    }
-    fn set_scratch(&mut self, _: &[u8], _: &[u8]) {}
-    fn set_timer(&mut self, _: &str, _: u64, _: &str, _: &[u8]) {}
-    fn cancel_timer(&mut self, _: &str) -> bool {
-        false
-    }
-    fn timer(&self, _: &str) -> Option<u64> {
-        None
-    }
-    fn send(&mut self, _: &str, _: u16, _: &str, _: &[u8]) {}
-    fn log(_: u8, _: &str, _: &str) {}
-}
-
-impl LogLines for Empty {
-    fn level_max() -> u8 {
-        5
-    }
-    fn line(_: u8, _: &str, _: &str) {}
-}
+use support::Empty;
 
 fn file(path: &std::path::Path) -> PluginFile {
     PluginFile::read(path).expect("the plugin's file is read")

@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 
 use abi_stable::library::ROOT_MODULE_LOADER_NAME;
 use lockstep_plugin_api::abi::{API_MAGIC, API_VERSION, API_VERSION_SYMBOL};
+use lockstep_plugin_api::host::{LogLines, UnitHost};
 
 /// What makes the static check take a C library for a plugin: the header symbol, the contract's version, and the
 /// unwinder's import.
@@ -46,25 +47,41 @@ pub fn compile_c(directory: &Path, name: &str, source: &str, flags: &[&str]) -> 
 
 /// The shared library of a package of this workspace, built now if need be.
 pub fn plugin(package: &str) -> PathBuf {
+    built(Path::new(env!("CARGO_MANIFEST_DIR")), package, &[])
+}
+
+/// The shared library or program of a package that is frozen beside a version of the plugin API.
+pub fn frozen(version: &str, package: &str) -> PathBuf {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugin-api/frozen").join(version);
+    // What the two workspaces share is built once.
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it stands in the target directory");
+    built(&workspace, package, &["--locked", "--target-dir", target.to_str().expect("a plain path")])
+}
+
+fn built(workspace: &Path, package: &str, flags: &[&str]) -> PathBuf {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let output = Command::new(cargo)
         .args(["build", "--quiet", "--message-format=json", "-p", package])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(flags)
+        .current_dir(workspace)
         .output()
         .expect("cargo runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let messages = String::from_utf8(output.stdout).expect("cargo speaks UTF-8");
-    let shared_library = |line: &str| -> Option<PathBuf> {
+    let made = |line: &str| -> Option<PathBuf> {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
-        let is_cdylib = message["target"]["kind"].as_array()?.iter().any(|kind| kind == "cdylib");
         let is_ours = message["package_id"].as_str()?.contains(package);
-        if message["reason"] != "compiler-artifact" || !is_cdylib || !is_ours {
+        if message["reason"] != "compiler-artifact" || !is_ours {
             return None;
         }
-        let files = message["filenames"].as_array()?;
+        if let Some(program) = message["executable"].as_str() {
+            return Some(program.into());
+        }
+        let is_cdylib = message["target"]["kind"].as_array()?.iter().any(|kind| kind == "cdylib");
+        let files = message["filenames"].as_array().filter(|_| is_cdylib)?;
         files.iter().filter_map(|file| file.as_str()).find(|file| file.ends_with(".so")).map(PathBuf::from)
     };
-    messages.lines().find_map(shared_library).unwrap_or_else(|| panic!("{package} makes a shared library"))
+    messages.lines().find_map(made).unwrap_or_else(|| panic!("{package} makes a library or a program"))
 }
 
 /// Version 1 of the ledger.
@@ -77,4 +94,52 @@ pub fn ledger_v1() -> &'static Path {
 pub fn ledger_v2() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| plugin("ledger-v2-so"))
+}
+
+/// A host without rows: every unit finds nothing.
+pub struct Empty;
+
+impl UnitHost for Empty {
+    fn get(&mut self, _: u32, _: &[u8]) -> Option<&[u8]> {
+        None
+    }
+    fn put(&mut self, _: u32, _: &[u8], _: &[u8]) {}
+    fn delete(&mut self, _: u32, _: &[u8]) {}
+    fn scan(&mut self, _: u32, _: &[u8], _: Option<&[u8]>, _: &mut dyn FnMut(&[u8], &[u8]) -> bool) {}
+    fn time_us(&self) -> u64 {
+        1
+    }
+    fn random(&mut self) -> u64 {
+        1
+    }
+    fn features(&self) -> u64 {
+        0
+    }
+    fn format(&mut self, _: u32) -> u16 {
+        1
+    }
+    fn body(&self) -> &[u8] {
+        &[]
+    }
+    fn reply(&mut self, _: &[u8]) {}
+    fn scratch(&mut self, _: &[u8]) -> Option<&[u8]> {
+        None
+    }
+    fn set_scratch(&mut self, _: &[u8], _: &[u8]) {}
+    fn set_timer(&mut self, _: &str, _: u64, _: &str, _: &[u8]) {}
+    fn cancel_timer(&mut self, _: &str) -> bool {
+        false
+    }
+    fn timer(&self, _: &str) -> Option<u64> {
+        None
+    }
+    fn send(&mut self, _: &str, _: u16, _: &str, _: &[u8]) {}
+    fn log(_: u8, _: &str, _: &str) {}
+}
+
+impl LogLines for Empty {
+    fn level_max() -> u8 {
+        5
+    }
+    fn line(_: u8, _: &str, _: &str) {}
 }

@@ -3,6 +3,7 @@
 //! Everything is real: `lockstepd`, `lockstep`, plugin files, TCP. Nothing sleeps to be in step: what is waited for is
 //! waited for by name, with a bound.
 
+mod api;
 mod bad_configuration;
 mod bad_events;
 mod bad_plugins;

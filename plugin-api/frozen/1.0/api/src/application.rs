@@ -1,0 +1,217 @@
+//! An application as `application!` declares it, and the description of it that crosses the boundary.
+
+use std::sync::Mutex;
+
+use serde::{Deserialize, Serialize};
+
+use crate::abi::PluginModuleRef;
+use crate::outcome::Error;
+use crate::plan::Feature;
+use crate::procedure::Procedure;
+use crate::table::TableDeclared;
+
+/// The author's hook that is run before the first event or after the last one.
+pub type Hook = fn() -> Result<(), Error>;
+
+/// One version of an application. Made by `application!`.
+pub struct Application {
+    #[doc(hidden)]
+    pub name: &'static str,
+    #[doc(hidden)]
+    pub version: (u32, u32, u32),
+    #[doc(hidden)]
+    pub tables: &'static [TableDeclared],
+    #[doc(hidden)]
+    pub features: &'static [Feature],
+    #[doc(hidden)]
+    pub procedures: &'static [Procedure],
+    #[doc(hidden)]
+    pub start: Option<Hook>,
+    #[doc(hidden)]
+    pub shutdown: Option<Hook>,
+    #[doc(hidden)]
+    pub module: fn() -> PluginModuleRef,
+    #[doc(hidden)]
+    pub starts: Starts,
+}
+
+impl std::fmt::Debug for Application {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (major, minor, patch) = self.version;
+        write!(f, "{} {major}.{minor}.{patch}", self.name)
+    }
+}
+
+/// How often an application was started and not yet shut down: in tests and in the simulated world, both engines
+/// of a pair may run the same linked application in one process.
+#[doc(hidden)]
+#[derive(Default)]
+pub struct Starts(Mutex<usize>);
+
+impl Starts {
+    #[must_use]
+    pub const fn none() -> Self {
+        Starts(Mutex::new(0))
+    }
+}
+
+impl Application {
+    /// The root module of this application where it is linked into the program instead of loaded from a file.
+    #[must_use]
+    pub fn module(&self) -> PluginModuleRef {
+        (self.module)()
+    }
+
+    pub(crate) fn feature_index(&self, feature: Feature) -> Option<u32> {
+        self.features.iter().position(|declared| declared.name == feature.name).map(|index| index as u32)
+    }
+
+    /// Runs the author's start before the first of several uses.
+    pub(crate) fn start(&self) -> Result<(), Error> {
+        let mut starts = self.starts.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if *starts == 0
+            && let Some(start) = self.start
+        {
+            start()?;
+        }
+        *starts += 1;
+        Ok(())
+    }
+
+    /// Runs the author's shutdown after the last of several uses; true when it was the last.
+    pub(crate) fn shutdown(&self) -> Result<(), Error> {
+        let mut starts = self.starts.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match *starts {
+            0 => return Err(Error::new("shut down without a start")),
+            1 => {
+                *starts = 0;
+                if let Some(shutdown) = self.shutdown {
+                    shutdown()?;
+                }
+            }
+            _ => *starts -= 1,
+        }
+        Ok(())
+    }
+
+    pub(crate) fn description(&self) -> Description {
+        let table = |table: &TableDeclared| TableDescription {
+            name: table.name.into(),
+            ordered: table.ordered,
+            format: table.format.into(),
+            reads_from: table.reads_from.into(),
+            derived_from: table.derived.map(|derived| derived.source().into()),
+        };
+        let procedure = |procedure: &Procedure| {
+            let declared = &procedure.declared;
+            let unit = |unit: &crate::plan::UnitDeclared| UnitDescription {
+                name: unit.name.into(),
+                reads_body: unit.reads_body,
+                undo: unit.undo.map(Into::into),
+            };
+            let mut undos: Vec<&str> = declared.units.iter().filter_map(|unit| unit.undo).collect();
+            undos.extend(declared.undos);
+            undos.sort_unstable();
+            undos.dedup();
+            ProcedureDescription {
+                name: declared.name.into(),
+                version: declared.version,
+                completes: declared.completes,
+                reads_only: declared.reads_only,
+                one_sided: declared.one_sided,
+                body_withheld: declared.body_withheld,
+                deadline_ms: declared.deadline_ms,
+                hang_ms: declared.hang_ms,
+                units: declared.units.iter().map(unit).collect(),
+                undos: undos.into_iter().map(Into::into).collect(),
+                parameters: (procedure.parameters)(),
+            }
+        };
+        Description {
+            name: self.name.into(),
+            version: self.version,
+            tables: self.tables.iter().map(table).collect(),
+            features: self.features.iter().map(|f| (f.name.into(), f.description.into())).collect(),
+            procedures: self.procedures.iter().map(procedure).collect(),
+        }
+    }
+}
+
+/// What an application says of itself, as `postcard` carries it across the boundary.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Description {
+    /// The application's name.
+    pub name: String,
+    /// Its version.
+    pub version: (u32, u32, u32),
+    /// Its tables; callbacks name them by their place in this list.
+    pub tables: Vec<TableDescription>,
+    /// Names and descriptions of its features; named by place.
+    pub features: Vec<(String, String)>,
+    /// Its procedures; named by place.
+    pub procedures: Vec<ProcedureDescription>,
+}
+
+impl Description {
+    /// Reads what `describe` gave.
+    ///
+    /// # Errors
+    /// When it is not a description.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
+        postcard::from_bytes(bytes)
+            .map_err(|error| Error::new(format_args!("its description can't be read: {error}")))
+    }
+}
+
+/// A table, described.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableDescription {
+    /// Its name.
+    pub name: String,
+    /// Rows are kept in the order of their keys.
+    pub ordered: bool,
+    /// The newest format that this version writes.
+    pub format: u16,
+    /// The oldest format that this version reads.
+    pub reads_from: u16,
+    /// The table whose rows it is derived from; none for an ordinary table.
+    pub derived_from: Option<String>,
+}
+
+/// A procedure, described.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcedureDescription {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: u32,
+    /// A takeover completes it; otherwise it rolls it back.
+    pub completes: bool,
+    /// It writes nothing.
+    pub reads_only: bool,
+    /// It is served also while the other side does not have it.
+    pub one_sided: bool,
+    /// Its body stays on the active.
+    pub body_withheld: bool,
+    /// The bound of each of its units; 0 for none.
+    pub deadline_ms: u32,
+    /// A unit that has not returned after this has hung; 0 for ten times the deadline.
+    pub hang_ms: u32,
+    /// Every unit that its plans may name; plans name them by place.
+    pub units: Vec<UnitDescription>,
+    /// The names of all undos that it can run (R19).
+    pub undos: Vec<String>,
+    /// Its control parameters as a JSON schema.
+    pub parameters: String,
+}
+
+/// A work unit, described.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnitDescription {
+    /// Its name.
+    pub name: String,
+    /// It reads the event's body.
+    pub reads_body: bool,
+    /// It acts on the world, and this undo takes that back (R19).
+    pub undo: Option<String>,
+}

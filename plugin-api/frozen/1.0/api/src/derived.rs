@@ -1,0 +1,176 @@
+//! Derived tables (R17): what a version keeps for itself beside the rows that all versions share, an index for example.
+//!
+//! A derived table holds, at every moment, what a function of the author's makes of each row of one other table. The
+//! runtime calls the function for rows before and after a change, takes out what the one gave and puts in what the
+//! other gives. So the function depends on key and row alone.
+//!
+//! Deliberately absent: writes by procedures, which don't compile; sums over several rows, which would depend on the order
+//! in which they came.
+
+use std::ops::RangeBounds;
+use std::panic::RefUnwindSafe;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::context::Context;
+use crate::key::{Key, decode_whole};
+use crate::outcome::Error;
+use crate::table::{Table, TableDeclared};
+
+/// Where a derived row's bytes go: key and row.
+pub(crate) type Put<'a> = &'a mut dyn FnMut(&[u8], &[u8]);
+
+/// What makes derived rows of the rows of another table. See [`Derived`].
+pub struct Translate<SK, SV, K, V> {
+    /// The table whose rows are translated.
+    pub from: Table<SK, SV>,
+    /// Gives the derived rows of one row. A pure function, which no other row gives a derived row with the same key.
+    pub by: fn(&SK, &SV, &mut Translated<'_, K, V>),
+}
+
+/// Takes the derived rows of one row.
+pub struct Translated<'a, K, V> {
+    table: &'a Table<K, V>,
+    put: Put<'a>,
+    failed: Option<Error>,
+    buffers: (Vec<u8>, Vec<u8>),
+}
+
+impl<K: Key, V: Serialize + DeserializeOwned> Translated<'_, K, V> {
+    /// Gives a derived row.
+    pub fn put(&mut self, key: &K, value: &V) {
+        let (key_bytes, row) = &mut self.buffers;
+        key_bytes.clear();
+        row.clear();
+        key.encode(key_bytes);
+        match self.table.encode_row(value, self.table.newest_format(), row) {
+            Ok(()) => (self.put)(key_bytes, row),
+            Err(error) => self.failed = self.failed.take().or(Some(error)),
+        }
+    }
+}
+
+/// A [`Translate`] whose source's types are forgotten.
+#[doc(hidden)]
+pub trait TranslateRows<K, V>: Sync + RefUnwindSafe {
+    fn source(&self) -> &'static str;
+    fn translate(&self, table: &Table<K, V>, key: &[u8], row: &[u8], put: Put<'_>) -> Result<(), Error>;
+}
+
+impl<SK: Key, SV, K: Key, V> TranslateRows<K, V> for Translate<SK, SV, K, V> {
+    fn source(&self) -> &'static str {
+        self.from.name()
+    }
+
+    fn translate(&self, table: &Table<K, V>, key: &[u8], row: &[u8], put: Put<'_>) -> Result<(), Error> {
+        let (key, value) = (decode_whole(key)?, self.from.decode_row(row)?);
+        let mut translated = Translated { table, put, failed: None, buffers: Default::default() };
+        (self.by)(&key, &value, &mut translated);
+        translated.failed.map_or(Ok(()), Err)
+    }
+}
+
+/// A derived table with all its types forgotten.
+pub(crate) trait AnyDerived: Sync + RefUnwindSafe {
+    fn source(&self) -> &'static str;
+    fn translate(&self, key: &[u8], row: &[u8], put: Put<'_>) -> Result<(), Error>;
+}
+
+/// A table that the runtime keeps: procedures read it as it was before their own event, and can't write it.
+///
+/// ```
+/// # use lockstep_plugin_api::prelude::*;
+/// #[derive(Serialize, Deserialize)]
+/// struct Account { owner: String, cents: u64 }
+/// const ACCOUNTS: Table<u32, Account> = Table::new("accounts");
+///
+/// /// Accounts by their owner.
+/// const BY_OWNER: Derived<(String, u32), ()> =
+///     Table::new("by_owner").ordered().derived(&Translate { from: ACCOUNTS, by: by_owner });
+///
+/// fn by_owner(number: &u32, account: &Account, rows: &mut Translated<'_, (String, u32), ()>) {
+///     rows.put(&(account.owner.clone(), *number), &());
+/// }
+/// ```
+pub struct Derived<K: 'static, V: 'static> {
+    table: Table<K, V>,
+    translate: &'static dyn TranslateRows<K, V>,
+}
+
+impl<K, V> Clone for Derived<K, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<K, V> Copy for Derived<K, V> {}
+
+impl<K: Key, V: Serialize + DeserializeOwned> Table<K, V> {
+    /// Makes it a derived table: its rows are what `translate` makes of another table's.
+    #[must_use]
+    pub const fn derived(self, translate: &'static dyn TranslateRows<K, V>) -> Derived<K, V> {
+        Derived { table: self, translate }
+    }
+}
+
+impl<K: Key, V> AnyDerived for Derived<K, V> {
+    fn source(&self) -> &'static str {
+        self.translate.source()
+    }
+
+    fn translate(&self, key: &[u8], row: &[u8], put: Put<'_>) -> Result<(), Error> {
+        self.translate.translate(&self.table, key, row, put)
+    }
+}
+
+impl<K: Key, V> Derived<K, V> {
+    /// The table as such, to decode its rows in tests.
+    #[must_use]
+    pub const fn table(&self) -> &Table<K, V> {
+        &self.table
+    }
+
+    /// What the runtime needs to know of the table.
+    #[must_use]
+    pub const fn declared(&'static self) -> TableDeclared {
+        self.table.declared().derived_by(self)
+    }
+
+    /// The row under `key`, as it was before this event.
+    ///
+    /// # Errors
+    /// When the row can't be decoded.
+    pub fn get(&self, cx: &Context, key: &K) -> Result<Option<V>, Error> {
+        self.table.get(cx, key)
+    }
+
+    /// Whether there is a row under `key`.
+    ///
+    /// # Errors
+    /// When the host fails.
+    pub fn contains(&self, cx: &Context, key: &K) -> Result<bool, Error> {
+        self.table.contains(cx, key)
+    }
+
+    /// Visits the rows of a range in the order of their keys, as long as `visit` returns true.
+    /// The context can't be used inside `visit`.
+    ///
+    /// # Errors
+    /// When a row can't be decoded.
+    pub fn scan(
+        &self,
+        cx: &Context,
+        range: impl RangeBounds<K>,
+        visit: impl FnMut(K, V) -> bool,
+    ) -> Result<(), Error> {
+        self.table.scan(cx, range, visit)
+    }
+
+    /// The rows of a range, in the order of their keys.
+    ///
+    /// # Errors
+    /// When a row can't be decoded.
+    pub fn range(&self, cx: &Context, range: impl RangeBounds<K>) -> Result<Vec<(K, V)>, Error> {
+        self.table.range(cx, range)
+    }
+}

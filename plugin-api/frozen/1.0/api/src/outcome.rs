@@ -1,0 +1,105 @@
+//! How a work unit ends: well, with the application's own "no" (a [`Refusal`]), or with an [`Error`].
+//!
+//! A refusal is recorded like a reply; an error becomes a fault. The two are never mixed up: an error can't be turned
+//! into a refusal, nor the other way round, by `?` alone.
+
+use std::fmt::{self, Display};
+
+/// The application's own "no".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// A short word, such as `too-little`; clients match on it.
+    pub code: String,
+    /// A sentence for people.
+    pub message: String,
+}
+
+impl Refusal {
+    /// A refusal with a code and a sentence.
+    pub fn new(code: impl Into<String>, message: impl Display) -> Self {
+        Refusal { code: code.into(), message: message.to_string() }
+    }
+}
+
+/// Something went wrong that is not the application's "no": a row that can't be read, a contract that was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    message: String,
+}
+
+impl Error {
+    /// An error that says `message`.
+    pub fn new(message: impl Display) -> Self {
+        Error { message: message.to_string() }
+    }
+}
+
+impl Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Why a work unit did not end well. Made from a [`Refusal`] or from any [`std::error::Error`] by `?`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The application's own "no".
+    Refused(Refusal),
+    /// An error: the procedure faults.
+    Failed(Error),
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Stop::Refused(refusal)
+    }
+}
+
+impl<E: std::error::Error> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Stop::Failed(Error::new(error))
+    }
+}
+
+/// What a work unit returns.
+pub type Outcome = Result<(), Stop>;
+/// What a procedure of one unit returns: its reply, or why there is none.
+pub type Reply<T> = Result<T, Stop>;
+
+/// Turns "not there" into a refusal.
+pub trait OrRefuse<T> {
+    /// The value, or a refusal with this code that names what is missing.
+    ///
+    /// # Errors
+    /// The refusal, when there is no value.
+    fn or_refuse(self, code: &str, what: impl Display) -> Result<T, Refusal>;
+}
+
+impl<T> OrRefuse<T> for Option<T> {
+    fn or_refuse(self, code: &str, what: impl Display) -> Result<T, Refusal> {
+        self.ok_or_else(|| Refusal::new(code, what))
+    }
+}
+
+/// Ends the work unit with a refusal: `refuse!("code", "a sentence with {}", arguments)`.
+#[macro_export]
+macro_rules! refuse {
+    ($code:expr, $($message:tt)+) => {
+        return ::core::result::Result::Err(
+            $crate::Refusal::new($code, ::core::format_args!($($message)+)).into(),
+        )
+    };
+}
+
+/// Ends the work unit with a refusal unless the condition holds:
+/// `refuse_unless!(condition, "code", "a sentence with {}", arguments)`.
+#[macro_export]
+macro_rules! refuse_unless {
+    ($condition:expr, $code:expr, $($message:tt)+) => {
+        if !$condition {
+            $crate::refuse!($code, $($message)+);
+        }
+    };
+}
