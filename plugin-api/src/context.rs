@@ -56,10 +56,14 @@ impl Context {
     /// `host` must be valid until [`Context::leave`].
     pub(crate) unsafe fn enter(&mut self, host: HostContext) {
         self.host = Some(host);
+        // SAFETY: the host is valid until `leave`, which takes it away again.
+        unsafe { crate::log_bridge::in_unit(Some(host)) }
     }
 
     pub(crate) fn leave(&mut self) {
         self.host = None;
+        // SAFETY: there is no context now.
+        unsafe { crate::log_bridge::in_unit(None) }
     }
 
     pub(crate) fn application(&self) -> &'static Application {

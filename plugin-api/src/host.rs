@@ -104,8 +104,9 @@ pub trait UnitHost {
     fn timer(&self, key: &str) -> Option<u64>;
     /// Sends a message.
     fn send(&mut self, application: &str, partition: u16, procedure: &str, parameters: &[u8]);
-    /// Writes a line to the host's log. `level`: 1 error to 5 trace.
-    fn log(level: u8, target: &str, message: &str);
+    /// Writes a line to the host's log. `level`: 1 error to 5 trace. No unit is given from inside of a scan's visitor, when
+    /// it is busy.
+    fn log(unit: Option<&Self>, level: u8, target: &str, message: &str);
 }
 
 /// Where a plugin's log lines go outside of work units.
@@ -668,9 +669,11 @@ unsafe extern "C" fn send<H: UnitHost>(
     })
 }
 
-unsafe extern "C" fn log<H: UnitHost>(_this: *mut c_void, level: u8, target: Bytes, message: Bytes) {
+unsafe extern "C" fn log<H: UnitHost>(this: *mut c_void, level: u8, target: Bytes, message: Bytes) {
     // SAFETY: as in `get`.
-    let (target, message) = unsafe { (text(target), text(message)) };
+    let (frame, target, message) = unsafe { (frame::<H>(this), text(target), text(message)) };
     // As in `log_line`.
-    let _ = outside(|| H::log(level, &target, &message));
+    let _ = outside(|| {
+        H::log(frame.host.try_borrow().ok().as_deref().map(|host| &**host), level, &target, &message)
+    });
 }

@@ -27,6 +27,7 @@ pub mod posting;
 pub mod procedure;
 #[doc(hidden)]
 pub mod schema;
+mod spans;
 pub mod table;
 
 pub use application::Application;

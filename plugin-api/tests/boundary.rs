@@ -206,7 +206,7 @@ impl UnitHost for Memory {
     fn send(&mut self, application: &str, partition: u16, procedure: &str, parameters: &[u8]) {
         self.sent.push((application.into(), partition, procedure.into(), parameters.into()));
     }
-    fn log(_: u8, _: &str, _: &str) {}
+    fn log(_: Option<&Self>, _: u8, _: &str, _: &str) {}
 }
 
 impl LogLines for Memory {

@@ -196,7 +196,7 @@ fn planned(function: &mut ItemFn, declared: &Declared) -> Result<Parts> {
     let units: Vec<_> = units.collect();
     let undos: Vec<_> = declared.undos.iter().map(|path| undo_of(path, &parameters)).collect();
     Ok(Parts {
-        items: quote! { fn __plan(#inputs) #output #block },
+        items: quote! { #[allow(clippy::ptr_arg)] fn __plan(#inputs) #output #block },
         undo: quote! { undoing.among::<#parameters>(&[#(#units.undo()),*], &[#(#undos),*]) },
         undos,
         units,
@@ -231,6 +231,7 @@ fn single(function: &ItemFn, declared: &Declared) -> Result<Parts> {
     } };
     Ok(Parts {
         items: quote! {
+            #[allow(clippy::ptr_arg)]
             fn __unit(#inputs) #output #block
             const __UNIT: ::lockstep_plugin_api::plan::WorkUnit<#parameters> =
                 ::lockstep_plugin_api::plan::WorkUnit::new(#text, #reads_body, |cx, parameters| #run);

@@ -50,6 +50,8 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
         quote! { .undone_by(#undo) }
     });
     Ok(quote! {
+        // The signature is the contract's: `&String` is right where the parameters are a `String`.
+        #[allow(clippy::ptr_arg)]
         #function
 
         #[doc(hidden)]

@@ -290,7 +290,7 @@ impl Crashes {
 }
 
 /// Whether two outcomes are of one kind.
-fn alike(one: &Outcome, other: &Outcome) -> bool {
+pub(crate) fn alike(one: &Outcome, other: &Outcome) -> bool {
     match (one, other) {
         (Outcome::Committed { .. }, Outcome::Committed { .. }) => true,
         (Outcome::Refused(one), Outcome::Refused(other)) => one.code == other.code,

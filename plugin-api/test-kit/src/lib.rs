@@ -41,9 +41,11 @@ mod posted;
 mod rows;
 mod trace;
 mod upgrade;
+mod versions;
 
 pub use answer::Answer;
 pub use call::{Call, call};
 pub use crashes::{Crash, Crashes, Takeover};
 pub use pair::Pair;
 pub use posted::Message;
+pub use versions::Versions;

@@ -55,6 +55,10 @@ pub fn prepare(_cx: &mut Context, _mishap: &Mishap) -> Outcome {
 /// It happens here.
 #[work_unit]
 pub fn strike(_cx: &mut Context, mishap: &Mishap) -> Outcome {
+    if mishap.how == How::Panic {
+        let span = tracing::info_span!("mishap", how = ?mishap.how);
+        span.in_scope(|| tracing::info!("something is about to happen"));
+    }
     match mishap.how {
         How::Well => {}
         How::Segfault => follow_null()?,

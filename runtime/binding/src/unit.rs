@@ -79,7 +79,8 @@ impl UnitHost for Unit<'_, '_> {
         self.0.send(&to, procedure, parameters);
     }
 
-    fn log(level: u8, target: &str, message: &str) {
-        crate::log::line(level, target, message);
+    fn log(unit: Option<&Self>, level: u8, target: &str, message: &str) {
+        let Some(Unit(context)) = unit else { return crate::log::line(level, target, message) };
+        crate::log::line_of_unit(context, level, target, message);
     }
 }

@@ -14,6 +14,7 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::derived::Derived;
 use crate::descriptor::{ApplicationDescriptor, FeatureIndex, TableIndex};
 use crate::entry::Op;
+use crate::event::EventId;
 use crate::ids::{Micros, Number, TableId};
 use crate::row_key::RowKey;
 use crate::state::Meta;
@@ -144,6 +145,17 @@ pub struct Surroundings {
     pub reads_only: bool,
 }
 
+/// What is run, for logs.
+#[derive(Clone, Copy, Debug)]
+pub struct Piece<'a> {
+    /// The event.
+    pub event: &'a EventId,
+    /// Its procedure.
+    pub procedure: &'a str,
+    /// The work unit, or the undo.
+    pub unit: &'a str,
+}
+
 /// What a work unit sees and does.
 pub struct UnitContext<'a> {
     descriptor: &'a ApplicationDescriptor,
@@ -156,6 +168,7 @@ pub struct UnitContext<'a> {
     body: &'a [u8],
     random_state: u64,
     breach: Option<String>,
+    piece: Option<Piece<'a>>,
 }
 
 impl<'a> UnitContext<'a> {
@@ -188,7 +201,27 @@ impl<'a> UnitContext<'a> {
             body,
             random_state,
             breach: None,
+            piece: None,
         }
+    }
+
+    /// The same, which knows what is run.
+    #[must_use]
+    pub fn of(mut self, piece: Piece<'a>) -> Self {
+        self.piece = Some(piece);
+        self
+    }
+
+    /// What is run, if the context knows it.
+    #[must_use]
+    pub fn piece(&self) -> Option<Piece<'a>> {
+        self.piece
+    }
+
+    /// The number of the procedure; a read's is that of what it reads.
+    #[must_use]
+    pub fn number(&self) -> Number {
+        self.surroundings.number
     }
 
     /// The first breach of the contract, if the unit committed one; its procedure faults.

@@ -9,7 +9,7 @@ mod unreadable;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use lockstep_test_kit::{Call, Pair, call};
+use lockstep_test_kit::{Call, Pair, Versions, call, example};
 
 /// What every procedure here is told: a name.
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -108,4 +108,16 @@ fn what_is_given_must_commit() {
 fn a_call_of_nothing_is_turned_away() {
     let message = panic_of(|| drop(Pair::of(counter::application()).run(call("nowhere", ""))));
     assert_names(&message, &["`nowhere`", "UnknownProcedure"]);
+}
+
+#[test]
+fn a_version_that_answers_otherwise_is_found_wherever_it_is_active() {
+    let versions = Versions::of(example::application(), example::next::application());
+    let events = [call("add", &("eggs", 1u64)), call("add_all", &vec![("eggs", 0u64)])];
+    for run in [Versions::mixed_both_ways, Versions::round] {
+        let told = panic_of(|| {
+            run(&versions, &[events[0].clone(), events[0].clone(), events[1].clone(), events[1].clone()])
+        });
+        assert!(told.contains("`add_all`") && told.contains("is to grow by at least one"), "{told}");
+    }
 }

@@ -369,7 +369,8 @@ impl Group {
             surroundings,
             &[],
             0,
-        );
+        )
+        .of(crate::context::Piece { event: &event.id, procedure: &declared.name, unit: &unit });
         let end = self.application.undo(procedure, undo, intent.encoding, &intent.parameters, &mut context);
         self.witness.ended();
         let breach = context.breach();

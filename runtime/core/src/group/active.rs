@@ -458,7 +458,12 @@ impl Group {
             surroundings,
             &running.event.body,
             position,
-        );
+        )
+        .of(crate::context::Piece {
+            event: &running.event.id,
+            procedure: &declared.name,
+            unit: &unit.name,
+        });
         let end = running.run.run(position, &mut context);
         self.unit_time = self.witness.ended();
         match context.breach() {

@@ -134,7 +134,7 @@ impl UnitHost for Empty {
         None
     }
     fn send(&mut self, _: &str, _: u16, _: &str, _: &[u8]) {}
-    fn log(_: u8, _: &str, _: &str) {}
+    fn log(_: Option<&Self>, _: u8, _: &str, _: &str) {}
 }
 
 impl LogLines for Empty {

@@ -130,6 +130,19 @@ fn a_late_unit_and_a_panic_are_faults_and_nobody_dies() {
     assert_eq!((late.0.as_str(), late.1.as_str()), ("deadline", "strike"), "{}", late.2);
     let panicked = mishap(&pair, "panic", None);
     assert_eq!(panicked.0, "panic", "{}", panicked.2);
+    // Message and place reach the client, and, in `LS0209`, the operator.
+    let place = |text: &str| text.contains("the mishap panics at ") && text.contains("mishap.rs:");
+    assert!(place(&panicked.2), "{}", panicked.2);
+    let log = std::fs::read_to_string(pair.node(pair.active().unwrap()).log()).unwrap();
+    let logged = log.lines().find(|line| line.contains("LS0209") && line.contains("the mishap panics"));
+    assert!(logged.is_some_and(place), "{log}");
+    // A line of the plugin's own says what it belongs to, and which spans it stands in.
+    let line = log.lines().find(|line| line.contains("something is about to happen"));
+    let line = line.unwrap_or_else(|| panic!("no line of the plugin's: {log}"));
+    let words = ["mishap{how=Panic}: ", "ledger", "1.4.1", "mishap", "strike", "event ", "number="];
+    for word in words {
+        assert!(line.contains(word), "`{word}` is not said: {line}");
+    }
     pair.wait_in_lock_step(PATIENCE).unwrap_or_else(|failure| panic!("{failure}"));
     assert!((0..2).all(|at| pair.node_mut(at).runs()));
     assert!(pair.group(0).unwrap().notes.is_empty());
