@@ -72,6 +72,8 @@ pub enum Command {
     /// Features of the running version
     #[command(subcommand)]
     Features(Features),
+    /// Make a plugin's package, with tests and the configurations of a pair
+    New(New),
     /// Plugin files
     #[command(subcommand)]
     Plugin(Plugin),
@@ -88,6 +90,19 @@ pub enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+}
+
+/// A package to make.
+#[derive(Clone, Debug, Args)]
+pub struct New {
+    /// The name of the package and of the application
+    pub name: String,
+    /// The sources of Lockstep, instead of those that this program was built from
+    #[arg(long, value_name = "DIRECTORY")]
+    pub checkout: Option<PathBuf>,
+    /// The first of the six ports of the pair's configurations
+    #[arg(long, value_name = "PORT", default_value_t = 7101, value_parser = clap::value_parser!(u16).range(1024..=65_000))]
+    pub port: u16,
 }
 
 /// Features of the running version.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use tidy::{document, packages, root, walk};
 
-const DOCUMENTS: [&str; 13] = [
+const DOCUMENTS: [&str; 14] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
@@ -12,6 +12,7 @@ const DOCUMENTS: [&str; 13] = [
     "docs/durability.md",
     "docs/errors.md",
     "docs/events-protocol.md",
+    "docs/first-plugin.md",
     "docs/http.md",
     "docs/model.md",
     "docs/operations.md",

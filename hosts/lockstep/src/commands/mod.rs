@@ -1,6 +1,7 @@
 //! From what was typed to what is asked, shown and waited for.
 
 mod db;
+mod new;
 mod plugin;
 pub mod plugin_check;
 mod upgrade;
@@ -25,6 +26,7 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
             Ok(Exit::Ok)
         }
         Command::Db(command) => db::run(&global, &command),
+        Command::New(new) => new::run(&global, &new),
         Command::Plugin(Plugin::Check { file, against }) => {
             plugin_check::run(&global, &file, against.as_deref())
         }
