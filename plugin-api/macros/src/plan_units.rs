@@ -1,8 +1,9 @@
 //! Finds the work units that a plan names, and puts the units in place of their names.
 
-use quote::ToTokens;
+use quote::{ToTokens, quote_spanned};
+use syn::spanned::Spanned;
 use syn::visit_mut::{self, VisitMut};
-use syn::{Block, Expr, ExprCall, ExprMethodCall, ExprPath, Path, parse_quote};
+use syn::{Block, Expr, ExprCall, ExprMethodCall, ExprPath, Path};
 
 /// What a plan names, in the order in which it does, each once.
 #[derive(Default)]
@@ -28,7 +29,10 @@ impl PlanUnits {
     fn replace(&mut self, unit: &mut Expr) {
         if let Expr::Path(ExprPath { path, qself: None, .. }) = unit {
             self.add(path);
-            *unit = parse_quote! { <#path as ::lockstep_plugin_api::plan::IsWorkUnit>::UNIT };
+            // Spanned, so that a unit of other control parameters is told at the author's line.
+            let constant =
+                quote_spanned! { path.span() => <#path as ::lockstep_plugin_api::plan::IsWorkUnit>::UNIT };
+            *unit = Expr::Verbatim(constant);
         }
     }
 }

@@ -194,10 +194,11 @@ fn planned(function: &mut ItemFn, declared: &Declared) -> Result<Parts> {
         quote_spanned! { path.span() => <#path as ::lockstep_plugin_api::plan::IsWorkUnit>::UNIT }
     });
     let units: Vec<_> = units.collect();
+    let acting = units.iter().map(|unit| quote_spanned! { unit.span() => #unit.undo() });
     let undos: Vec<_> = declared.undos.iter().map(|path| undo_of(path, &parameters)).collect();
     Ok(Parts {
         items: quote! { #[allow(clippy::ptr_arg)] fn __plan(#inputs) #output #block },
-        undo: quote! { undoing.among::<#parameters>(&[#(#units.undo()),*], &[#(#undos),*]) },
+        undo: quote! { undoing.among::<#parameters>(&[#(#acting),*], &[#(#undos),*]) },
         undos,
         units,
         begin: quote! { beginning.planned::<#parameters>(__plan) },

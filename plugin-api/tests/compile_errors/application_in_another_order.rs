@@ -1,0 +1,21 @@
+//! The lists of `application!` in another order.
+use lockstep_plugin_api::prelude::*;
+
+#[derive(Serialize, Deserialize)]
+pub struct Move {
+    by: u64,
+}
+
+application! {
+    name: "mover",
+    tables: [],
+    version: "1.0.0",
+    procedures: [go],
+}
+
+#[procedure(version = 1)]
+fn go(_cx: &mut Context, m: &Move) -> Reply<u64> {
+    Ok(m.by)
+}
+
+fn main() {}
