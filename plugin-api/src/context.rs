@@ -22,6 +22,14 @@ use crate::procedure::Encoding;
 use crate::table::Appending;
 
 /// How important a line of the log is.
+///
+/// ```
+/// # use lockstep_plugin_api::prelude::*;
+/// # fn unit(cx: &mut Context, name: &String) -> Outcome {
+/// cx.log(Level::Warn, format_args!("{name} is odd"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Level {
@@ -38,6 +46,17 @@ pub enum Level {
 }
 
 /// What a work unit sees and does.
+///
+/// ```
+/// # use lockstep_plugin_api::prelude::*;
+/// #[work_unit]
+/// fn count_up(cx: &mut Context, name: &String) -> Outcome {
+///     cx.log(Level::Debug, format_args!("counting {name}"));
+///     cx.reply(&1u64)?;
+///     Ok(())
+/// }
+/// # fn main() {}
+/// ```
 pub struct Context {
     // Set for the time of a unit's call only; `entries` sees to it.
     host: Option<HostContext>,
@@ -138,6 +157,14 @@ impl Context {
     }
 
     /// The time of the procedure since the Unix epoch: the same in all its units and on both sides, never going back.
+    ///
+    /// ```
+    /// # use lockstep_plugin_api::prelude::*;
+    /// # fn unit(cx: &mut Context, name: &String) -> Outcome {
+    /// let microseconds = cx.time().as_micros();
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn time(&self) -> Duration {
         let host = self.host();
@@ -146,6 +173,14 @@ impl Context {
     }
 
     /// The next random number of this unit; the same on both sides.
+    ///
+    /// ```
+    /// # use lockstep_plugin_api::prelude::*;
+    /// # fn unit(cx: &mut Context, name: &String) -> Outcome {
+    /// let die = cx.random() % 6 + 1;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn random(&mut self) -> u64 {
         let host = self.host();
         // SAFETY: as in `get`.
@@ -156,6 +191,15 @@ impl Context {
     ///
     /// # Panics
     /// When the feature is not in the list of `application!`.
+    ///
+    /// ```
+    /// # use lockstep_plugin_api::prelude::*;
+    /// # const LOUD: Feature = Feature::new("loud", "names are shouted");
+    /// # fn unit(cx: &mut Context, name: &String) -> Outcome {
+    /// let name = if cx.feature(LOUD) { name.to_uppercase() } else { name.clone() };
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn feature(&self, feature: Feature) -> bool {
         let index = self.application.feature_index(feature);
@@ -173,6 +217,17 @@ impl Context {
     }
 
     /// The event's body. A unit that reads it declares it: `#[work_unit(body)]`.
+    ///
+    /// ```
+    /// # use lockstep_plugin_api::prelude::*;
+    /// #[work_unit(body)]
+    /// fn keep(cx: &mut Context, _name: &String) -> Outcome {
+    ///     let bytes = cx.body().len();
+    ///     cx.reply(&bytes)?;
+    ///     Ok(())
+    /// }
+    /// # fn main() {}
+    /// ```
     #[must_use]
     pub fn body(&self) -> &[u8] {
         let host = self.host();
@@ -184,6 +239,14 @@ impl Context {
     ///
     /// # Errors
     /// When it can't be encoded.
+    ///
+    /// ```
+    /// # use lockstep_plugin_api::prelude::*;
+    /// # fn unit(cx: &mut Context, name: &String) -> Outcome {
+    /// cx.reply(&("eggs", 7u64))?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn reply<T: Serialize + ?Sized>(&mut self, reply: &T) -> Result<(), Error> {
         let host = self.host();
         self.with_row(|buffer| {
@@ -219,6 +282,14 @@ impl Context {
     }
 
     /// Writes a line to the host's log. `tracing`'s macros end up there too.
+    ///
+    /// ```
+    /// # use lockstep_plugin_api::prelude::*;
+    /// # fn unit(cx: &mut Context, name: &String) -> Outcome {
+    /// cx.log(Level::Info, format_args!("{name} was counted"));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn log(&self, level: Level, message: impl Display) {
         let host = self.host();
         let message = message.to_string();

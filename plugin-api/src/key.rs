@@ -5,6 +5,16 @@
 use crate::outcome::Error;
 
 /// A type that rows can be found by.
+///
+/// ```
+/// # use lockstep_plugin_api::prelude::*;
+/// // Numbers, texts, and tuples of them are keys.
+/// const JOURNAL: Table<(u32, u8), u64> = Table::new("journal").ordered();
+///
+/// // Bytes are in the order of the values.
+/// let bytes = |number: u32| { let mut out = Vec::new(); number.encode(&mut out); out };
+/// assert!(bytes(255) < bytes(256));
+/// ```
 pub trait Key: Sized {
     /// Appends the key's bytes.
     fn encode(&self, out: &mut Vec<u8>);

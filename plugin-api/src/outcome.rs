@@ -6,6 +6,17 @@
 use std::fmt::{self, Display};
 
 /// The application's own "no".
+///
+/// ```
+/// # use lockstep_plugin_api::prelude::*;
+/// fn check(cents: u64) -> Outcome {
+///     if cents == 0 {
+///         return Err(Refusal::new("nothing", "a transfer moves at least one cent").into());
+///     }
+///     Ok(())
+/// }
+/// assert!(matches!(check(0), Err(Stop::Refused(refusal)) if refusal.code == "nothing"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// A short word, such as `too-little`; clients match on it.
@@ -22,6 +33,18 @@ impl Refusal {
 }
 
 /// Something went wrong that is not the application's "no": a row that can't be read, a contract that was broken.
+///
+/// ```
+/// # use lockstep_plugin_api::prelude::*;
+/// fn parse(text: &str) -> Outcome {
+///     let _number: u64 = text.parse()?; // any error of the standard library's
+///     if text.len() > 9 {
+///         return Err(Error::new("too long").into());
+///     }
+///     Ok(())
+/// }
+/// assert!(matches!(parse("seven"), Err(Stop::Failed(_))));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     message: String,
@@ -69,6 +92,14 @@ pub type Outcome = Result<(), Stop>;
 pub type Reply<T> = Result<T, Stop>;
 
 /// Turns "not there" into a refusal.
+///
+/// ```
+/// # use lockstep_plugin_api::prelude::*;
+/// fn named(found: Option<u64>) -> Reply<u64> {
+///     Ok(found.or_refuse("unknown", "nothing has this name")?)
+/// }
+/// assert!(matches!(named(None), Err(Stop::Refused(_))));
+/// ```
 pub trait OrRefuse<T> {
     /// The value, or a refusal with this code that names what is missing.
     ///
@@ -84,6 +115,17 @@ impl<T> OrRefuse<T> for Option<T> {
 }
 
 /// Ends the work unit with a refusal: `refuse!("code", "a sentence with {}", arguments)`.
+///
+/// ```
+/// # use lockstep_plugin_api::prelude::*;
+/// fn check(open: bool) -> Outcome {
+///     if !open {
+///         refuse!("closed", "the {} is closed", "counter");
+///     }
+///     Ok(())
+/// }
+/// assert!(check(false).is_err() && check(true).is_ok());
+/// ```
 #[macro_export]
 macro_rules! refuse {
     ($code:expr, $($message:tt)+) => {
@@ -95,6 +137,15 @@ macro_rules! refuse {
 
 /// Ends the work unit with a refusal unless the condition holds:
 /// `refuse_unless!(condition, "code", "a sentence with {}", arguments)`.
+///
+/// ```
+/// # use lockstep_plugin_api::prelude::*;
+/// fn check(cents: u64) -> Outcome {
+///     refuse_unless!(cents > 0, "nothing", "{cents} cents are none");
+///     Ok(())
+/// }
+/// assert!(check(0).is_err() && check(1).is_ok());
+/// ```
 #[macro_export]
 macro_rules! refuse_unless {
     ($condition:expr, $code:expr, $($message:tt)+) => {

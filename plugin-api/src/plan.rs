@@ -4,6 +4,11 @@ use crate::context::Context;
 use crate::outcome::Outcome;
 
 /// A named behaviour of a version, off until every processor runs that version (R31).
+///
+/// ```
+/// # use lockstep_plugin_api::prelude::*;
+/// const TRANSFER_FEE: Feature = Feature::new("transfer-fee", "one cent a transfer, paid by the sender");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Feature {
     pub(crate) name: &'static str,
@@ -188,6 +193,21 @@ pub const STEPS_MAX: usize = 256;
 /// The work units of one run of a procedure, in order.
 ///
 /// A plan depends on the control parameters and on which features are on, on nothing else: both sides make it.
+///
+/// ```
+/// # use lockstep_plugin_api::prelude::*;
+/// const THANKS: Feature = Feature::new("thanks", "letters are thanked for");
+///
+/// #[procedure(version = 1)]
+/// fn letter(_to: &String) -> Plan<String> {
+///     Plan::of([check, send]).when(THANKS, thank).unless(THANKS, close).then(close)
+/// }
+/// # #[work_unit] fn check(_cx: &mut Context, _to: &String) -> Outcome { Ok(()) }
+/// # #[work_unit] fn send(_cx: &mut Context, _to: &String) -> Outcome { Ok(()) }
+/// # #[work_unit] fn thank(_cx: &mut Context, _to: &String) -> Outcome { Ok(()) }
+/// # #[work_unit] fn close(_cx: &mut Context, _to: &String) -> Outcome { Ok(()) }
+/// # fn main() {}
+/// ```
 pub struct Plan<P: 'static> {
     steps: Vec<(Condition, WorkUnit<P>)>,
 }

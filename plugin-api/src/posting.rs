@@ -1,4 +1,4 @@
-//! Timers and messages (R34): what a work unit posts for later, or for another group.
+//! Timers and messages (R34): what a work unit posts for later, or for another group. Since plugin API 1.1.
 //!
 //! Both are rows of this group: a refused or faulted procedure leaves none, and nothing leaves before the procedure is
 //! held on both sides. So no undo is needed. Parameters travel in `postcard`: a version that changes a procedure's
@@ -15,6 +15,18 @@ use crate::procedure::Typed;
 use crate::table::Appending;
 
 /// When a timer fires.
+///
+/// ```
+/// # use lockstep_plugin_api::prelude::*;
+/// # use std::time::Duration;
+/// #[procedure(version = 1)]
+/// fn remind(cx: &mut Context, name: &String) -> Reply<()> {
+///     let when = When::After(Duration::from_secs(3_600));
+///     cx.set_timer(name, when, remind, name)?;
+///     Ok(())
+/// }
+/// # fn main() {}
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
     /// At this time since the Unix epoch; at once when that is over.
@@ -24,6 +36,14 @@ pub enum When {
 }
 
 /// Whom a message is for: one partition of an application, this one or another.
+///
+/// ```
+/// # use lockstep_plugin_api::prelude::*;
+/// # fn unit(cx: &mut Context, name: &String) -> Outcome {
+/// cx.send(To::application("billing").partition(1), "charge", name)?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct To<'a> {
     application: &'a str,
@@ -128,6 +148,14 @@ impl Context {
     ///
     /// # Errors
     /// When the context is used inside the visitor of a scan.
+    ///
+    /// ```
+    /// # use lockstep_plugin_api::prelude::*;
+    /// # fn unit(cx: &mut Context, name: &String) -> Outcome {
+    /// let was_set: bool = cx.cancel_timer(name)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn cancel_timer(&mut self, key: &str) -> Result<bool, Error> {
         let host = self.host();
         // SAFETY: as in `set_timer`.
@@ -142,6 +170,14 @@ impl Context {
     ///
     /// # Errors
     /// As for [`cancel_timer`](Self::cancel_timer).
+    ///
+    /// ```
+    /// # use lockstep_plugin_api::prelude::*;
+    /// # fn unit(cx: &mut Context, name: &String) -> Outcome {
+    /// let due_in = cx.timer(name)?.map(|due| due.saturating_sub(cx.time()));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn timer(&self, key: &str) -> Result<Option<Duration>, Error> {
         let (host, mut at_us) = (self.host(), 0);
         // SAFETY: as in `set_timer`; `at_us` is ours.
@@ -158,6 +194,14 @@ impl Context {
     ///
     /// # Errors
     /// When the parameters can't be encoded. What is over a bound is a fault of the procedure.
+    ///
+    /// ```
+    /// # use lockstep_plugin_api::prelude::*;
+    /// # fn unit(cx: &mut Context, name: &String) -> Outcome {
+    /// cx.send(To::application("billing"), "charge", name)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn send<P: Serialize + ?Sized>(
         &mut self,
         to: To<'_>,

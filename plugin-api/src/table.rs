@@ -129,6 +129,11 @@ impl<K: Key, V: Serialize + DeserializeOwned> Table<K, V> {
     }
 
     /// Keeps the rows in the order of their keys, so that range scans are cheap.
+    ///
+    /// ```
+    /// # use lockstep_plugin_api::prelude::*;
+    /// const BY_DAY: Table<(u32, u32), u64> = Table::new("by_day").ordered();
+    /// ```
     #[must_use]
     pub const fn ordered(mut self) -> Self {
         self.ordered = true;
@@ -136,6 +141,14 @@ impl<K: Key, V: Serialize + DeserializeOwned> Table<K, V> {
     }
 
     /// `V` is the row's format number `number`, not 1.
+    ///
+    /// ```
+    /// # use lockstep_plugin_api::prelude::*;
+    /// # #[derive(Serialize, Deserialize)] struct Old(u64);
+    /// # impl From<Old> for (u64, u64) { fn from(old: Old) -> Self { (old.0, 0) } }
+    /// # impl From<&(u64, u64)> for Old { fn from(new: &(u64, u64)) -> Self { Old(new.0) } }
+    /// const COUNTS: Table<String, (u64, u64)> = Table::new("counts").format(2).older::<Old>(1);
+    /// ```
     #[must_use]
     pub const fn format(mut self, number: u8) -> Self {
         assert!(number > 0, "formats are numbered from 1");
@@ -261,6 +274,15 @@ impl<K: Key, V> Table<K, V> {
     ///
     /// # Errors
     /// When the row can't be decoded.
+    ///
+    /// ```
+    /// # use lockstep_plugin_api::prelude::*;
+    /// # const COUNTS: Table<String, u64> = Table::new("counts").ordered();
+    /// # fn unit(cx: &mut Context, name: &String) -> Outcome {
+    /// let count: u64 = COUNTS.get(cx, name)?.unwrap_or(0);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn get(&self, cx: &Context, key: &K) -> Result<Option<V>, Error> {
         let table = self.index(cx)?;
         cx.with_key(key, |key| cx.get(table, key, |row| self.decode_row(row)))?.transpose()
@@ -270,6 +292,15 @@ impl<K: Key, V> Table<K, V> {
     ///
     /// # Errors
     /// When the host fails.
+    ///
+    /// ```
+    /// # use lockstep_plugin_api::prelude::*;
+    /// # const COUNTS: Table<String, u64> = Table::new("counts").ordered();
+    /// # fn unit(cx: &mut Context, name: &String) -> Outcome {
+    /// refuse_unless!(COUNTS.contains(cx, name)?, "unknown", "nothing is called {name}");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn contains(&self, cx: &Context, key: &K) -> Result<bool, Error> {
         let table = self.index(cx)?;
         Ok(cx.with_key(key, |key| cx.get(table, key, |_| ()))?.is_some())
@@ -279,6 +310,15 @@ impl<K: Key, V> Table<K, V> {
     ///
     /// # Errors
     /// When this version can't write that format, or the procedure is read-only.
+    ///
+    /// ```
+    /// # use lockstep_plugin_api::prelude::*;
+    /// # const COUNTS: Table<String, u64> = Table::new("counts").ordered();
+    /// # fn unit(cx: &mut Context, name: &String) -> Outcome {
+    /// COUNTS.put(cx, name, &7)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn put(&self, cx: &mut Context, key: &K, value: &V) -> Result<(), Error> {
         let table = self.index(cx)?;
         let format = cx.format(table);
@@ -294,6 +334,15 @@ impl<K: Key, V> Table<K, V> {
     ///
     /// # Errors
     /// When the procedure is read-only.
+    ///
+    /// ```
+    /// # use lockstep_plugin_api::prelude::*;
+    /// # const COUNTS: Table<String, u64> = Table::new("counts").ordered();
+    /// # fn unit(cx: &mut Context, name: &String) -> Outcome {
+    /// COUNTS.delete(cx, name)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn delete(&self, cx: &mut Context, key: &K) -> Result<(), Error> {
         let table = self.index(cx)?;
         cx.with_key(key, |key| cx.delete(table, key))
@@ -304,6 +353,19 @@ impl<K: Key, V> Table<K, V> {
     ///
     /// # Errors
     /// When a row can't be decoded.
+    ///
+    /// ```
+    /// # use lockstep_plugin_api::prelude::*;
+    /// # const COUNTS: Table<String, u64> = Table::new("counts").ordered();
+    /// # fn unit(cx: &mut Context, name: &String) -> Outcome {
+    /// let mut sum = 0;
+    /// COUNTS.scan(cx, name.clone().., |_, count| {
+    ///     sum += count;
+    ///     sum < 1_000
+    /// })?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn scan(
         &self,
         cx: &Context,
@@ -351,6 +413,15 @@ impl<K: Key, V> Table<K, V> {
     ///
     /// # Errors
     /// When a row can't be decoded.
+    ///
+    /// ```
+    /// # use lockstep_plugin_api::prelude::*;
+    /// # const COUNTS: Table<String, u64> = Table::new("counts").ordered();
+    /// # fn unit(cx: &mut Context, name: &String) -> Outcome {
+    /// let all: Vec<(String, u64)> = COUNTS.range(cx, ..)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn range(&self, cx: &Context, range: impl RangeBounds<K>) -> Result<Vec<(K, V)>, Error> {
         let mut rows = Vec::new();
         self.scan(cx, range, |key, value| {
@@ -419,6 +490,25 @@ impl TableDeclared {
 
 /// A value that a work unit leaves for later units of the same run. Its name and bytes are part of what the two
 /// sides compare, so equal versions of a procedure use equal names.
+///
+/// ```
+/// # use lockstep_plugin_api::prelude::*;
+/// const FOUND: Scratch<u32> = Scratch::new("found");
+///
+/// #[work_unit]
+/// fn look(cx: &mut Context, _name: &String) -> Outcome {
+///     FOUND.set(cx, &3)?;
+///     Ok(())
+/// }
+///
+/// #[work_unit]
+/// fn tell(cx: &mut Context, _name: &String) -> Outcome {
+///     let found = FOUND.get(cx)?.unwrap_or(0);
+///     cx.reply(&found)?;
+///     Ok(())
+/// }
+/// # fn main() {}
+/// ```
 pub struct Scratch<T> {
     name: &'static str,
     value: PhantomData<fn(T) -> T>,

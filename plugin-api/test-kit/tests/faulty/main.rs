@@ -5,6 +5,7 @@ mod clock;
 mod counter;
 mod open_ends;
 mod order;
+mod random;
 mod unreadable;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -56,6 +57,12 @@ fn the_systems_clock_is_found() {
 fn the_systems_clock_makes_the_engines_differ() {
     let message = panic_of(|| drop(Pair::of(clock::application()).run(note("a"))));
     assert_names(&message, &["the two engines differ", "note.write", "cx.time()"]);
+}
+
+#[test]
+fn a_random_number_of_its_own_is_found() {
+    let message = panic_of(|| Pair::of(random::application()).deterministic(note("a")));
+    assert_names(&message, &["`note` of drawing 1.0.0", "`write` (number 2)", "notes[\"a\"]", "cx.random()"]);
 }
 
 #[test]
