@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use lockstep_core::command::Role;
 use lockstep_core::ids::PluginHash;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::audit::{AuditReport, Books, Evidence, Killed, audit};
 use crate::load::Dropped;
@@ -69,11 +69,8 @@ impl Pair {
     /// # Errors
     /// When it does not.
     pub fn wait_standby_on(&self, plugin: &Path, patience: Duration) -> Result<(), Failure> {
-        let mut check = admin::ask(
-            &self.node(self.active()?).ready().admin,
-            &json!({"plugin": {"check": {"path": plugin}}}),
-        )?;
-        let hash: PluginHash = serde_json::from_value(check["check"]["hash"].take())?;
+        let mut check = self.lockstep(&["plugin", "check", &plugin.display().to_string()])?;
+        let hash: PluginHash = serde_json::from_value(check["file"]["hash"].take())?;
         self.wait_until("the standby on the new plugin", patience, |group| {
             let standby = group.members.iter().find(|member| member.role == Role::Standby);
             Ok(admin::in_lock_step(group) && standby.is_some_and(|standby| standby.hash == Some(hash)))
