@@ -46,7 +46,10 @@ fn a_plugin_of_api_1_0_serves_and_is_upgraded_to_one_that_needs_1_1() {
     pair.start_upgrade(artifacts().ledger_v2(), Duration::from_secs(1), 100, false)
         .unwrap_or_else(|failure| panic!("{failure}"));
     pair.wait_until("the end of the upgrade", Duration::from_secs(60), |group| {
-        Ok(group.campaigns.last().is_some_and(|campaign| campaign.step == Step::Done))
+        // Also the rows of version 1, which only the version of 1.1 can rewrite (R31).
+        let migrated = group.formats.iter().all(|table| table.oldest == table.format);
+        let done = group.campaigns.last().is_some_and(|campaign| campaign.step == Step::Done);
+        Ok(done && migrated && group.migration.is_none())
     })
     .unwrap_or_else(|failure| panic!("{failure}"));
     let stopped = load.stop().unwrap_or_else(|failure| panic!("{failure}"));
