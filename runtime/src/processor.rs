@@ -447,13 +447,24 @@ fn first_version(
         .map_err(|error| StartError::of_system(error.to_string(), "see the limits on threads"))?;
     let loaded =
         load.join().map_err(|_| Failure::of_thread("the thread that loaded the plugin failed"))??;
+    let version = loaded.descriptor().version;
     tracing::info!(
         application = application.name,
-        version = %loaded.descriptor().version,
+        %version,
         hash = %loaded.descriptor().hash,
         from,
         "a plugin is loaded"
     );
+    let floor = opened.state.meta.floor;
+    if version < floor {
+        tracing::warn!(
+            application = application.name,
+            %version,
+            %floor,
+            "this version may not read the rows here (R31): nothing is served until the partner tells what to load; if \
+             it can't, name a file of {floor} or above as `plugin`"
+        );
+    }
     Ok(loaded)
 }
 

@@ -40,8 +40,8 @@ pub struct Hello {
     pub last: Number,
     /// Its store can't be trusted: it diverged, or is half a copy. Only a whole copy helps.
     pub needs_copy: bool,
-    /// It was recorded, may have lost the end of its store with its machine's power, and has heard that the receiver,
-    /// also recorded, has more: the receiver may take over (R26).
+    /// The receiver may take over if it is recorded: this side may have lost the end of its store with its machine's
+    /// power, and has heard that the receiver has more (R26), or it runs a version that can't read the rows (R31).
     pub yields: bool,
     /// What it runs (R16).
     pub application: ApplicationDescriptor,

@@ -112,6 +112,8 @@ struct Process {
 struct Node {
     name: NodeId,
     first: Edition,
+    /// The file of the version that the database names is no longer there.
+    file_lost: bool,
     disk: NodeDisk,
     process: Option<Process>,
     incarnations: u64,
@@ -239,6 +241,7 @@ impl World {
         let node = |index: usize| Node {
             name: name(index),
             first: edition,
+            file_lost: false,
             disk: settings.disk(StoreId(0xd15c_0000 + index as u128), seed.wrapping_mul(2) + index as u64),
             process: None,
             incarnations: 0,
@@ -423,7 +426,8 @@ impl World {
         let side = &mut self.nodes[node];
         side.incarnations += 1;
         let installed = recovered.state.meta.installed.get(&side.name).and_then(|i| Edition::of(i.hash));
-        let edition = installed.unwrap_or(side.first);
+        let kept = installed.filter(|_| !std::mem::take(&mut side.file_lost));
+        let edition = kept.unwrap_or(side.first);
         let config = GroupConfig {
             standby: self.settings.standby,
             heartbeat_ms: 20,

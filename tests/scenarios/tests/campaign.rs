@@ -46,8 +46,12 @@ fn over(world: &World) -> bool {
     })
 }
 
+fn runs(world: &World, node: usize) -> Edition {
+    Edition::of(world.group(node).descriptor().hash).expect("only editions run here")
+}
+
 fn hashes(world: &World) -> [Edition; 2] {
-    [0, 1].map(|node| Edition::of(world.group(node).descriptor().hash).expect("only editions run here"))
+    [0, 1].map(|node| runs(world, node))
 }
 
 #[test]
@@ -220,4 +224,29 @@ fn nothing_of_a_step_is_done_before_its_record_is_held() {
     world.run_until(ordered);
     world.run_until(over);
     world.settle_and_check();
+}
+
+#[test]
+fn a_campaign_goes_on_where_the_old_version_runs_as_a_twin() {
+    for redundancy in [Redundancy::Keep, Redundancy::Isolate] {
+        let mut world = under_way(33, Edition::Two, redundancy);
+        world.command(0, Command::PauseCampaign);
+        world.run_until(World::in_sync);
+        // An emptied standby comes back with another file of the same version, and takes over.
+        let (active, standby) = (0, 1);
+        world.kill(standby, true);
+        world.replace_disk(standby);
+        world.set_first_edition(standby, Edition::Twin);
+        world.start(standby);
+        world.run_until(World::in_sync);
+        world.kill(active, true);
+        world.run_until(|world| world.active() == Some(standby));
+        assert_eq!(runs(&world, standby), Edition::Twin);
+        world.start(active);
+        world.run_until(World::in_sync);
+        world.command(standby, Command::ResumeCampaign);
+        world.run_until(over);
+        assert_eq!(hashes(&world), [Edition::Two; 2], "{redundancy:?}");
+        world.settle_and_check();
+    }
 }

@@ -9,6 +9,7 @@ use super::follow::Follow;
 use crate::application::Application;
 use crate::command::Role;
 use crate::derived::Derived;
+use crate::descriptor::ApplicationDescriptor;
 use crate::effect::{Alarm, Effect};
 use crate::message::PeerMessage;
 use crate::state::Change;
@@ -71,6 +72,11 @@ impl Group {
             self.alarm(Alarm::DerivedBroken { why });
         }
         let Some(next) = self.next_application.as_deref().filter(|_| !self.next_announced) else { return };
+        if let Err(why) = self.can_run_next(next.descriptor()) {
+            let attempt = self.next_attempt;
+            self.forget_order();
+            return self.send(PeerMessage::OrderFailed { attempt, reason: why });
+        }
         if !self.next_derived.build(next, &self.state.tables, self.config.build_rows_max) {
             return;
         }
@@ -105,6 +111,13 @@ impl Group {
             (Follow::Copying(_) | Follow::CopyEnding(_), _) => {}
             (Follow::Nothing | Follow::Entries | Follow::InStep | Follow::Diverged, _) => self.say_hello(),
         }
+    }
+
+    /// Whether what is recorded here may be left to a version: this side may have to take over with it (R31). A store
+    /// that is not in the record counts for nothing, and what the active orders is right.
+    fn can_run_next(&self, version: &ApplicationDescriptor) -> Result<(), String> {
+        let recorded = self.arbiter.record.as_ref().is_some_and(|record| record.is_recorded(self.store));
+        if recorded { self.can_work_on_rows(version) } else { Ok(()) }
     }
 
     /// Drops a version that is not to run after all.

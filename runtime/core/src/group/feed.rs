@@ -134,15 +134,8 @@ impl Group {
         }
     }
 
-    fn may_integrate(&self, theirs: &ApplicationDescriptor) -> Result<(), String> {
-        let floor = self.state.meta.floor;
-        if theirs.version < floor {
-            return Err(format!("version {} is below the floor {floor} (R31)", theirs.version));
-        }
-        let unread = rows_unread(self.state.meta.oldest_formats(), theirs);
-        if !unread.is_empty() {
-            return Err(unread.join("; "));
-        }
+    pub(super) fn may_integrate(&self, theirs: &ApplicationDescriptor) -> Result<(), String> {
+        self.can_work_on_rows(theirs)?;
         let ours = self.application.descriptor();
         let (old, new) = if theirs.version <= ours.version { (theirs, ours) } else { (ours, theirs) };
         let comparison = compare_retiring(old, new, self.retires());
@@ -150,6 +143,22 @@ impl Group {
             Verdict::Incompatible => Err(comparison.reasons.join("; ")),
             Verdict::Compatible | Verdict::Mixed => Ok(()),
         }
+    }
+
+    /// Whether a version may work on the rows of this store.
+    pub(super) fn can_work_on_rows(&self, version: &ApplicationDescriptor) -> Result<(), String> {
+        let floor = self.state.meta.floor;
+        if version.version < floor {
+            return Err(format!("version {} is below the floor {floor} (R31)", version.version));
+        }
+        let unread = rows_unread(self.state.meta.oldest_formats(), version);
+        if unread.is_empty() { Ok(()) } else { Err(unread.join("; ")) }
+    }
+
+    /// Whether the running version may work on the rows of this store. It may not where the right one's file was lost
+    /// and a start fell back on another: this side then leaves the service to its partner, which tells it what to load.
+    pub(super) fn can_serve_rows(&self) -> bool {
+        self.can_work_on_rows(self.application.descriptor()).is_ok()
     }
 
     /// Notes what the partner runs, and by own procedure whether it is shipped (R16) or lacking there (R32).

@@ -74,7 +74,7 @@ impl Group {
             terms: self.state.meta.terms.clone(),
             last: self.state.meta.last,
             needs_copy: self.needs_copy || self.differs,
-            yields: self.partner.as_ref().is_some_and(|partner| partner.yielded_to),
+            yields: self.partner.as_ref().is_some_and(|partner| partner.yielded_to) || !self.can_serve_rows(),
             application: self.application.descriptor().clone(),
         };
         self.send(PeerMessage::Hello(Box::new(hello)));

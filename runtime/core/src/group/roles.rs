@@ -383,7 +383,7 @@ impl Group {
             self.read_again_at = self.now.plus(READ_AGAIN);
             return self.read_record();
         }
-        if self.needs_copy {
+        if self.needs_copy || !self.can_serve_rows() {
             return;
         }
         self.settle_tail(record);
@@ -519,6 +519,7 @@ impl Group {
     /// The record names this side: it takes over what it has (R22) and serves.
     fn become_active(&mut self, planned: bool) {
         assert!(!self.needs_copy, "only a whole store is promoted (R5)");
+        assert!(self.can_serve_rows(), "a version takes over what it can work on (R31)");
         self.drop_copy();
         let followed = std::mem::replace(&mut self.follow, Follow::Nothing);
         self.differs = false;

@@ -16,7 +16,6 @@ use crate::ids::{Micros, Number, PluginHash, TableId};
 use crate::leg::LegReport;
 use crate::message::{Order, PeerMessage, PlainBody};
 use crate::record::Member;
-use crate::verdict::{Verdict, compare_retiring, rows_unread};
 
 /// How often a campaign is looked at.
 const DRIVE_EVERY: Micros = Micros::from_ms(5);
@@ -321,7 +320,8 @@ impl Group {
         let partner = self.partner_hash();
         let in_sync = self.recorded_partner().is_some();
         let own = self.own_hash();
-        if own == record.plan.from_hash && partner == Some(record.plan.to_hash) && in_sync {
+        // This side may have been started anew with another file of the old version, a twin: that is as good.
+        if own != record.plan.to_hash && partner == Some(record.plan.to_hash) && in_sync {
             if self.evaluation.mixed_since.is_none() {
                 self.evaluation.begin();
                 self.evaluation.mixed_since = Some(self.now);
@@ -565,20 +565,16 @@ impl Group {
             Feed::InStep if self.acting.is_none() => {}
             Feed::Nothing => {
                 // Out of service: its hello will say the same when it is back.
-                return self.set_partner_application(*theirs);
+                self.set_partner_application(*theirs);
+                // One that waits for another version has loaded what was ordered: it is told what it needs (R29).
+                return self.feed_anew();
             }
             Feed::InStep | Feed::Entries { .. } | Feed::CopyWaits | Feed::Copy { .. } | Feed::CopySent => {
                 partner.announced = Some(theirs);
                 return;
             }
         }
-        let ours = self.application.descriptor();
-        let (old, new) = if theirs.version <= ours.version { (&*theirs, ours) } else { (ours, &*theirs) };
-        let comparison = compare_retiring(old, new, self.retires());
-        let unread = rows_unread(self.state.meta.oldest_formats(), &theirs);
-        let misfit = comparison.verdict == Verdict::Incompatible || !unread.is_empty();
-        if misfit || theirs.version < self.state.meta.floor {
-            let reasons = [comparison.reasons, unread].concat().join("; ");
+        if let Err(reasons) = self.may_integrate(&theirs) {
             return self.close_link(format!("the partner's new version does not fit: {reasons}"));
         }
         if self.partner_application().map(|application| application.hash) == Some(theirs.hash) {

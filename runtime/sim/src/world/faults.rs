@@ -4,6 +4,7 @@ use lockstep_core::ids::{Micros, StoreId};
 use lockstep_core::input::Input;
 
 use super::{Happening, World};
+use crate::ledger::Edition;
 
 impl World {
     /// Puts an empty disk in place of that of processor `node`, which is dead.
@@ -13,6 +14,12 @@ impl World {
         self.seen.add("disk replaced by an empty one");
         let id = self.random.draw();
         self.nodes[node].disk = self.settings.disk(StoreId(id.into()), id);
+    }
+
+    /// The next start of processor `node` finds no file of the version that its database names, and loads `edition`.
+    pub fn lose_plugin_file(&mut self, node: usize, edition: Edition) {
+        self.nodes[node].file_lost = true;
+        self.set_first_edition(node, edition);
     }
 
     /// Starts a processor's process over a store that can't be trusted any more (R26).

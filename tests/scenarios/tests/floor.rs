@@ -1,0 +1,74 @@
+//! The floor (R31): what may run where once a feature is on, whoever asks for something else.
+
+use lockstep_core::command::{Command, Role};
+use lockstep_core::ids::Micros;
+use lockstep_sim::ledger::Edition;
+use lockstep_sim::world::{Settings, World};
+
+/// A pair on version 2 with its features on, and its active and standby.
+fn enabled(seed: u64) -> (World, usize, usize) {
+    let mut world = World::pair(seed, Edition::Two, Settings { story: true, ..Settings::default() });
+    (0..2).for_each(|_| world.add_client(500));
+    world.run_until(|world| world.clients[0].acknowledged.len() > 10);
+    let active = world.active().expect("there is an active");
+    world.command(active, Command::EnableFeatures { features: Vec::new() });
+    assert!(world.last_result().is_ok(), "{:?}", world.last_result());
+    world.run_until(World::in_sync);
+    assert_eq!(world.group(active).state().meta.floor, Edition::Two.version());
+    (world, active, 1 - active)
+}
+
+fn runs(world: &World, node: usize) -> Edition {
+    Edition::of(world.group(node).descriptor().hash).expect("only editions run here")
+}
+
+#[test]
+fn a_standby_that_is_recorded_refuses_a_version_below_the_floor() {
+    let (mut world, active, standby) = enabled(1);
+    world.command(active, Command::Load { hash: Edition::One.hash() });
+    // The active dies with the order under way: no stream is left, at whose boundary the version would change.
+    world.run_for(Micros(150));
+    world.kill(active, true);
+    world.run_until(|world| world.role(standby) == Some(Role::Active));
+    assert_eq!(runs(&world, standby), Edition::Two, "it may have to take over, and does");
+    world.kill(standby, true);
+    world.start(standby);
+    world.run_until(|world| world.role(standby) == Some(Role::Active));
+    assert_eq!(runs(&world, standby), Edition::Two);
+    world.start(active);
+    world.settle_and_check();
+}
+
+#[test]
+fn an_order_for_a_version_below_the_floor_keeps_no_processor_out() {
+    let (mut world, active, standby) = enabled(2);
+    world.kill(standby, true);
+    world.replace_disk(standby);
+    world.set_first_edition(standby, Edition::One);
+    world.start(standby);
+    // While it is being told what to load, an operator asks for what it runs already.
+    let told = |world: &World| world.story().iter().filter(|line| line.contains("Order")).count() > 0;
+    world.run_until(told);
+    world.command(active, Command::Load { hash: Edition::One.hash() });
+    world.run_until(World::in_sync);
+    assert_eq!(runs(&world, standby), Edition::Two);
+    world.settle_and_check();
+}
+
+#[test]
+fn a_processor_that_has_lost_the_right_file_waits_to_be_told() {
+    let (mut world, active, standby) = enabled(3);
+    world.run_until(|world| world.clients.iter().all(|client| client.acknowledged.len() > 50));
+    // The file that the database names is no longer kept there, and the configuration names an old one.
+    world.kill(active, true);
+    world.kill(standby, true);
+    world.lose_plugin_file(standby, Edition::One);
+    world.start(standby);
+    assert_eq!(runs(&world, standby), Edition::One);
+    world.run_for(Micros::from_ms(2_000));
+    assert_eq!(world.role(standby), Some(Role::Starting), "it can't read the rows, and serves nothing");
+    world.start(active);
+    world.run_until(World::in_sync);
+    assert_eq!(runs(&world, standby), Edition::Two);
+    world.settle_and_check();
+}
