@@ -147,6 +147,25 @@ fn a_deposed_active_that_wakes_up_answers_no_read_from_its_old_tables() {
 }
 
 #[test]
+fn a_deposed_active_that_wakes_up_does_not_say_that_an_event_will_never_run() {
+    let (mut world, _) = pair();
+    world.run_for(A_WHILE);
+    world.pause(0, Micros::from_ms(1_500));
+    world.run_until(|world| world.role(1) == Some(Role::Active));
+    let opening = world.probe(1, Request::OpenSession);
+    world.run_until(|world| world.answer(opening).is_some());
+    let Some(Answer::SessionOpened { session }) = world.answer(opening).cloned() else { panic!("it opens") };
+    let moved = event(session, 1, "transfer", 7);
+    let done = answered(&mut world, 1, moved.clone());
+    // A repeat of it, to the old active. It has never heard of the session, which a client must not be told: it would
+    // take the event for one that has not run and never will.
+    let repeat = submit(&mut world, 0, moved);
+    world.run_until(|world| world.answer(repeat).is_some());
+    let said = world.answer(repeat).expect("it was just seen");
+    assert!(matches!(said, Answer::Retry { .. }) || *said == done, "{said:?}");
+}
+
+#[test]
 fn a_recorded_reply_crosses_a_takeover_and_keeps_its_encoding() {
     let (mut world, session) = pair();
     let transfer = event(session, 1, "transfer", 3);

@@ -191,8 +191,18 @@ impl Group {
         shipped.unwrap_or(true)
     }
 
+    /// Says that an event has not run and will not, which a side that was deposed and has not noticed cannot know: the
+    /// new active may have opened the session, or run the event. So this is read from the stream like anything else.
     pub(super) fn reject(&mut self, asker: Asker, rejection: Rejection) {
-        self.output(self.state.meta.last, asker, Answer::Rejected(rejection));
+        self.output_as_read(asker, Answer::Rejected(rejection));
+    }
+
+    /// An answer that rests on the stream as it is now: recorded standbys must answer a frame that is sent after this,
+    /// also when the link is down just now (R11).
+    fn output_as_read(&mut self, asker: Asker, answer: Answer) {
+        let number = self.state.meta.last;
+        let confirm = self.waiting.is_some().then(|| self.next_confirm());
+        self.outputs.push(Output { number, confirm, asker, answer, arrived: self.now });
     }
 
     /// Runs an event that belongs to this partition (R1).
@@ -523,9 +533,6 @@ impl Group {
         let outcome = outcome.unwrap_or_else(|| Outcome::Committed { reply: self.overlay.reply() });
         self.overlay.clear();
         self.counts.reads += 1;
-        // Recorded standbys must answer a frame that is sent after this read, also when the link is down just now.
-        let confirm = self.waiting.is_some().then(|| self.next_confirm());
-        let answer = Answer::Ended { number, outcome };
-        self.outputs.push(Output { number, confirm, asker, answer, arrived: self.now });
+        self.output_as_read(asker, Answer::Ended { number, outcome });
     }
 }

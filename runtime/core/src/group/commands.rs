@@ -61,7 +61,9 @@ impl Group {
     }
 
     fn carry_out(&mut self, asker: Asker, command: Command) {
-        if let Some(reason) = self.only_reads().filter(|_| !matches!(command, Command::ActiveStatus)) {
+        // A standby that is brought back is what ends it.
+        let goes_on = matches!(command, Command::ActiveStatus | Command::Integrate);
+        if let Some(reason) = self.only_reads().filter(|_| !goes_on) {
             return self.command_done(asker, Err(CommandError::NotNow(reason)));
         }
         let campaign = self.state.meta.campaign.as_ref().map(|campaign| campaign.step.figure());
@@ -103,6 +105,10 @@ impl Group {
             },
             Command::FollowCampaign(word) => self.on_campaign_word(*word),
             Command::ActiveStatus => Ok(CommandReply::Status(Box::new(self.status(self.now)))),
+            Command::EnableFeatures { .. } if campaign.is_some() => {
+                // Its last step enables; on its way back a floor above the old version would leave nowhere to go (R31).
+                Err(CommandError::CampaignUnderWay(campaign.unwrap_or(0)))
+            }
             Command::EnableFeatures { features } => self.enable(&features),
             Command::DisableFeature { feature } => self.disable(feature),
             command => self.on_campaign_command(command),

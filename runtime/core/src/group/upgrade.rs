@@ -75,6 +75,8 @@ pub struct CampaignView<'a> {
     pub several: bool,
     /// This group follows the campaign of partition 0, which evaluates for all.
     pub follows: bool,
+    /// Nothing leads back: all groups are ready for 207, or a floor above the old version stands in the stream (R31).
+    pub no_way_back: bool,
     /// Nothing is left to enable.
     pub enabled: bool,
     /// The partner was told to load another file than it runs, and has not said what became of it.
@@ -186,10 +188,11 @@ pub fn plan_campaign(view: &CampaignView<'_>) -> Decision {
         Step::Evaluate if view.follows && view.in_sync => enter(Step::IsolateSecond),
         Step::Evaluate if view.follows => Decision::Wait,
         Step::Evaluate => plan_evaluation(view),
-        Step::LoadSecond | Step::Enable if !on_target && !record.no_way_back => {
+        Step::LoadSecond | Step::Enable if !on_target && !view.no_way_back => {
             fall_back("the processor with the new version was lost before the other one had it")
         }
         Step::LoadSecond if partner_on(to) => enter(Step::Enable),
+        Step::LoadSecond if view.no_way_back => lead_partner_to(to),
         Step::LoadSecond => match view.order_failed {
             Some(reason) => fall_back(reason),
             None if late => fall_back("the second processor did not come up with the new version in time"),
@@ -201,7 +204,7 @@ pub fn plan_campaign(view: &CampaignView<'_>) -> Decision {
         Step::Enable if partner_on(to) && !record.no_way_back => enter(Step::Enable),
         Step::Enable if partner_on(to) && view.enabled => enter(Step::Done),
         Step::Enable if partner_on(to) => Decision::Enable,
-        Step::Enable if record.no_way_back => lead_partner_to(to),
+        Step::Enable if view.no_way_back => lead_partner_to(to),
         Step::Enable if view.partner == Some(from) => enter(Step::LoadSecond),
         Step::Enable => Decision::Wait,
         Step::BackSwitchOver if !on_target => enter(Step::BackLoad),
@@ -341,6 +344,7 @@ impl Group {
             others_in_sync: others.iter().all(|other| other.is_some_and(|other| other.in_sync)),
             several: self.config.partitions > 1,
             follows: self.follows_campaign(),
+            no_way_back: self.no_way_back(&record),
             enabled: !record.plan.enable_features || self.to_enable(&[]).is_none(),
             order_open: self.order_is_open(),
             isolated: self.partner_out,
@@ -389,6 +393,11 @@ impl Group {
             }
             Decision::NoWayBack => self.put_campaign(CampaignRecord { no_way_back: true, ..record }),
         }
+    }
+
+    /// Features or formats of the target are being enabled. A takeover may have come between that entry and the record's.
+    fn no_way_back(&self, record: &CampaignRecord) -> bool {
+        record.no_way_back || record.plan.from < self.state.meta.floor
     }
 
     fn order_load(&mut self, hash: PluginHash) {
@@ -483,8 +492,8 @@ impl Group {
                 );
                 return Err(CommandError::NotNow(why));
             }
-            Command::AbortCampaign if record.no_way_back => {
-                let why = "features are being enabled, and nothing leads back from there";
+            Command::AbortCampaign if self.no_way_back(&record) => {
+                let why = "features or formats of the target are being enabled, and nothing leads back from there (R31)";
                 return Err(CommandError::NotNow(why.into()));
             }
             Command::AbortCampaign => {
