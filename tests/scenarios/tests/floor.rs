@@ -1,7 +1,9 @@
 //! The floor (R31): what may run where once a feature is on, whoever asks for something else.
 
-use lockstep_core::command::{Command, Role};
+use lockstep_core::campaign::{Redundancy, Step};
+use lockstep_core::command::{Command, CommandError, Role};
 use lockstep_core::ids::Micros;
+use lockstep_sim::chaos::plan;
 use lockstep_sim::ledger::Edition;
 use lockstep_sim::world::{Settings, World};
 
@@ -71,4 +73,50 @@ fn a_processor_that_has_lost_the_right_file_waits_to_be_told() {
     world.run_until(World::in_sync);
     assert_eq!(runs(&world, standby), Edition::Two);
     world.settle_and_check();
+}
+
+/// A campaign whose active died behind that frame of step 207, and the survivor.
+fn cut_short(frames: u64) -> (World, usize) {
+    let mut world = World::pair(4, Edition::One, Settings::default());
+    world.add_client(3_000);
+    world.run_until(|world| world.clients[0].acknowledged.len() > 10);
+    world.command(0, Command::StartCampaign(Box::new(plan(Edition::One, Edition::Two, Redundancy::Keep))));
+    let enables = |world: &World| {
+        let campaign = world.active().and_then(|active| world.group(active).state().meta.campaign.as_ref());
+        campaign.is_some_and(|campaign| campaign.step == Step::Enable)
+    };
+    world.run_until(enables);
+    world.clients[0].stop();
+    world.die_after_frames(frames);
+    world.run_until(|world| (0..2).any(|node| world.role(node).is_none()));
+    let survivor = (0..2).find(|node| world.role(*node).is_some()).expect("one lives");
+    world.run_until(|world| world.role(survivor) == Some(Role::Active));
+    (world, survivor)
+}
+
+#[test]
+fn an_enabling_that_a_takeover_cuts_short_goes_on_and_cannot_be_aborted() {
+    // The entry that enables has reached the survivor, and the one that ends the campaign has not.
+    let half_done = |(world, survivor): &(World, usize)| {
+        let meta = &world.group(*survivor).state().meta;
+        meta.campaign.is_some() && meta.floor == Edition::Two.version()
+    };
+    let (mut world, survivor) =
+        (1..60).map(cut_short).find(half_done).expect("a death between two frames of one batch");
+    world.command(survivor, Command::AbortCampaign);
+    let why = world.last_result().as_ref().expect_err("version 1 is below the floor (R31)").to_string();
+    assert!(why.contains("nothing leads back"), "{why}");
+    world.command(survivor, Command::EnableFeatures { features: Vec::new() });
+    assert!(
+        matches!(world.last_result(), Err(CommandError::CampaignUnderWay(_))),
+        "{:?}",
+        world.last_result()
+    );
+    // Not even when the other one stays away for longer than a step may take.
+    world.run_for(Micros::from_ms(5_000));
+    world.start(1 - survivor);
+    world.settle_and_check();
+    assert_eq!([0, 1].map(|node| runs(&world, node)), [Edition::Two; 2]);
+    let campaign = world.group(survivor).state().meta.campaigns.last().expect("it is remembered").clone();
+    assert_eq!(campaign.step, Step::Done, "{campaign:?}");
 }
