@@ -101,6 +101,18 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// About how many bytes it takes while it waits.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let event = match self {
+            Request::OpenSession => return size_of::<Self>(),
+            Request::Submit(event) | Request::SubmitByKey { event, .. } => event,
+        };
+        size_of::<Self>() + event.procedure.len() + event.parameters.len() + event.body.len()
+    }
+}
+
 /// The application's own "no". Recorded like a reply.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {

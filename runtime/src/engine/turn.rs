@@ -326,11 +326,12 @@ impl EngineLoop {
             budget.spend();
         }
         let mut turns = self.clients.ready_len();
-        while turns > 0 && self.retired.is_none() && !budget.is_spent() {
+        // Requests may be large, so that a turn's number of them is no bound of their bytes (R35).
+        while turns > 0 && self.retired.is_none() && !budget.is_spent() && !self.group.is_throttled() {
             turns -= 1;
             let Some(slot) = self.clients.next_ready() else { break };
             loop {
-                if self.retired.is_some() || budget.is_spent() {
+                if self.retired.is_some() || budget.is_spent() || self.group.is_throttled() {
                     self.clients.again(slot);
                     break;
                 }

@@ -260,7 +260,7 @@ impl Group {
         {
             if let Some(event) = self.again.take() {
                 self.submit(Asker::Nobody, event, false);
-            } else if let Some((asker, request)) = self.parked.pop_front() {
+            } else if let Some((asker, request)) = self.parked.pop() {
                 self.serve(asker, request);
             } else {
                 return;

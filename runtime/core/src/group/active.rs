@@ -2,10 +2,11 @@
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
+use super::Group;
 use super::feed::Feed;
 use super::notes::Caution;
 use super::outputs::{Asker, Output};
-use super::{Group, PARKED_MAX};
+use super::requests::REQUESTS_MAX;
 use crate::application::{Run, UnitEnd};
 use crate::command::Role;
 use crate::context::{Surroundings, UnitContext};
@@ -53,23 +54,30 @@ impl Group {
 
     /// Keeps a request until there is an active here or there, or until the stream is free.
     pub(super) fn park(&mut self, asker: Asker, request: Request) {
-        if self.parked.len() >= PARKED_MAX {
+        if self.parked.len() >= REQUESTS_MAX {
             return self
                 .answer(asker, Answer::Retry { reason: "too many requests wait for an active".into() });
         }
-        self.parked.push_back((asker, request));
+        self.parked.push(asker, request);
     }
 
     fn forward(&mut self, origin: Origin, request: Request) {
-        if self.forwards.len() >= PARKED_MAX {
+        if self.forwards.len() >= REQUESTS_MAX {
             let reason = "too many requests wait for the active".into();
             return self.answer(Asker::Local(origin), Answer::Retry { reason });
         }
         let ticket = self.ticket();
-        if self.partner_serves() {
-            self.send(PeerMessage::Forward { ticket, request: Box::new(request.clone()) });
+        self.forwards.keep(ticket, origin, request);
+        self.send_forwards();
+    }
+
+    /// Sends what waits for the active as far as there are credits (R35).
+    fn send_forwards(&mut self) {
+        while self.partner_serves()
+            && let Some((ticket, request)) = self.forwards.send()
+        {
+            self.send(PeerMessage::Forward { ticket, request: Box::new(request) });
         }
-        self.forwards.insert(ticket, (origin, request));
     }
 
     /// Whether the partner is the active, as far as its stream tells.
@@ -80,13 +88,9 @@ impl Group {
 
     /// Sends all kept requests to the new active.
     pub(super) fn forward_all(&mut self) {
-        let parked: Vec<_> = self.parked.drain(..).collect();
-        let messages: Vec<_> =
-            self.forwards.iter().map(|(ticket, (_, request))| (*ticket, Box::new(request.clone()))).collect();
-        for (ticket, request) in messages {
-            self.send(PeerMessage::Forward { ticket, request });
-        }
-        for (asker, request) in parked {
+        self.forwards.lost();
+        self.send_forwards();
+        for (asker, request) in self.parked.take() {
             match asker {
                 Asker::Local(origin) => self.forward(origin, request),
                 _ => self.answer(asker, Answer::Retry { reason: "the active has changed".into() }),
@@ -95,8 +99,9 @@ impl Group {
     }
 
     pub(super) fn on_forward_answer(&mut self, ticket: u64, answer: Answer) {
-        if let Some((origin, _)) = self.forwards.remove(&ticket) {
+        if let Some(origin) = self.forwards.answered(ticket) {
             self.answer(Asker::Local(origin), answer);
+            self.send_forwards();
         }
     }
 

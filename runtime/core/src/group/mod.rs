@@ -28,6 +28,7 @@ mod one_sided;
 mod outputs;
 mod recent;
 mod rejoin;
+mod requests;
 mod roles;
 mod siblings;
 mod takeover;
@@ -38,6 +39,7 @@ use std::sync::Arc;
 
 pub use config::{GroupConfig, StandbyStart};
 pub use identity::Identity;
+pub use requests::FORWARD_CREDITS;
 pub use siblings::plan_together;
 pub use upgrade::{CampaignView, Decision, plan_campaign};
 
@@ -48,7 +50,7 @@ use crate::derived::Derived;
 use crate::descriptor::ApplicationDescriptor;
 use crate::effect::{Alarm, Effect};
 use crate::entry::{Control, Entry, EntryBody};
-use crate::event::{Event, Request};
+use crate::event::Event;
 use crate::ids::{GroupName, LinkId, Micros, Number, Origin, PluginHash, StoreId, TableId, Term};
 use crate::input::Input;
 use crate::message::{Frame, Hello, PeerMessage};
@@ -65,12 +67,10 @@ use messages::Messages;
 use notes::NoteBook;
 use outputs::{Asker, Outputs};
 use recent::Recent;
+use requests::{Forwards, Parked};
 use roles::{ArbiterSeat, HandOver};
 use siblings::Siblings;
 use upgrade::Evaluation;
-
-/// Requests that wait for an active are kept up to this many; beyond, clients are told to retry.
-pub const PARKED_MAX: usize = 8_192;
 
 /// Latencies are told over this window and the one that is under way.
 const LATENCY_WINDOW: Micros = Micros::from_ms(5_000);
@@ -197,9 +197,9 @@ pub struct Group {
     /// The store in whose place a copy has come that is not recorded yet: a start would find it again (R25).
     replaced: Option<StoreId>,
 
-    parked: VecDeque<(Asker, Request)>,
+    parked: Parked,
     intake: Intake,
-    forwards: BTreeMap<u64, (Origin, Request)>,
+    forwards: Forwards,
     forwarded_commands: BTreeMap<u64, Origin>,
     tickets: u64,
 
@@ -300,9 +300,9 @@ impl Group {
             ack_due: false,
             confirm_seen: 0,
             replaced: None,
-            parked: VecDeque::new(),
+            parked: Parked::default(),
             intake: Intake::default(),
-            forwards: BTreeMap::new(),
+            forwards: Forwards::default(),
             forwarded_commands: BTreeMap::new(),
             tickets: 0,
             counts: Counts::default(),
@@ -428,10 +428,13 @@ impl Group {
         Some(own.map_or(soon, |own| soon.min(own)))
     }
 
-    /// Whether requests have to wait, because a standby that lags does not get closer (R25).
+    /// Whether no further requests are to be read: a standby that lags does not get closer (R25), forwarded ones have used
+    /// up their credits, or what waits is too large (R35).
     #[must_use]
     pub fn is_throttled(&self) -> bool {
-        self.role == Role::Active && self.intake.closed_until().is_some_and(|until| self.now < until)
+        let lags =
+            self.role == Role::Active && self.intake.closed_until().is_some_and(|until| self.now < until);
+        lags || self.forwards.lacks_credits() || self.forwards.is_large() || self.parked.is_large()
     }
 
     /// What must always hold; asserted in release builds too.

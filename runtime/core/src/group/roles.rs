@@ -559,10 +559,9 @@ impl Group {
             self.begin_feed(&hello);
         }
         self.update_held();
-        let forwards = std::mem::take(&mut self.forwards).into_values();
-        let forwards = forwards.map(|(origin, request)| (Asker::Local(origin), request));
-        let parked = std::mem::take(&mut self.parked);
-        self.parked = forwards.chain(parked).collect();
+        let parked = self.parked.take();
+        let forwards = self.forwards.take().map(|(origin, request)| (Asker::Local(origin), request));
+        forwards.chain(parked).for_each(|(asker, request)| self.parked.push(asker, request));
         self.serve_parked();
     }
 
@@ -617,7 +616,6 @@ impl Group {
         }
         self.heard_active = self.now;
         self.close_link("this side is no longer the active");
-        let parked: Vec<_> = self.parked.drain(..).collect();
-        parked.into_iter().for_each(|(asker, request)| self.on_request(asker, request));
+        self.parked.take().into_iter().for_each(|(asker, request)| self.on_request(asker, request));
     }
 }
