@@ -21,7 +21,20 @@ use crate::table::{Table, TableDeclared};
 /// Where a derived row's bytes go: key and row.
 pub(crate) type Put<'a> = &'a mut dyn FnMut(&[u8], &[u8]);
 
-/// What makes derived rows of the rows of another table. See [`Derived`].
+/// What makes derived rows of the rows of another table. It is called for each row before and after a change; see
+/// [`Derived`].
+///
+/// ```
+/// # use lockstep_plugin_api::prelude::*;
+/// const WORDS: Table<u32, String> = Table::new("words");
+/// const BY_LENGTH: Derived<(u64, u32), ()> =
+///     Table::new("by_length").ordered().derived(&Translate { from: WORDS, by: by_length });
+///
+/// fn by_length(number: &u32, word: &String, rows: &mut Translated<'_, (u64, u32), ()>) {
+///     rows.put(&(word.len() as u64, *number), &());
+/// }
+/// # assert_eq!(BY_LENGTH.table().name(), "by_length");
+/// ```
 pub struct Translate<SK, SV, K, V> {
     /// The table whose rows are translated.
     pub from: Table<SK, SV>,
@@ -38,7 +51,8 @@ pub struct Translated<'a, K, V> {
 }
 
 impl<K: Key, V: Serialize + DeserializeOwned> Translated<'_, K, V> {
-    /// Gives a derived row.
+    /// Gives a derived row. A key that another row gives too, or more than 256 rows of one, is a mistake that the runtime
+    /// reports (`LS0608`).
     pub fn put(&mut self, key: &K, value: &V) {
         let (key_bytes, row) = &mut self.buffers;
         key_bytes.clear();
@@ -92,6 +106,37 @@ pub(crate) trait AnyDerived: Sync + RefUnwindSafe {
 /// fn by_owner(number: &u32, account: &Account, rows: &mut Translated<'_, (String, u32), ()>) {
 ///     rows.put(&(account.owner.clone(), *number), &());
 /// }
+///
+/// /// The numbers of somebody's accounts.
+/// #[procedure(version = 1, reads_only)]
+/// fn accounts_of(cx: &Context, owner: &String) -> Reply<Vec<u32>> {
+///     let all = BY_OWNER.range(cx, (owner.clone(), 0)..=(owner.clone(), u32::MAX))?;
+///     Ok(all.into_iter().map(|((_, number), ())| number).collect())
+/// }
+///
+/// /// Somebody's first account that holds anything.
+/// #[procedure(version = 1, reads_only)]
+/// fn first_full(cx: &Context, owner: &String) -> Reply<Option<u32>> {
+///     let mut numbers = Vec::new();
+///     BY_OWNER.scan(cx, (owner.clone(), 0).., |(of, number), ()| {
+///         numbers.push(number);
+///         of == *owner
+///     })?;
+///     for number in numbers {
+///         if ACCOUNTS.get(cx, &number)?.is_some_and(|account| account.owner == *owner && account.cents > 0) {
+///             return Ok(Some(number));
+///         }
+///     }
+///     Ok(None)
+/// }
+///
+/// application! {
+///     name: "bank",
+///     version: "1.0.0",
+///     tables: [ACCOUNTS, BY_OWNER],
+///     procedures: [accounts_of, first_full],
+/// }
+/// # fn main() { assert_eq!(format!("{:?}", application()), "bank 1.0.0"); }
 /// ```
 pub struct Derived<K: 'static, V: 'static> {
     table: Table<K, V>,

@@ -103,8 +103,8 @@ unsafe extern "C" fn shutdown<A: Exported>(errors: *const Sink) -> Status {
 }
 
 unsafe extern "C" fn purge() -> usize {
-    // This version of the SDK counts what statics hold and frees none of it.
-    0
+    // SAFETY: by the contract nothing of the plugin runs now or later, and the host keeps none of its values.
+    unsafe { alloc::purge() }
 }
 
 unsafe extern "C" fn live_bytes<A: Exported>() -> usize {

@@ -1,7 +1,7 @@
 //! `application!`, which declares an application, and `export_application!`, which makes a plugin file of it.
 //!
 //! An application is a plain library first: tests and the simulated world link several of them side by side. Only the
-//! thin crate of the plugin file exports symbols and has the counting allocator.
+//! thin crate of the plugin file exports symbols and has an allocator of its own.
 
 /// The three numbers of a version, from text.
 ///
@@ -138,7 +138,7 @@ pub const fn hook<const N: usize>(hooks: [crate::application::Hook; N]) -> Optio
 macro_rules! export_application {
     ($application:path) => {
         #[global_allocator]
-        static ALLOCATOR: $crate::alloc::Counting = $crate::alloc::Counting;
+        static ALLOCATOR: $crate::alloc::Listed = $crate::alloc::Listed;
 
         struct Plugin;
         impl $crate::entries::Exported for Plugin {

@@ -34,7 +34,45 @@ pub use application::Application;
 pub use context::{Context, Level};
 pub use derived::{Derived, Translate, Translated};
 pub use key::Key;
-pub use lockstep_plugin_macros::{procedure, work_unit};
+/// ```
+/// # use lockstep_plugin_api::prelude::*;
+/// # const COUNTS: Table<String, u64> = Table::new("counts");
+/// /// A plan of work units. A unit that has not returned after 50 ms has faulted.
+/// #[procedure(version = 2, recovery = complete, deadline_ms = 50)]
+/// fn add(_name: &String) -> Plan<String> {
+///     Plan::of([check, count_up])
+/// }
+///
+/// /// One unit, whose value is the reply.
+/// #[procedure(version = 1, reads_only)]
+/// fn count(cx: &Context, name: &String) -> Reply<u64> {
+///     Ok(COUNTS.get(cx, name)?.unwrap_or(0))
+/// }
+/// # #[work_unit] fn check(_cx: &mut Context, _name: &String) -> Outcome { Ok(()) }
+/// # #[work_unit] fn count_up(_cx: &mut Context, _name: &String) -> Outcome { Ok(()) }
+/// # fn main() {}
+/// ```
+pub use lockstep_plugin_macros::procedure;
+/// ```
+/// # use lockstep_plugin_api::prelude::*;
+/// # mod courier {
+/// #     pub fn send(_: &str) -> Result<(), std::io::Error> { Ok(()) }
+/// #     pub fn recall_if_sent(_: &str) -> Result<(), std::io::Error> { Ok(()) }
+/// # }
+/// /// Acts on the world; what takes that back is content to find nothing.
+/// #[work_unit(undo = recall)]
+/// fn dispatch(_cx: &mut Context, parcel: &String) -> Outcome {
+///     courier::send(parcel)?;
+///     Ok(())
+/// }
+///
+/// fn recall(_cx: &Context, parcel: &String) -> Outcome {
+///     courier::recall_if_sent(parcel)?;
+///     Ok(())
+/// }
+/// # fn main() {}
+/// ```
+pub use lockstep_plugin_macros::work_unit;
 pub use outcome::{Error, OrRefuse, Outcome, Refusal, Reply, Stop};
 pub use plan::{Feature, Plan, Undo};
 pub use posting::{To, When};

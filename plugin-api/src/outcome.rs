@@ -66,6 +66,17 @@ impl Display for Error {
 impl std::error::Error for Error {}
 
 /// Why a work unit did not end well. Made from a [`Refusal`] or from any [`std::error::Error`] by `?`.
+///
+/// ```
+/// # use lockstep_plugin_api::prelude::*;
+/// fn number(text: &str) -> Result<u64, Stop> {
+///     let number: u64 = text.parse()?;
+///     refuse_unless!(number > 0, "nothing", "there is no number 0");
+///     Ok(number)
+/// }
+/// assert!(matches!(number("seven"), Err(Stop::Failed(_))));
+/// assert!(matches!(number("0"), Err(Stop::Refused(refusal)) if refusal.code == "nothing"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stop {
     /// The application's own "no".

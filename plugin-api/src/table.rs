@@ -157,6 +157,29 @@ impl<K: Key, V: Serialize + DeserializeOwned> Table<K, V> {
     }
 
     /// Reads and writes an older format as well: `O` is the row as it was.
+    ///
+    /// ```
+    /// # use lockstep_plugin_api::prelude::*;
+    /// #[derive(Serialize, Deserialize)]
+    /// struct Person { name: String, born: u16 }
+    ///
+    /// /// As it was, without the year.
+    /// #[derive(Serialize, Deserialize)]
+    /// struct PersonFormat1 { name: String }
+    ///
+    /// impl From<PersonFormat1> for Person {
+    ///     fn from(old: PersonFormat1) -> Self { Person { name: old.name, born: 0 } }
+    /// }
+    /// impl From<&Person> for PersonFormat1 {
+    ///     fn from(new: &Person) -> Self { PersonFormat1 { name: new.name.clone() } }
+    /// }
+    ///
+    /// const PEOPLE: Table<u32, Person> = Table::new("people").format(2).older::<PersonFormat1>(1);
+    /// let mut row = Vec::new();
+    /// PEOPLE.encode_row(&Person { name: "Ada".into(), born: 1815 }, 1, &mut row)?;
+    /// assert_eq!(PEOPLE.decode_row(&row)?.born, 0);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[must_use]
     pub const fn older<O>(mut self, number: u8) -> Self
     where
@@ -230,6 +253,16 @@ impl<K: Key, V> Table<K, V> {
     }
 
     /// Decodes a row, whatever its format; for audits of exported rows too.
+    ///
+    /// ```
+    /// # use lockstep_plugin_api::prelude::*;
+    /// const COUNTS: Table<String, u64> = Table::new("counts");
+    /// let mut row = Vec::new();
+    /// COUNTS.encode_row(&3, 1, &mut row)?;
+    /// assert_eq!(COUNTS.decode_row(&row)?, 3);
+    /// assert!(COUNTS.decode_row(&[9]).is_err(), "there is no format 9");
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     /// When its format is unknown, or the bytes are not such a row.

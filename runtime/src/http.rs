@@ -22,6 +22,7 @@ use crate::engine::inbound::EngineHandle;
 use crate::engines::{Engines, by_key};
 use crate::http_body::{self, Sent, Unreadable};
 use crate::metrics;
+use crate::plugins::Generations;
 
 /// How long a client is kept waiting.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -38,6 +39,8 @@ pub struct Site {
     pub node: String,
     /// Its engines.
     pub engines: Engines,
+    /// Its plugins.
+    pub generations: Generations,
 }
 
 /// What a client should do about an error.
@@ -385,7 +388,7 @@ async fn readyz(site: web::Data<Site>) -> HttpResponse {
 }
 
 async fn metrics_page(site: web::Data<Site>) -> HttpResponse {
-    let page = metrics::page(&site.node, &site.engines).await;
+    let page = metrics::page(&site.node, &site.engines, &site.generations.memory()).await;
     HttpResponse::Ok().insert_header((CONTENT_TYPE, "text/plain; version=0.0.4")).body(page)
 }
 

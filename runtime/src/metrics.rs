@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 
 use lockstep_core::command::{Command, CommandReply, GroupStatus, Role};
 
+use crate::admin::protocol::PluginMemory;
 use crate::engines::Engines;
 
 /// A metric with its samples: labels beyond application, partition and node; value.
@@ -19,8 +20,8 @@ struct Metric {
     samples: Vec<(String, u64)>,
 }
 
-/// The page of all groups of a processor.
-pub async fn page(node: &str, engines: &Engines) -> String {
+/// The page of a processor: its groups, and what plugins take of it.
+pub async fn page(node: &str, engines: &Engines, plugins: &PluginMemory) -> String {
     let mut groups = Vec::new();
     for engine in engines.all() {
         if let Ok(Ok(CommandReply::Status(status))) = engine.command(Command::Status).await {
@@ -33,7 +34,26 @@ pub async fn page(node: &str, engines: &Engines) -> String {
             groups.push((group, metrics(&status, clients, dropped)));
         }
     }
-    write(node, &groups)
+    write(node, &groups) + &of_process(node, plugins)
+}
+
+/// What is one for the whole process, whatever runs in it.
+fn of_process(node: &str, plugins: &PluginMemory) -> String {
+    let PluginMemory { kept, kept_bytes, kept_bytes_max, keys } = *plugins;
+    let mut page = String::new();
+    for (name, help, value) in [
+        ("plugins_kept", "Plugin libraries that can't be unloaded and stay mapped.", kept),
+        ("plugins_kept_bytes", "The address space of plugin libraries that can't be unloaded.", kept_bytes),
+        ("plugins_kept_bytes_max", "Beyond so much of it no further version is loaded.", kept_bytes_max),
+        ("thread_keys", "Thread-specific data keys with a destructor, of 1,024 that a process has.", keys),
+    ] {
+        // Writing to a string does not fail.
+        let _ = writeln!(
+            page,
+            "# HELP lockstep_{name} {help}\n# TYPE lockstep_{name} gauge\nlockstep_{name}{{node=\"{node}\"}} {value}"
+        );
+    }
+    page
 }
 
 fn write(node: &str, groups: &[(String, Vec<Metric>)]) -> String {

@@ -110,7 +110,7 @@ impl Processor {
         let directory = take_directory(&config.data)?;
         let keep =
             Keep::open(&config.data.join("plugins")).map_err(|error| cannot_write(&config.data, &error))?;
-        let generations = Generations::new(keep);
+        let generations = Generations::new(keep, config.kept_plugins_mb << 20);
         let http_listener = listen("listen.http", config.listen.http)?;
         let events_listener = listen("listen.events", config.listen.events)?;
         let link_listener = listen("listen.link", config.listen.link)?;
@@ -173,7 +173,11 @@ impl Processor {
         actix_rt::spawn(dial::listen(into_tokio(link_listener)?, links, hellos));
         actix_rt::spawn(accept_clients(into_tokio(events_listener)?, engines.clone()));
 
-        let site = http::Site { node: config.node.to_string(), engines: engines.clone() };
+        let site = http::Site {
+            node: config.node.to_string(),
+            engines: engines.clone(),
+            generations: generations.clone(),
+        };
         let server = http::serve(http_listener, site).map_err(|error| {
             StartError::new(
                 "LS0109",

@@ -2,7 +2,7 @@
 
 use lockstep_core::event::{Encoding, Event, EventId};
 use lockstep_core::ids::SessionId;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// An event to be: a procedure, its control parameters, perhaps a body. Made by [`call`].
 ///
@@ -13,7 +13,7 @@ use serde::Serialize;
 /// }
 /// # drop(add("eggs", 1));
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Call {
     pub(crate) procedure: String,
     parameters: Vec<u8>,

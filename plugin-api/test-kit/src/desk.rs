@@ -13,9 +13,11 @@ mod posted;
 mod steps;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use lockstep_core::command::{CommandResult, HalfWayEnd, Role};
 use lockstep_core::descriptor::Version;
+use lockstep_core::entry::Entry;
 use lockstep_core::event::Answer;
 use lockstep_core::group::{Group, GroupConfig};
 use lockstep_core::ids::{GroupName, LinkId, Micros, NodeId, Number, PluginHash, SessionId, StoreId};
@@ -23,8 +25,10 @@ use lockstep_core::input::Input;
 use lockstep_core::record::Record;
 use lockstep_core::state::State;
 use lockstep_plugin_api::Application;
+use serde::{Deserialize, Serialize};
 
 use crate::answer::Answer as Answered;
+use crate::fresh;
 use crate::linked::{Linked, UnitsRun, descriptor};
 use crate::posted::Message;
 use crate::trace::Traced;
@@ -65,6 +69,8 @@ impl Settings {
 struct Side {
     group: Option<Group>,
     appended: Number,
+    /// What its store holds.
+    entries: Vec<Arc<Entry>>,
     units_run: UnitsRun,
     undos_run: UnitsRun,
 }
@@ -96,6 +102,15 @@ pub(crate) struct Desk {
     taken_elsewhere: BTreeMap<GroupName, u64>,
 }
 
+/// What both stores and the arbiter hold between two events: a pair that was stopped here can be started again.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Snapshot {
+    entries: Vec<Arc<Entry>>,
+    record: Option<Record>,
+    now: Micros,
+    seed: u64,
+}
+
 /// The hash that stands for the file of the library's application number `index`.
 fn hash(index: usize) -> PluginHash {
     PluginHash([index as u8 + 1; 32])
@@ -114,7 +129,56 @@ impl Desk {
     /// `runs[1]`.
     #[track_caller]
     pub(crate) fn new(settings: Settings, library: &[&'static Application], runs: [usize; 2]) -> Self {
-        let mut desk = Desk {
+        fresh::take_over(library);
+        let mut desk = Desk::empty(settings, library);
+        // Rows are written for the first version that was there: the older one.
+        let versions = runs.map(|index| descriptor(desk.library[index]).version);
+        let first = usize::from(versions[1] < versions[0]);
+        desk.start(first, runs[first]);
+        desk.run_until("one side is active", |desk| desk.active() == Some(first));
+        desk.start(1 - first, runs[1 - first]);
+        desk.run_until("both sides are in step", Desk::is_in_sync);
+        if first == 1 {
+            desk.switch_over();
+        }
+        desk.open_session();
+        desk
+    }
+
+    /// What a pair has to be started from again.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            entries: self.sides[self.the_active()].entries.clone(),
+            record: self.record.clone(),
+            now: self.now,
+            seed: self.settings.seed,
+        }
+    }
+
+    /// A pair of processors that were stopped at `snapshot` and started again, both with `application`: nothing of what
+    /// the databases hold is run again. Everything is shipped, so that the trace has each unit's updates.
+    #[track_caller]
+    pub(crate) fn restarted(snapshot: &Snapshot, application: &'static Application) -> Self {
+        let settings = Settings { observed: true, begins: snapshot.now, seed: snapshot.seed };
+        let mut desk = Desk::empty(settings, &[application]);
+        desk.record.clone_from(&snapshot.record);
+        for side in &mut desk.sides {
+            side.entries.clone_from(&snapshot.entries);
+            side.appended = snapshot.entries.last().map_or(Number(0), |entry| entry.number);
+        }
+        let was_active =
+            |node: &usize| snapshot.record.as_ref().is_some_and(|record| record.active.store == store(*node));
+        let first = (0..2).find(was_active).unwrap_or(0);
+        desk.start(first, 0);
+        desk.start(1 - first, 0);
+        desk.run_until("both sides are in step again", Desk::is_in_sync);
+        desk.open_session();
+        desk.trace.clear();
+        desk
+    }
+
+    fn empty(settings: Settings, library: &[&'static Application]) -> Self {
+        Desk {
             settings,
             library: library.to_vec(),
             now: settings.begins,
@@ -135,19 +199,7 @@ impl Desk {
             ended: Vec::new(),
             left: Vec::new(),
             taken_elsewhere: BTreeMap::new(),
-        };
-        // Rows are written for the first version that was there: the older one.
-        let versions = runs.map(|index| descriptor(desk.library[index]).version);
-        let first = usize::from(versions[1] < versions[0]);
-        desk.start(first, runs[first]);
-        desk.run_until("one side is active", |desk| desk.active() == Some(first));
-        desk.start(1 - first, runs[1 - first]);
-        desk.run_until("both sides are in step", Desk::is_in_sync);
-        if first == 1 {
-            desk.switch_over();
         }
-        desk.open_session();
-        desk
     }
 
     fn linked(&self, node: usize, index: usize) -> Linked {
@@ -167,9 +219,12 @@ impl Desk {
             // The same seed on both sides: an event that runs again under its number draws the same random numbers.
             ..GroupConfig::new(name(node), application.name().into(), self.settings.seed)
         };
-        let (recent, undos) = (Vec::new(), Vec::new());
+        let recent = self.sides[node].entries.clone();
+        let mut state = State::default();
+        // What its store holds is acknowledged: nothing of it is taken back.
+        recent.iter().for_each(|entry| drop(state.apply(entry)));
         let mut group =
-            Group::new(config, store(node), true, State::default(), recent, undos, Box::new(application));
+            Group::new(config, store(node), true, state, recent, Vec::new(), Box::new(application));
         let mut effects = Vec::new();
         group.start(self.now, &mut effects);
         self.sides[node].group = Some(group);
@@ -178,6 +233,7 @@ impl Desk {
 
     /// Lets a further application be loaded.
     pub(crate) fn add_to_library(&mut self, application: &'static Application) {
+        fresh::take_over(&[application]);
         self.library.push(application);
     }
 

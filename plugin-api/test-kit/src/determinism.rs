@@ -1,12 +1,11 @@
 //! Whether an event does the same on every run (R20).
 //!
 //! The same history and the same event, with the same time and seed, on fresh databases: on several threads, with other
-//! addresses and hash seeds, and on each thread a second time, when the program has run these events before. All that
-//! the units did is compared, update by update.
+//! addresses and hash seeds, and on each thread a second time, when the program has run these events before. Then the
+//! event alone, on a pair that is started again from what the databases held: here, and in a fresh program, where statics
+//! are as at its start, once and once more. All that the units did is compared, update by update.
 //!
-//! Deliberately absent: fresh statics. An application that is linked into a test has one set of them, which is why a
-//! static that matters shows on the second run. A clock that is read in whole seconds may not have moved on between
-//! the runs.
+//! Deliberately absent: time. A clock that is read in whole seconds may not have moved on between the runs.
 
 use std::thread;
 use std::time::Duration;
@@ -17,6 +16,7 @@ use lockstep_core::ids::TableId;
 use crate::answer::said;
 use crate::call::Call;
 use crate::desk::Settings;
+use crate::fresh;
 use crate::hints::{HINTS, ORDER};
 use crate::linked::descriptor;
 use crate::pair::{History, Pair};
@@ -25,6 +25,8 @@ use crate::trace::Traced;
 
 /// On how many threads the event runs, twice on each.
 const THREADS: usize = 4;
+/// What a fresh program has that a processor has.
+const FRESH: &str = "whose statics are as after a processor's restart";
 /// How long is waited between them, so that clocks move on.
 const PAUSE: Duration = Duration::from_millis(3);
 
@@ -50,7 +52,26 @@ impl Pair {
         let others: Vec<Vec<Traced>> = first.iter().skip(1).cloned().chain(later).collect();
         for other in &others {
             if let Some(difference) = self.first_difference(fresh, other) {
-                panic!("{difference}");
+                panic!("{difference}\n{HINTS}");
+            }
+        }
+        self.same_in_a_fresh_program(&call);
+    }
+
+    /// What is left in statics by events before shows here: a processor that was started again has none of it.
+    #[track_caller]
+    fn same_in_a_fresh_program(&self, call: &Call) {
+        let application = self.application(self.desk.the_active());
+        let snapshot = self.desk.snapshot();
+        let [here, _] = fresh::run_twice(application, &snapshot, call);
+        let runs = match fresh::in_a_fresh_program(application, &snapshot, call) {
+            Some(Ok(runs)) => runs,
+            Some(Err(panic)) => panic!("in a fresh program: {panic}"),
+            None => return,
+        };
+        for other in &runs {
+            if let Some(difference) = self.first_difference(&here, other) {
+                panic!("{difference}; the other one was a run in a fresh program, {FRESH}\n{HINTS}");
             }
         }
     }
@@ -73,7 +94,7 @@ impl Pair {
             }
             let version = self.application(self.desk.the_active());
             let what = self.between(left, right, position);
-            return Some(format!("`{running}` of {version:?} is not deterministic: {what}\n{HINTS}"));
+            return Some(format!("`{running}` of {version:?} is not deterministic: {what}"));
         }
         None
     }

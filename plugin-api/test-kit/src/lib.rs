@@ -34,6 +34,7 @@ mod crashes;
 mod desk;
 mod determinism;
 pub mod example;
+mod fresh;
 mod hints;
 mod linked;
 mod pair;

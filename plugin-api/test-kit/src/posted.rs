@@ -108,6 +108,14 @@ impl Pair {
     }
 
     /// Takes out the messages that have left for other applications since this was asked last, in order.
+    ///
+    /// ```
+    /// # use lockstep_test_kit::{Pair, call, example};
+    /// let mut pair = Pair::of(example::application());
+    /// pair.run(call("announce", &("eggs", 10u64)));
+    /// assert_eq!(pair.messages().len(), 1);
+    /// assert!(pair.messages().is_empty(), "it was taken out");
+    /// ```
     pub fn messages(&mut self) -> Vec<Message> {
         std::mem::take(&mut self.desk.left)
     }

@@ -3,9 +3,10 @@
 use lockstep_core::entry::Op;
 use lockstep_core::event::Outcome;
 use lockstep_core::message::{PeerMessage, PlainBody};
+use serde::{Deserialize, Serialize};
 
 /// A frame of a procedure.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Traced {
     /// One that acts on the world is about to begin; its intent has a number of its own.
     Intent,

@@ -29,4 +29,4 @@ pub use loaded::{LoadedPlugin, PluginLease, UNLOAD_PATIENCE, Unload, UnloadRepor
 pub use probe::{PROBE_ARGUMENT, PROBE_TIMEOUT, ProbeReport, Prober};
 pub use probe_child::{probe_child_main, run_if_probe_child};
 pub use reason::Reason;
-pub use registry::{KeptLibrary, MappedPlugin, is_mapped, kept, mapped_plugins, retry_kept};
+pub use registry::{KeptLibrary, MappedPlugin, is_mapped, kept, kept_total, mapped_plugins, retry_kept};

@@ -54,7 +54,10 @@ pub(crate) fn load_copy(
         }),
         Err(error) => {
             // Refused after its constructors ran: it goes the same way out as any other.
-            let _gone_or_kept = close(opened, None, UNLOAD_PATIENCE);
+            if let Err(kept) = close(opened, None, UNLOAD_PATIENCE) {
+                let why = kept.reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+                tracing::warn!(plugin = %kept.hash.short(), why, "a library that was refused stays mapped");
+            }
             Err(error)
         }
     }

@@ -7,6 +7,7 @@
 //! Invariant: the sealed copy outlives the mapping.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use abi_stable::library::{AbiHeaderRef, LibHeader, ROOT_MODULE_LOADER_NAME_WITH_NUL};
@@ -28,6 +29,8 @@ pub(crate) struct Opened {
     library: Option<Library>,
     copy: SealedCopy,
     object: MappedObject,
+    /// Counted from 1 over all libraries that this process opened.
+    pub(crate) id: u64,
     pub(crate) hash: PluginHash,
     pub(crate) report: ElfReport,
     /// The plugin's statics are gone; none of its entries may be called any more.
@@ -55,7 +58,10 @@ impl Opened {
         let library = unsafe { Library::from_raw(handle) };
         match object {
             Some(object) => {
-                Ok(Self { library: Some(library), copy, object, hash: file.hash(), report, is_purged: false })
+                static OPENED: AtomicU64 = AtomicU64::new(0);
+                let id = OPENED.fetch_add(1, Ordering::Relaxed) + 1;
+                let hash = file.hash();
+                Ok(Self { library: Some(library), copy, object, id, hash, report, is_purged: false })
             }
             None => {
                 Err(LoadError::NotLoaded { detail: "the linker does not list what it has loaded".to_owned() })

@@ -21,6 +21,8 @@ const OPENED_FROM_DESCRIPTOR: &str = "/proc/self/fd/";
 /// A library that stays mapped although nothing is to use it any more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptLibrary {
+    /// Which: counted from 1 over all libraries that this process opened.
+    pub id: u64,
     /// Whose.
     pub hash: PluginHash,
     /// How much address space it takes.
@@ -103,7 +105,7 @@ pub(crate) fn keep(opened: Opened, use_: Option<Arc<Use>>, reasons: Vec<Reason>)
     let kept = Kept { opened, use_, reasons };
     let told = tell(&kept);
     for reason in &told.reasons {
-        tracing::warn!(plugin = %told.hash.short(), bytes = told.bytes, "the library stays mapped: {reason}");
+        tracing::debug!(plugin = %told.hash.short(), bytes = told.bytes, "the library stays mapped: {reason}");
     }
     books().kept.push(kept);
     told
@@ -111,7 +113,7 @@ pub(crate) fn keep(opened: Opened, use_: Option<Arc<Use>>, reasons: Vec<Reason>)
 
 fn tell(kept: &Kept) -> KeptLibrary {
     let bytes = kept.opened.range().len() as u64;
-    KeptLibrary { hash: kept.opened.hash, bytes, reasons: kept.reasons.clone() }
+    KeptLibrary { id: kept.opened.id, hash: kept.opened.hash, bytes, reasons: kept.reasons.clone() }
 }
 
 /// The libraries that stay mapped although nothing is to use them any more, and why.
@@ -120,9 +122,16 @@ pub fn kept() -> Vec<KeptLibrary> {
     books().kept.iter().map(tell).collect()
 }
 
-/// Tries again to unload the kept libraries whose reasons may have passed, and says which are gone now. On a
-/// thread that ends soon.
-pub fn retry_kept() -> Vec<PluginHash> {
+/// How many libraries stay mapped although nothing is to use them any more, and how much address space they take.
+#[must_use]
+pub fn kept_total() -> (usize, u64) {
+    let books = books();
+    (books.kept.len(), books.kept.iter().map(|kept| kept.opened.range().len() as u64).sum())
+}
+
+/// Tries again to unload the kept libraries whose reasons may have passed, and says which are gone now, by their ids. On
+/// a thread that ends soon.
+pub fn retry_kept() -> Vec<u64> {
     let candidates: Vec<Kept> = {
         let mut books = books();
         let all = std::mem::take(&mut books.kept);
@@ -133,8 +142,8 @@ pub fn retry_kept() -> Vec<PluginHash> {
     candidates
         .into_iter()
         .filter_map(|kept| {
-            let hash = kept.opened.hash;
-            close(kept.opened, kept.use_, Duration::ZERO).ok().map(|_| hash)
+            let id = kept.opened.id;
+            close(kept.opened, kept.use_, Duration::ZERO).ok().map(|_| id)
         })
         .collect()
 }

@@ -11,7 +11,7 @@ use lockstep_loader::{PluginFile, Unload, elf, is_mapped, load};
 use lockstep_plugin_api::abi::API_VERSION;
 use lockstep_plugin_api::host::{EntryFailure, HostedPlugin, services};
 use lockstep_plugin_api::procedure::Encoding;
-use support::Empty;
+use support::Rows;
 
 fn frozen(package: &str) -> PathBuf {
     support::frozen("1.0", package)
@@ -25,7 +25,7 @@ fn a_plugin_of_1_0_runs_in_todays_host_and_is_gone_after_it() {
     let plugin = load(&file).unwrap_or_else(|error| panic!("{error}"));
     let lease = plugin.lease();
     let worked = std::thread::spawn(move || {
-        lease.start(&services::<Empty>()).expect("it starts");
+        lease.start(&services::<Rows>()).expect("it starts");
         let hosted = HostedPlugin::new(lease.module());
         let description = hosted.describe().expect("what it says of itself is understood");
         assert_eq!((description.name.as_str(), description.version), ("ledger", (1, 4, 0)));
@@ -34,7 +34,7 @@ fn a_plugin_of_1_0_runs_in_todays_host_and_is_gone_after_it() {
         let parameters = br#"{"from":"alice","to":"bob","cents":5}"#;
         let mut run = hosted.begin(transfer as u32, Encoding::Json, parameters, 0).expect("well formed");
         assert_eq!(run.plan().len(), 4);
-        let refused = run.run(0, &mut Empty).expect_err("there is no account");
+        let refused = run.run(0, &mut Rows::default()).expect_err("there is no account");
         assert!(
             matches!(&refused, EntryFailure::Refused { code, .. } if code == "no-account"),
             "{refused:?}"

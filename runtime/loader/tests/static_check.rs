@@ -37,6 +37,19 @@ fn cut_off_anywhere_it_is_refused_and_never_a_panic() {
 }
 
 #[test]
+fn a_real_plugin_cut_off_anywhere_is_refused() {
+    let whole = std::fs::read(support::ledger_v1()).expect("the plugin is there");
+    elf::check(&whole).expect("it passes whole");
+    // Each byte of the head, where all that the linker trusts stands, and a thousand places behind it.
+    let steps = (0..1024).chain((1024..whole.len()).step_by((whole.len() / 1000).max(1)));
+    for length in steps.chain([whole.len() - 1]) {
+        let code = code(&whole[..length]);
+        let expected = if length < 4 { "LS0410" } else { "LS0414" };
+        assert_eq!(code, expected, "cut off after {length} of {} bytes", whole.len());
+    }
+}
+
+#[test]
 fn any_byte_of_the_head_may_be_wrong_without_a_panic() {
     let whole = imitation(&[]);
     // The ELF header and the program headers, where the offsets and sizes are.

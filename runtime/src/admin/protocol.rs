@@ -246,7 +246,12 @@ pub enum AdminReply {
         formats: Vec<TableFormats>,
     },
     /// Plugins.
-    Plugins(Vec<PluginStatus>),
+    Plugins {
+        /// The generations.
+        plugins: Vec<PluginStatus>,
+        /// What the process holds for them.
+        memory: PluginMemory,
+    },
     /// The plan of a campaign.
     Plan(Box<UpgradePlan>),
     /// The campaign under way, if any, and the last that ended.
@@ -301,6 +306,19 @@ pub struct PluginStatus {
     pub reasons: Vec<String>,
     /// The file's size.
     pub bytes: u64,
+}
+
+/// What plugins take of a process beyond those in use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginMemory {
+    /// Libraries that stay mapped although nothing is to use them.
+    pub kept: u64,
+    /// How much address space they take.
+    pub kept_bytes: u64,
+    /// How much they may take before no further version is loaded.
+    pub kept_bytes_max: u64,
+    /// Thread-specific data keys (`pthread_key_create`) with a destructor, over the whole process, which has 1,024.
+    pub keys: u64,
 }
 
 /// Whether a plugin's code is in memory.

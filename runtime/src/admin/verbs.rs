@@ -11,7 +11,7 @@ use lockstep_core::verdict::{Comparison, Pairing, Verdict, compare, compare_reti
 
 use super::protocol::{
     AdminError, AdminReply, AdminRequest, AdminResponse, AdminVerb, FeaturesVerb, GroupReport, PluginReport,
-    PluginVerb, ProcessorStatus, UpgradeOptions, UpgradePlan, UpgradeVerb,
+    PluginStatus, PluginVerb, ProcessorStatus, UpgradeOptions, UpgradePlan, UpgradeVerb,
 };
 use super::{View, groups};
 use crate::engine::failpoints::Failpoint;
@@ -61,12 +61,15 @@ async fn verb(view: &View, request: AdminRequest, by: String) -> Reply {
             Ok(AdminReply::Accepted)
         }
         AdminVerb::Plugin(PluginVerb::List) => {
-            let all = view.generations.list();
-            Ok(AdminReply::Plugins(
-                all.into_iter()
-                    .filter(|each| application.is_none_or(|name| each.application == name))
-                    .collect(),
-            ))
+            if view.generations.memory().kept > 0 {
+                // What held a library may be gone. To close it runs code of the plugin's, which may take its time.
+                let generations = view.generations.clone();
+                let tried = tokio::task::spawn_blocking(move || generations.retry_kept()).await;
+                tried.unwrap_or_else(|joined| tracing::warn!(%joined, "kept libraries were not tried again"));
+            }
+            let (all, memory) = (view.generations.list(), view.generations.memory());
+            let wanted = |each: &PluginStatus| application.is_none_or(|name| each.application == name);
+            Ok(AdminReply::Plugins { plugins: all.into_iter().filter(wanted).collect(), memory })
         }
         AdminVerb::Plugin(PluginVerb::Load { path }) => {
             load(view, groups::of(view, application)?, path).await

@@ -196,6 +196,7 @@ pub(super) fn check(written: Written, text: &str, path: &Path) -> Result<NodeCon
         standby: written.standby,
         timeouts: timeouts(&place, written.timeouts)?,
         recent_mb: place.at_least_one("recent_mb", written.recent_mb, 1 << 20)?,
+        kept_plugins_mb: place.at_least_one("kept_plugins_mb", written.kept_plugins_mb, 1 << 20)?,
         log: written.log,
         admin,
     })

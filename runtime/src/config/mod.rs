@@ -49,6 +49,8 @@ pub struct NodeConfig {
     pub timeouts: Timeouts,
     /// How much of the recent stream is kept for a returning standby, a group.
     pub recent_mb: u64,
+    /// How much plugin libraries may take that can't be unloaded; beyond it no further version is loaded.
+    pub kept_plugins_mb: u64,
     /// A `tracing` filter such as `info` or `lockstep_runtime=debug,warn`.
     pub log: String,
     /// The admin socket.
@@ -155,6 +157,8 @@ pub(crate) struct Written {
     timeouts: Timeouts,
     #[serde(default = "default_recent_mb")]
     recent_mb: u64,
+    #[serde(default = "default_kept_plugins_mb")]
+    kept_plugins_mb: u64,
     #[serde(default = "default_log")]
     log: String,
     #[serde(default)]
@@ -198,6 +202,9 @@ fn default_partitions() -> u64 {
 }
 fn default_recent_mb() -> u64 {
     256
+}
+fn default_kept_plugins_mb() -> u64 {
+    1024
 }
 fn default_log() -> String {
     "info".into()

@@ -12,11 +12,14 @@ use actix::Arbiter;
 use lockstep_core::application::Application;
 use lockstep_core::descriptor::Version;
 use lockstep_core::ids::{GroupName, PluginHash};
-use lockstep_loader::LoadedPlugin;
+use lockstep_loader::{KeptLibrary, LoadedPlugin, Unload};
 
 use super::keep::Keep;
-use super::loading::{Failure, end_on_this_thread, start_on_this_thread, unload, warn_kept};
-use crate::admin::protocol::{PluginState, PluginStatus};
+use super::loading::{Failure, end_on_this_thread, start_on_this_thread, warn_kept, words};
+use crate::admin::protocol::{PluginMemory, PluginState, PluginStatus};
+
+/// So many generations that are gone are remembered, for `lockstep plugin list`; a process swaps versions for ever.
+const UNLOADED_MAX: usize = 32;
 
 /// One load of one file.
 struct Generation {
@@ -25,13 +28,32 @@ struct Generation {
     identity: usize,
     started: bool,
     plugin: Option<LoadedPlugin>,
+    /// Once it was kept: the loader's number of its library.
+    kept: Option<u64>,
 }
 
 #[derive(Default)]
 struct All {
+    /// Oldest first.
     generations: Vec<Generation>,
+    /// How many there have been.
+    counted: u64,
     /// The thread of each group's engine.
     threads: BTreeMap<GroupName, Arbiter>,
+}
+
+impl All {
+    /// Forgets the oldest of those that are gone.
+    fn forget_old(&mut self) {
+        let is_gone = |each: &Generation| each.status.state == PluginState::Unloaded;
+        let mut too_many =
+            self.generations.iter().filter(|each| is_gone(each)).count().saturating_sub(UNLOADED_MAX);
+        self.generations.retain(|each| {
+            let forgotten = too_many > 0 && is_gone(each);
+            too_many -= usize::from(forgotten);
+            !forgotten
+        });
+    }
 }
 
 impl Drop for All {
@@ -46,6 +68,8 @@ impl Drop for All {
 pub struct Generations {
     keep: Keep,
     all: Arc<Mutex<All>>,
+    /// The most that libraries may take that can't be unloaded.
+    kept_bytes_max: u64,
 }
 
 fn is_of(status: &PluginStatus, group: &GroupName) -> bool {
@@ -58,10 +82,10 @@ fn identity(application: &dyn Application) -> usize {
 }
 
 impl Generations {
-    /// None yet.
+    /// None yet. Libraries that can't be unloaded may take `kept_bytes_max` of the process.
     #[must_use]
-    pub fn new(keep: Keep) -> Self {
-        Generations { keep, all: Arc::default() }
+    pub fn new(keep: Keep, kept_bytes_max: u64) -> Self {
+        Generations { keep, all: Arc::default(), kept_bytes_max }
     }
 
     /// The files.
@@ -74,10 +98,61 @@ impl Generations {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All of them, oldest first.
+    /// All of them, oldest first, but for those that have been gone for long.
     #[must_use]
     pub fn list(&self) -> Vec<PluginStatus> {
         self.all().generations.iter().map(|generation| generation.status.clone()).collect()
+    }
+
+    /// What plugins take of this process beyond those in use.
+    #[must_use]
+    pub fn memory(&self) -> PluginMemory {
+        let (kept, kept_bytes) = lockstep_loader::kept_total();
+        PluginMemory {
+            kept: kept as u64,
+            kept_bytes,
+            kept_bytes_max: self.kept_bytes_max,
+            keys: lockstep_os::interpose::key_count() as u64,
+        }
+    }
+
+    /// Whether another library may be loaded: those that can't be unloaded may not fill the process.
+    ///
+    /// # Errors
+    /// When they take more than the operator allows.
+    pub(super) fn room_for_another(&self) -> Result<(), Failure> {
+        let PluginMemory { kept, kept_bytes, kept_bytes_max, .. } = self.memory();
+        if kept_bytes <= kept_bytes_max {
+            Ok(())
+        } else {
+            Err(Failure::full(kept, kept_bytes, kept_bytes_max))
+        }
+    }
+
+    /// Tries again to unload what was kept for reasons that may have passed: a thread that has ended since.
+    pub fn retry_kept(&self) {
+        if lockstep_loader::kept_total().0 == 0 {
+            return;
+        }
+        // Whatever runs while a library is closed goes with its thread.
+        let tried =
+            std::thread::Builder::new().name("plugin-unload".into()).spawn(lockstep_loader::retry_kept);
+        let gone = tried.ok().and_then(|thread| thread.join().ok()).unwrap_or_default();
+        let of_loader = lockstep_loader::kept();
+        let mut all = self.all();
+        for generation in &mut all.generations {
+            let Some(id) = generation.kept else { continue };
+            if gone.contains(&id) {
+                let number = generation.status.generation;
+                tracing::info!(generation = number, "a library that was kept could be unloaded");
+                generation.kept = None;
+                generation.status.state = PluginState::Unloaded;
+                generation.status.reasons.clear();
+            } else if let Some(library) = of_loader.iter().find(|library| library.id == id) {
+                generation.status.reasons = words(&library.reasons);
+            }
+        }
+        all.forget_old();
     }
 
     /// Notes a generation that was loaded, with the object that runs it.
@@ -91,7 +166,8 @@ impl Generations {
         bytes: u64,
     ) -> u64 {
         let mut all = self.all();
-        let generation = all.generations.len() as u64 + 1;
+        all.counted += 1;
+        let generation = all.counted;
         let status = PluginStatus {
             application: application.descriptor().name.clone(),
             partition,
@@ -103,7 +179,8 @@ impl Generations {
             bytes,
         };
         let identity = identity(application);
-        all.generations.push(Generation { status, identity, started: false, plugin: Some(plugin) });
+        let plugin = Some(plugin);
+        all.generations.push(Generation { status, identity, started: false, plugin, kept: None });
         generation
     }
 
@@ -119,7 +196,10 @@ impl Generations {
             .find(|each| !each.started && each.status.hash == hash && is_of(&each.status, group));
         let Some(generation) = next else { return Ok(()) };
         generation.started = true;
-        generation.plugin.as_ref().map_or(Ok(()), start_on_this_thread)
+        let lease = generation.plugin.as_ref().map(LoadedPlugin::lease);
+        // The author's start may take its time; operators want their list meanwhile.
+        drop(all);
+        lease.map_or(Ok(()), start_on_this_thread)
     }
 
     /// The engine of `group` runs on `thread` from here on.
@@ -178,14 +258,10 @@ impl Generations {
                 thread.join().is_ok()
             });
             for (generation, plugin) in plugins {
-                if joined {
-                    let reasons = unload(plugin);
-                    tracing::debug!(generation, ?reasons, "a plugin was unloaded at the stop");
-                    let state = if reasons.is_empty() { PluginState::Unloaded } else { PluginState::Kept };
-                    this.set_state(generation, state, reasons);
-                } else {
-                    std::mem::forget(plugin);
-                }
+                // What can't be unloaded goes with the process.
+                let kept = if joined { unload(plugin) } else { Some(plugin.abandon()) };
+                tracing::debug!(generation, ?kept, "a plugin was unloaded at the stop");
+                this.ended(generation, kept);
             }
             done();
         };
@@ -209,13 +285,14 @@ impl Generations {
         let this = self.clone();
         let waiter = std::thread::Builder::new().name("plugin-unload".into()).spawn(move || {
             let joined = ended.map_err(|_| ()).and_then(|thread| thread.join().map_err(|_| ()));
+            // Where the last share of it is dropped, the loader keeps it and counts it.
             match (joined, Arc::try_unwrap(plugin)) {
                 (Ok(()), Ok(plugin)) => this.unload(generation, plugin),
-                _ => this.kept(generation, vec!["the thread that ended it failed".into()]),
+                _ => this.kept(generation, None, vec!["the thread that ended it failed".into()]),
             }
         });
         if waiter.is_err() {
-            self.kept(generation, vec!["there was no thread to unload it".into()]);
+            self.kept(generation, None, vec!["there was no thread to unload it".into()]);
         }
     }
 
@@ -230,35 +307,66 @@ impl Generations {
             Ok(()) => this.unload(generation, plugin),
             Err(why) => {
                 // What ran on that thread is not known to be gone: the library stays where it is.
-                std::mem::forget(plugin);
-                this.kept(generation, vec![why.into()]);
+                let library = plugin.abandon();
+                this.kept(generation, Some(library.id), vec![why.into()]);
             }
         });
         if started.is_err() {
-            self.kept(generation, vec!["there was no thread to unload it".into()]);
+            self.kept(generation, None, vec!["there was no thread to unload it".into()]);
         }
     }
 
     fn unload(&self, generation: u64, plugin: LoadedPlugin) {
-        let reasons = unload(plugin);
-        if reasons.is_empty() {
-            tracing::info!(generation, "a plugin's library is unmapped");
-            self.set_state(generation, PluginState::Unloaded, reasons);
-        } else {
-            self.kept(generation, reasons);
+        match unload(plugin) {
+            None => {
+                tracing::info!(generation, "a plugin's library is unmapped");
+                self.ended(generation, None);
+            }
+            Some(library) => self.kept(generation, Some(library.id), words(&library.reasons)),
+        }
+        // Perhaps what held an earlier one is gone by now.
+        self.retry_kept();
+    }
+
+    fn kept(&self, generation: u64, library: Option<u64>, reasons: Vec<String>) {
+        warn_kept(&format!("generation {generation}"), &reasons);
+        self.set_state(generation, PluginState::Kept, library, reasons);
+        let memory = self.memory();
+        tracing::warn!(
+            libraries = memory.kept,
+            bytes = memory.kept_bytes,
+            bytes_max = memory.kept_bytes_max,
+            "libraries that can't be unloaded"
+        );
+    }
+
+    fn ended(&self, generation: u64, kept: Option<KeptLibrary>) {
+        match kept {
+            None => self.set_state(generation, PluginState::Unloaded, None, Vec::new()),
+            Some(library) => {
+                self.set_state(generation, PluginState::Kept, Some(library.id), words(&library.reasons));
+            }
         }
     }
 
-    fn kept(&self, generation: u64, reasons: Vec<String>) {
-        warn_kept(&format!("generation {generation}"), &reasons);
-        self.set_state(generation, PluginState::Kept, reasons);
-    }
-
-    fn set_state(&self, generation: u64, state: PluginState, reasons: Vec<String>) {
+    fn set_state(&self, generation: u64, state: PluginState, kept: Option<u64>, reasons: Vec<String>) {
         let mut all = self.all();
         if let Some(found) = all.generations.iter_mut().find(|each| each.status.generation == generation) {
             found.status.state = state;
             found.status.reasons = reasons;
+            found.kept = kept;
         }
+        all.forget_old();
+    }
+}
+
+/// Unloads a plugin; what is left of it when it stays mapped.
+fn unload(plugin: LoadedPlugin) -> Option<KeptLibrary> {
+    match plugin.unload() {
+        Unload::Gone(report) => {
+            tracing::debug!(?report, "unloaded");
+            None
+        }
+        Unload::Kept(library) => Some(library),
     }
 }

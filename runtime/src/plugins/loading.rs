@@ -9,7 +9,7 @@ use lockstep_binding::Bound;
 use lockstep_core::application::Application;
 use lockstep_core::descriptor::ApplicationDescriptor;
 use lockstep_core::ids::{GroupName, PluginHash};
-use lockstep_loader::{LoadError, LoadedPlugin, PluginFile, Prober, Reason, Unload};
+use lockstep_loader::{LoadError, LoadedPlugin, PluginFile, PluginLease, Prober, Reason, Unload};
 
 use super::generations::Generations;
 
@@ -39,6 +39,19 @@ impl Failure {
     pub(crate) fn not_kept(error: &std::io::Error) -> Self {
         let help = "see that the data directory can be written and has room";
         Failure::new("LS0448", format!("the plugin file can't be kept: {error}"), help)
+    }
+
+    /// Libraries that can't be unloaded take more than the operator allows.
+    pub(crate) fn full(libraries: u64, bytes: u64, bytes_max: u64) -> Self {
+        let message = format!(
+            "{libraries} libraries that can't be unloaded take {} MB of this process, and `kept_plugins_mb` allows {}; the \
+             version that runs goes on",
+            bytes >> 20,
+            bytes_max >> 20
+        );
+        let help = "see `lockstep plugin list` for what holds them; restart this processor while it is the standby, or \
+                    raise `kept_plugins_mb`";
+        Failure::new("LS0460", message, help)
     }
 
     /// What is wrong with the file at `path`.
@@ -139,6 +152,8 @@ pub fn load(
     group: &GroupName,
     bytes: Vec<u8>,
 ) -> Result<Box<dyn Application>, Failure> {
+    generations.retry_kept();
+    generations.room_for_another()?;
     let hash = super::hash_of(&bytes);
     generations.keep().put(&bytes).map_err(|error| Failure::not_kept(&error))?;
     let file = PluginFile::from_bytes(generations.keep().path(hash), bytes.into());
@@ -175,8 +190,8 @@ pub fn load(
 }
 
 /// Starts a plugin on the thread that will run it.
-pub(super) fn start_on_this_thread(plugin: &LoadedPlugin) -> Result<(), Failure> {
-    Ok(plugin.lease().start(&lockstep_binding::host_services())?)
+pub(super) fn start_on_this_thread(lease: PluginLease) -> Result<(), Failure> {
+    Ok(lease.start(&lockstep_binding::host_services())?)
 }
 
 /// Shuts a plugin down on the thread that ran it.
@@ -186,18 +201,8 @@ pub(super) fn end_on_this_thread(plugin: &LoadedPlugin) {
     }
 }
 
-/// Unloads a plugin; the reasons when it stays mapped.
-pub(super) fn unload(plugin: LoadedPlugin) -> Vec<String> {
-    match plugin.unload() {
-        Unload::Gone(report) => {
-            tracing::debug!(?report, "unloaded");
-            Vec::new()
-        }
-        Unload::Kept(kept) => words(&kept.reasons),
-    }
-}
-
-fn words(reasons: &[Reason]) -> Vec<String> {
+/// Reasons, as operators read them.
+pub(super) fn words(reasons: &[Reason]) -> Vec<String> {
     reasons.iter().map(ToString::to_string).collect()
 }
 

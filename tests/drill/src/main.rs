@@ -43,8 +43,12 @@ enum Exercise {
         #[arg(long, default_value_t = 20)]
         count: u64,
         /// Transfers a second meanwhile.
-        #[arg(long, default_value_t = 2_000)]
+        #[arg(long, default_value_t = 1_000)]
         rate: u64,
+        /// All of them in one process, between two versions, which serve in turn every ninth time. By default the two
+        /// processors take turns, between three, and each version serves.
+        #[arg(long)]
+        one_host: bool,
     },
     /// Kill the active under load, start it again, audit after each.
     Kill {
@@ -155,7 +159,10 @@ fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         with_processors(arguments.keep, exercise)
     };
     match &arguments.exercise {
-        Exercise::Swaps { count, rate } => real(&|artifacts, at| swaps::run(artifacts, at, *count, *rate)),
+        Exercise::Swaps { count, rate, one_host } => {
+            let plan = swaps::Plan { count: *count, rate: *rate, one_host: *one_host };
+            real(&|artifacts, at| swaps::run(artifacts, at, &plan))
+        }
         Exercise::Kill { count, resident_mb } => {
             real(&|artifacts, at| kill::run(artifacts, at, *count, *resident_mb))
         }

@@ -15,6 +15,8 @@ pub struct Look {
     pub threads: u64,
     /// Open descriptors.
     pub descriptors: u64,
+    /// Thread-specific data keys with a destructor, as the processor counts them.
+    pub keys: u64,
     /// Plugin files that are mapped, by path.
     pub plugins: Vec<String>,
 }
@@ -31,11 +33,13 @@ pub fn look(node: &Node) -> Result<Look, Failure> {
         line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0)
     };
     let maps = node.maps()?;
+    let keys = rig::admin::plugin_list(&node.ready().admin)?.memory.keys;
     Ok(Look {
         rss_kib: field("VmRSS:"),
         threads: field("Threads:"),
         mappings: maps.len() as u64,
         descriptors: std::fs::read_dir(format!("/proc/{pid}/fd"))?.count() as u64,
+        keys,
         plugins: node.mapped_plugins()?,
     })
 }

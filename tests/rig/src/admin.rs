@@ -41,6 +41,26 @@ pub struct PluginStatus {
     pub reasons: Vec<String>,
 }
 
+/// The plugins of a processor.
+#[derive(Clone, Debug, Deserialize)]
+pub struct PluginList {
+    /// Generations, those that have gone lately among them.
+    pub plugins: Vec<PluginStatus>,
+    /// What they take of it.
+    pub memory: PluginMemory,
+}
+
+/// What plugins take of a processor beyond those in use.
+#[derive(Clone, Debug, Deserialize)]
+pub struct PluginMemory {
+    /// Libraries that can't be unloaded.
+    pub kept: u64,
+    /// Their address space.
+    pub kept_bytes: u64,
+    /// Thread-specific data keys of the process.
+    pub keys: u64,
+}
+
 /// Asks the processor at `socket` for `verb`, as `runtime/src/admin/protocol.rs` has it, and returns its good answer.
 ///
 /// # Errors
@@ -88,6 +108,14 @@ pub fn group(socket: &Path) -> Result<GroupStatus, Failure> {
 /// # Errors
 /// When it does not answer.
 pub fn plugins(socket: &Path) -> Result<Vec<PluginStatus>, Failure> {
+    Ok(plugin_list(socket)?.plugins)
+}
+
+/// The plugins of the processor at `socket`, and what they take of it.
+///
+/// # Errors
+/// When it does not answer.
+pub fn plugin_list(socket: &Path) -> Result<PluginList, Failure> {
     let mut reply = ask(socket, &json!({"plugin": "list"}))?;
     Ok(serde_json::from_value(reply["plugins"].take())?)
 }

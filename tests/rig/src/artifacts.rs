@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::Failure;
 
 /// The packages whose programs and plugin files the rig needs.
-const PACKAGES: [&str; 9] = [
+const PACKAGES: [&str; 11] = [
     "lockstepd",
     "lockstep",
     "rig",
@@ -20,6 +20,8 @@ const PACKAGES: [&str; 9] = [
     "ledger-v2-so",
     "ledger-v2-broken-so",
     "standing-orders-so",
+    "nodelete",
+    "odd-layout",
 ];
 
 /// What was built.
@@ -141,6 +143,18 @@ impl Artifacts {
     #[must_use]
     pub fn standing_orders(&self) -> &Path {
         self.found("standing-orders-so")
+    }
+
+    /// The ledger, version 1, in a file that the dynamic linker never unmaps.
+    #[must_use]
+    pub fn nodelete(&self) -> &Path {
+        self.found("nodelete")
+    }
+
+    /// A library that calls itself a plugin of this API and has other types.
+    #[must_use]
+    pub fn odd_layout(&self) -> &Path {
+        self.found("odd-layout")
     }
 
     /// The version that faults and is slow.

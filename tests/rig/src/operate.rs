@@ -69,8 +69,23 @@ impl Pair {
     /// # Errors
     /// When it does not.
     pub fn wait_standby_on(&self, plugin: &Path, patience: Duration) -> Result<(), Failure> {
+        self.wait_standby_on_hash(self.hash_of(plugin)?, patience)
+    }
+
+    /// The hash of a plugin file, as the operators' command says it.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn hash_of(&self, plugin: &Path) -> Result<PluginHash, Failure> {
         let mut check = self.lockstep(&["plugin", "check", &plugin.display().to_string()])?;
-        let hash: PluginHash = serde_json::from_value(check["file"]["hash"].take())?;
+        Ok(serde_json::from_value(check["file"]["hash"].take())?)
+    }
+
+    /// Waits until the standby runs the plugin with this hash, in lock step.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn wait_standby_on_hash(&self, hash: PluginHash, patience: Duration) -> Result<(), Failure> {
         self.wait_until("the standby on the new plugin", patience, |group| {
             let standby = group.members.iter().find(|member| member.role == Role::Standby);
             Ok(admin::in_lock_step(group) && standby.is_some_and(|standby| standby.hash == Some(hash)))

@@ -24,8 +24,11 @@ pub fn run(session: &Session, command: Plugin) -> Result<Exit, Failure> {
         }
         Plugin::List(which) => {
             match session.ask(which.application.as_deref(), AdminVerb::Plugin(PluginVerb::List))? {
-                AdminReply::Plugins(plugins) => {
-                    session.print(&render::plugins::list(&plugins), &json!({"plugins": plugins}))?;
+                AdminReply::Plugins { plugins, memory } => {
+                    session.print(
+                        &render::plugins::list(&plugins, &memory),
+                        &json!({"plugins": plugins, "memory": memory}),
+                    )?;
                     Ok(Exit::Ok)
                 }
                 other => Err(unexpected(&other)),

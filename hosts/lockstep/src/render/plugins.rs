@@ -1,11 +1,11 @@
 //! `lockstep plugin list`.
 
-use lockstep_runtime::admin::protocol::{PluginState, PluginStatus};
+use lockstep_runtime::admin::protocol::{PluginMemory, PluginState, PluginStatus};
 
 use super::words::{columns, count};
 
-/// Generations, newest last, with the reasons why some were kept.
-pub fn list(plugins: &[PluginStatus]) -> String {
+/// Generations, newest last, with the reasons why some were kept, and what those take.
+pub fn list(plugins: &[PluginStatus], memory: &PluginMemory) -> String {
     if plugins.is_empty() {
         return "no plugin was loaded\n".into();
     }
@@ -30,6 +30,14 @@ pub fn list(plugins: &[PluginStatus]) -> String {
     let mut out = columns("", "  ", &rows);
     for plugin in plugins.iter().filter(|plugin| !plugin.reasons.is_empty()) {
         out.push_str(&format!("generation {} was kept: {}\n", plugin.generation, plugin.reasons.join("; ")));
+    }
+    if memory.kept > 0 {
+        out.push_str(&format!(
+            "libraries that can't be unloaded: {}, {} bytes of {} allowed (`kept_plugins_mb`)\n",
+            memory.kept,
+            count(memory.kept_bytes),
+            count(memory.kept_bytes_max)
+        ));
     }
     out
 }
@@ -62,13 +70,15 @@ mod tests {
             plugin(2, "1.0.1", PluginState::Kept, vec!["a thread did not end".into()]),
             plugin(3, "2.0.0", PluginState::Mapped, vec![]),
         ];
+        let memory = PluginMemory { kept: 1, kept_bytes: 5_000, kept_bytes_max: 9_000_000, keys: 3 };
         assert_eq!(
-            list(&plugins),
+            list(&plugins, &memory),
             "application  generation  version  state     bytes  sha-256\n\
              ledger       1           1.0.0    unloaded  1,000  010101010101\n\
              ledger       2           1.0.1    kept      1,000  020202020202\n\
              ledger       3           2.0.0    mapped    1,000  030303030303\n\
-             generation 2 was kept: a thread did not end\n"
+             generation 2 was kept: a thread did not end\n\
+             libraries that can't be unloaded: 1, 5,000 bytes of 9,000,000 allowed (`kept_plugins_mb`)\n"
         );
     }
 }

@@ -39,10 +39,12 @@ impl Desk {
                         self.note_own(&entry);
                     }
                     self.sides[node].appended = entry.number;
+                    self.sides[node].entries.push(entry);
                     stored = true;
                 }
                 Effect::CutBack { to } => {
                     self.sides[node].appended = to;
+                    self.sides[node].entries.retain(|entry| entry.number <= to);
                     stored = true;
                 }
                 Effect::ReadRecord => {

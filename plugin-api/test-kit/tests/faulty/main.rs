@@ -3,6 +3,7 @@
 
 mod clock;
 mod counter;
+mod first;
 mod open_ends;
 mod order;
 mod random;
@@ -78,6 +79,25 @@ fn a_mistake_in_what_was_given_is_found_too() {
     let pair = Pair::of_versions(counter::application(), counter::later());
     let message = panic_of(|| pair.given([note("a")]).deterministic(call("nothing", "")));
     assert_names(&message, &["`note` of counting 1.0.0", "`write`"]);
+}
+
+#[test]
+fn what_a_static_kept_of_an_earlier_event_is_found() {
+    let pair = Pair::of(first::application()).given([note("abc")]);
+    // All runs of this program know the name; a processor that was started again does not.
+    let message = panic_of(|| pair.deterministic(note("a")));
+    let words = ["`note` of remembering 1.0.0", "notes[\"a\"]", "0x0103616263", "fresh program", "statics"];
+    assert_names(&message, &words);
+}
+
+#[test]
+fn a_static_that_matters_only_the_first_time_in_a_programs_life_is_found() {
+    // The child process has its pair here already.
+    let pair = Pair::of(first::application());
+    first::used_up();
+    let message = panic_of(|| pair.deterministic(call("greet", "a")));
+    let words = ["`greet` of remembering 1.0.0", "fresh program", "statics"];
+    assert_names(&message, &words);
 }
 
 #[test]

@@ -47,14 +47,17 @@ pub fn compile_c(directory: &Path, name: &str, source: &str, flags: &[&str]) -> 
 
 /// The shared library of a package of this workspace, built now if need be.
 pub fn plugin(package: &str) -> PathBuf {
-    built(Path::new(env!("CARGO_MANIFEST_DIR")), package, &[])
+    // In the profile that the caller was built in: a benchmark measures what ships.
+    let flags: &[&str] = if cfg!(debug_assertions) { &[] } else { &["--release"] };
+    built(Path::new(env!("CARGO_MANIFEST_DIR")), package, flags)
 }
 
 /// The shared library or program of a package that is frozen beside a version of the plugin API.
 pub fn frozen(version: &str, package: &str) -> PathBuf {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugin-api/frozen").join(version);
     // What the two workspaces share is built once.
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it stands in the target directory");
+    let Some(temporary) = option_env!("CARGO_TARGET_TMPDIR") else { panic!("cargo names it to tests alone") };
+    let target = Path::new(temporary).parent().expect("it stands in the target directory");
     built(&workspace, package, &["--locked", "--target-dir", target.to_str().expect("a plain path")])
 }
 
@@ -96,15 +99,34 @@ pub fn ledger_v2() -> &'static Path {
     PATH.get_or_init(|| plugin("ledger-v2-so"))
 }
 
-/// A host without rows: every unit finds nothing.
-pub struct Empty;
+/// A host with what was put, and nothing else. Finding a row takes as long as there are rows; they are few.
+#[derive(Default)]
+pub struct Rows {
+    rows: Vec<(u32, Vec<u8>, Vec<u8>)>,
+}
 
-impl UnitHost for Empty {
-    fn get(&mut self, _: u32, _: &[u8]) -> Option<&[u8]> {
-        None
+impl Rows {
+    fn at(&self, table: u32, key: &[u8]) -> Option<usize> {
+        self.rows.iter().position(|(of, at, _)| *of == table && at == key)
     }
-    fn put(&mut self, _: u32, _: &[u8], _: &[u8]) {}
-    fn delete(&mut self, _: u32, _: &[u8]) {}
+}
+
+impl UnitHost for Rows {
+    fn get(&mut self, table: u32, key: &[u8]) -> Option<&[u8]> {
+        self.at(table, key).map(|at| self.rows[at].2.as_slice())
+    }
+    fn put(&mut self, table: u32, key: &[u8], value: &[u8]) {
+        match self.at(table, key) {
+            Some(at) => {
+                self.rows[at].2.clear();
+                self.rows[at].2.extend_from_slice(value);
+            }
+            None => self.rows.push((table, key.to_vec(), value.to_vec())),
+        }
+    }
+    fn delete(&mut self, table: u32, key: &[u8]) {
+        self.rows.retain(|(of, at, _)| *of != table || at != key);
+    }
     fn scan(&mut self, _: u32, _: &[u8], _: Option<&[u8]>, _: &mut dyn FnMut(&[u8], &[u8]) -> bool) {}
     fn time_us(&self) -> u64 {
         1
@@ -137,9 +159,80 @@ impl UnitHost for Empty {
     fn log(_: Option<&Self>, _: u8, _: &str, _: &str) {}
 }
 
-impl LogLines for Empty {
+impl LogLines for Rows {
     fn level_max() -> u8 {
         5
     }
     fn line(_: u8, _: &str, _: &str) {}
+}
+
+/// Waits until `holds`.
+///
+/// # Panics
+/// When it does not for a long time.
+#[track_caller]
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while !holds() {
+        assert!(std::time::Instant::now() < deadline, "{what}: not in time");
+        std::thread::yield_now();
+    }
+}
+
+/// The name of host threads that run plugins.
+pub const HOST_THREAD: &str = "a-host-thread";
+
+/// How the names of threads begin that a swap may start: those of hosts, of the loader and of plugins. The threads of the
+/// test harness come and go.
+const OURS: [&str; 5] = [HOST_THREAD, "plugin-", "detached", "tokio-", "ledger-"];
+
+/// What this process holds that a swap must not add to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Threads, but for the test harness's.
+    pub threads: usize,
+    /// Thread-specific data keys.
+    pub keys: usize,
+    /// Descriptors.
+    pub descriptors: usize,
+}
+
+impl Held {
+    /// Now.
+    pub fn now() -> Self {
+        let entries = |path: &str| std::fs::read_dir(path).expect("it can be listed").count();
+        let tasks = std::fs::read_dir("/proc/self/task").expect("it can be listed");
+        // One that ends meanwhile has no name any more.
+        let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+        Held {
+            threads: names.filter(|name| OURS.iter().any(|ours| name.starts_with(ours))).count(),
+            keys: lockstep_os::interpose::key_count(),
+            descriptors: entries("/proc/self/fd"),
+        }
+    }
+
+    /// As soon as so many looks in a row are the same: the kernel still shows a thread for a moment after it was joined.
+    pub fn settled(looks: usize) -> Self {
+        let (mut last, mut same) = (Self::now(), 1);
+        until("what the process holds is settled", || {
+            let now = Self::now();
+            same = if now == last { same + 1 } else { 1 };
+            last = now;
+            same >= looks
+        });
+        last
+    }
+
+    /// Asserts that this process holds this again: the kernel still shows a thread for a moment after it was joined.
+    #[track_caller]
+    pub fn assert_again(self) {
+        until("what the process holds is as before", || Self::now() == self);
+    }
+}
+
+/// The resident memory of this process, in KiB.
+pub fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("it can be read");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it is said");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
 }
