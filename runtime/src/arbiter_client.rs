@@ -1,20 +1,31 @@
 //! The actor that speaks with the arbiter for one group.
 //!
 //! Reads and swaps wait for a disk, so it has an actix arbiter (a thread) of its own. One swap is under way at a time;
-//! an outcome that is not known says so, and the core reads the record back (R4).
+//! an outcome that is not known says so, and the core reads the record back (R4). A planned switchover's record is
+//! written and synced before it is asked for, so that only the name is left to be made while requests wait.
+
+use std::time::Instant;
 
 use actix::prelude::*;
 use lockstep_core::ids::Epoch;
 use lockstep_core::input::Input;
 use lockstep_core::record::{Record, SwapOutcome};
 
-use crate::arbiter::{LocalArbiter, UNREACHABLE};
+use crate::arbiter::{LocalArbiter, Prepared, UNREACHABLE};
 use crate::engine::inbound::{EngineHandle, Inbound};
 
 /// Read the record.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct ReadRecord;
+
+/// A swap of the record is about to be asked for.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct PrepareSwap {
+    /// The new record.
+    pub next: Record,
+}
 
 /// Swap the record.
 #[derive(Message)]
@@ -30,6 +41,7 @@ pub struct Swap {
 pub struct ArbiterClient {
     arbiter: LocalArbiter,
     engine: EngineHandle,
+    prepared: Option<Prepared>,
 }
 
 impl ArbiterClient {
@@ -37,8 +49,11 @@ impl ArbiterClient {
     #[must_use]
     pub fn launch(arbiter: LocalArbiter, engine: EngineHandle) -> (Addr<Self>, Arbiter) {
         let thread = Arbiter::new();
-        let address =
-            ArbiterClient::start_in_arbiter(&thread.handle(), move |_| ArbiterClient { arbiter, engine });
+        let address = ArbiterClient::start_in_arbiter(&thread.handle(), move |_| ArbiterClient {
+            arbiter,
+            engine,
+            prepared: None,
+        });
         (address, thread)
     }
 
@@ -60,14 +75,31 @@ impl Handler<ReadRecord> for ArbiterClient {
     }
 }
 
+impl Handler<PrepareSwap> for ArbiterClient {
+    type Result = ();
+
+    fn handle(&mut self, PrepareSwap { next }: PrepareSwap, _: &mut Self::Context) {
+        // A failure shows when the swap is asked for.
+        self.prepared = self.arbiter.prepare(&next).ok();
+        self.tell(Input::SwapPrepared);
+    }
+}
+
 impl Handler<Swap> for ArbiterClient {
     type Result = ();
 
     fn handle(&mut self, Swap { expected, next }: Swap, _: &mut Self::Context) {
-        let outcome: SwapOutcome = self.arbiter.swap(expected, &next);
+        let begun = Instant::now();
+        let outcome: SwapOutcome = self.arbiter.swap(expected, &next, self.prepared.take());
+        tracing::debug!(
+            epoch = next.epoch.0,
+            us = begun.elapsed().as_micros() as u64,
+            "the record was swapped"
+        );
         if let SwapOutcome::Unknown(why) = &outcome {
             tracing::warn!(why, code = UNREACHABLE, "the outcome of a swap of the record is not known");
         }
         self.tell(Input::Swapped(outcome));
+        self.arbiter.tidy();
     }
 }

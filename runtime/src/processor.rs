@@ -33,10 +33,12 @@ use crate::engines::Engines;
 use crate::http;
 use crate::neighbours::Neighbours;
 use crate::notes::{self, NoteFiles};
+use crate::notifier::Notifier;
 use crate::offline::group_dir;
 use crate::partitions_file::{self, Disagreement};
 use crate::plugins::{self, Failure, Generations, Keep, PluginLoader};
 use crate::services::Services;
+use crate::trail::Trail;
 use crate::watcher::Watcher;
 
 /// How long a planned switchover at a stop may take.
@@ -129,7 +131,7 @@ impl Processor {
             None => vec![PartnerAddress::Directory(arbiter_directory.clone())],
         };
 
-        let loader = PluginLoader::new(generations.clone()).start();
+        let shared = Shared::start(&config.data, &generations)?;
         let neighbours = Neighbours::default();
         let (mut engines, mut links, mut arbiter_threads) = (Engines::default(), Vec::new(), Vec::new());
         let mut guards = Vec::new();
@@ -140,7 +142,7 @@ impl Processor {
                 partition,
                 arbiter_directory,
                 &generations,
-                &loader,
+                &shared,
                 &neighbours,
             )?;
             links.push(LinkActor::new(config.node.clone(), begun.handle.clone(), partner.clone()).start());
@@ -193,7 +195,8 @@ impl Processor {
             let message = format!("the admin socket {} can't be made: {error}", config.admin.display());
             StartError::new("LS0106", message, "stop the other processor, or set `admin` to another path")
         })?;
-        let view = View::new(config.node.clone(), engines.clone(), generations, stop_sender);
+        let view =
+            View::new(config.node.clone(), engines.clone(), generations, shared.trail.clone(), stop_sender);
         let admin = Admin::new(view, socket, config.admin.clone()).start();
         Ok(Processor {
             node: config.node,
@@ -282,6 +285,27 @@ async fn hand_over(engine: &EngineHandle) {
     }
 }
 
+/// What serves all groups of a processor.
+#[derive(Clone)]
+struct Shared {
+    plugins: Addr<PluginLoader>,
+    trail: Trail,
+    notifier: Notifier,
+}
+
+impl Shared {
+    fn start(data: &Path, generations: &Generations) -> Result<Self, StartError> {
+        let no_thread = |error: std::io::Error| {
+            StartError::of_system(format!("a thread can't be had: {error}"), "see the limits on threads")
+        };
+        Ok(Shared {
+            plugins: PluginLoader::new(generations.clone()).start(),
+            trail: Trail::open(data).map_err(no_thread)?,
+            notifier: Notifier::launch().map_err(no_thread)?,
+        })
+    }
+}
+
 struct Begun {
     handle: EngineHandle,
     arbiter_thread: Arbiter,
@@ -318,7 +342,7 @@ fn begin(
     partition: u16,
     arbiter_directory: &Path,
     generations: &Generations,
-    loader: &Addr<PluginLoader>,
+    shared: &Shared,
     neighbours: &Neighbours,
 ) -> Result<Begun, StartError> {
     let name = &application.name;
@@ -383,7 +407,8 @@ fn begin(
     let (arbiter, arbiter_thread) = ArbiterClient::launch(arbiter, handle.clone());
     let watcher = Watcher::new(handle.clone()).start();
     let store = thread.launch(handle.clone())?;
-    let services = Services { arbiter, watcher, plugins: loader.clone() };
+    let Shared { plugins, trail, notifier } = shared.clone();
+    let services = Services { arbiter, watcher, plugins, trail, notifier };
     let node = config.node.clone();
     let seat = neighbours.seat(group.name(), bell.clone());
     let engine = EngineLoop::new(EngineParts {

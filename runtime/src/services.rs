@@ -11,9 +11,11 @@ use lockstep_core::ids::{Epoch, PluginHash, StoreId};
 use lockstep_core::input::Input;
 use lockstep_core::record::{Record, SwapOutcome};
 
-use crate::arbiter_client::{ArbiterClient, ReadRecord, Swap};
+use crate::arbiter_client::{ArbiterClient, PrepareSwap, ReadRecord, Swap};
 use crate::engine::inbound::{EngineHandle, Inbound};
+use crate::notifier::Notifier;
 use crate::plugins::{Discard, Find, Got, Load, NotGot, PluginLoader};
+use crate::trail::Trail;
 use crate::watcher::{AskLiving, Watch, Watcher};
 
 /// The ways to the actors that serve one group.
@@ -25,6 +27,10 @@ pub struct Services {
     pub watcher: Addr<Watcher>,
     /// Loads and unloads plugins.
     pub plugins: Addr<PluginLoader>,
+    /// Keeps the audit trail.
+    pub trail: Trail,
+    /// Runs the operators' own command.
+    pub(crate) notifier: Notifier,
 }
 
 impl Services {
@@ -33,6 +39,14 @@ impl Services {
         if self.arbiter.try_send(ReadRecord).is_err() {
             let failed = Input::RecordRead(Err("the arbiter's client is busy".into()));
             let _ = engine.tell(Inbound::Input(failed));
+        }
+    }
+
+    /// Says that a swap is about to be asked for.
+    pub fn prepare_swap(&self, engine: &EngineHandle, next: Record) {
+        if self.arbiter.try_send(PrepareSwap { next }).is_err() {
+            // The swap takes a little longer.
+            let _ = engine.tell(Inbound::Input(Input::SwapPrepared));
         }
     }
 

@@ -35,6 +35,9 @@ pub struct Global {
     /// Do not ask before something that can harm
     #[arg(long, short, global = true)]
     pub yes: bool,
+    /// Why, for the audit trail
+    #[arg(long, global = true, value_name = "TEXT", default_value = "")]
+    pub why: String,
     /// Wait at most this long for an answer
     #[arg(long, global = true, value_name = "MS", default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
     pub timeout_ms: u64,
@@ -83,6 +86,15 @@ pub enum Command {
     /// The database of a stopped processor
     #[command(subcommand)]
     Db(Db),
+    /// Show the audit trail of the processor: who asked for what, when and why, and what changed
+    Audit {
+        /// The application.
+        #[command(flatten)]
+        which: Which,
+        /// So many of the latest entries
+        #[arg(long, value_name = "N", default_value_t = 100)]
+        last: usize,
+    },
     /// Stop the processor in order; its partner takes over
     Shutdown,
     /// Print a completion script for a shell
@@ -196,7 +208,7 @@ pub enum Upgrade {
     Accept(Which),
     /// Return to the old version on both sides
     Abort(Which),
-    /// Show campaigns that are over
+    /// Show upgrades that are over, and what was asked and changed
     History(Which),
 }
 
@@ -242,6 +254,9 @@ pub struct Campaign {
     /// Leave the new features off at 207
     #[arg(long)]
     pub no_features: bool,
+    /// Run this line in a shell at each change of the upgrade, on the active's host
+    #[arg(long, value_name = "COMMAND")]
+    pub notify: Option<String>,
 }
 
 /// Who decides.

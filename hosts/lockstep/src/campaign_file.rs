@@ -40,6 +40,8 @@ struct Written {
     #[serde(default)]
     enable_features: Option<bool>,
     #[serde(default)]
+    notify: Option<String>,
+    #[serde(default)]
     retire: Vec<String>,
 }
 
@@ -110,6 +112,7 @@ fn from_text(text: &str, file: &Path) -> Result<Wanted, ConfigError> {
     put(&mut options.step_time_max_ms, written.step_time_max_ms);
     put(&mut options.redundancy, written.redundancy.map(redundancy));
     put(&mut options.enable_features, written.enable_features);
+    put(&mut options.notify, written.notify);
     options.retire = written.retire;
     let target = whole(&file.parent().unwrap_or(Path::new("")).join(written.target));
     Ok(Wanted { application: written.application, target, options })
@@ -128,6 +131,7 @@ fn flags(campaign: &Campaign, options: &mut UpgradeOptions) {
     put(&mut options.step_time_max_ms, campaign.step_time_max_ms);
     put(&mut options.redundancy, campaign.redundancy.map(redundancy));
     put(&mut options.enable_features, campaign.no_features.then_some(false));
+    put(&mut options.notify, campaign.notify.clone());
 }
 
 fn put<T>(place: &mut T, value: Option<T>) {
@@ -168,7 +172,7 @@ mod tests {
     fn a_file_and_then_flags() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("campaign.ron");
-        let text = r#"(application: "ledger", target: "v2.so", gates: (time_min_ms: 5, events_min: 6), decide: operator, retire: ["close"])"#;
+        let text = r#"(application: "ledger", target: "v2.so", gates: (time_min_ms: 5, events_min: 6), decide: operator, notify: "logger $LOCKSTEP_CHANGE", retire: ["close"])"#;
         std::fs::write(&file, text).unwrap();
         let wanted = wanted(&campaign(&format!(
             "lockstep upgrade plan {} --events-min 7 --redundancy isolate --no-features",
@@ -183,6 +187,7 @@ mod tests {
             decide: Decide::Operator,
             redundancy: Redundancy::Isolate,
             enable_features: false,
+            notify: "logger $LOCKSTEP_CHANGE".into(),
             retire: vec!["close".into()],
             ..UpgradeOptions::default()
         };

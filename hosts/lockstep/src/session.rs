@@ -20,6 +20,7 @@ pub struct Session {
     pub output: Output,
     yes: bool,
     timeout: Duration,
+    why: String,
 }
 
 impl Session {
@@ -30,6 +31,7 @@ impl Session {
             output: global.output,
             yes: global.yes,
             timeout: Duration::from_millis(global.timeout_ms),
+            why: global.why.clone(),
         })
     }
 
@@ -39,8 +41,13 @@ impl Session {
         application: Option<&str>,
         verb: AdminVerb,
     ) -> Result<Result<AdminReply, AdminError>, Failure> {
-        let request =
-            AdminRequest { application: application.map(str::to_owned), partition: None, verb, by: user() };
+        let request = AdminRequest {
+            application: application.map(str::to_owned),
+            partition: None,
+            verb,
+            by: user(),
+            why: self.why.clone(),
+        };
         Ok(match call(&self.config.admin, &request, self.timeout)? {
             AdminResponse::Ok(reply) => Ok(*reply),
             AdminResponse::Error(error) => Err(error),

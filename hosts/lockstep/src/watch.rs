@@ -197,6 +197,7 @@ mod tests {
                 rollback_after_ms: 0,
                 step_time_max_ms: 0,
                 enable_features: true,
+                notify: String::new(),
                 retire: vec![],
                 only_new: vec![],
                 started_by: String::new(),

@@ -33,6 +33,39 @@ pub enum Step {
 }
 
 impl Step {
+    /// All of them.
+    pub const ALL: [Step; 11] = [
+        Step::IsolateFirst,
+        Step::LoadFirst,
+        Step::SwitchOver,
+        Step::Evaluate,
+        Step::IsolateSecond,
+        Step::LoadSecond,
+        Step::Enable,
+        Step::BackSwitchOver,
+        Step::BackLoad,
+        Step::Done,
+        Step::FellBack,
+    ];
+
+    /// Its name, for scripts, failpoints and tables.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Step::IsolateFirst => "isolate-first",
+            Step::LoadFirst => "load-first",
+            Step::SwitchOver => "switch-over",
+            Step::Evaluate => "evaluate",
+            Step::IsolateSecond => "isolate-second",
+            Step::LoadSecond => "load-second",
+            Step::Enable => "enable",
+            Step::BackSwitchOver => "back-switch-over",
+            Step::BackLoad => "back-load",
+            Step::Done => "done",
+            Step::FellBack => "fell-back",
+        }
+    }
+
     /// The number that \[P\] gives the step; the way back counts as 200.
     #[must_use]
     pub fn figure(self) -> u16 {
@@ -133,6 +166,8 @@ pub struct CampaignPlan {
     pub step_time_max_ms: u64,
     /// Enable all features of the target at 207.
     pub enable_features: bool,
+    /// A line for the shell, run at each change on the host of the processor that is active then; empty for none.
+    pub notify: String,
     /// Procedures of `from` that the target does not have and that end with this campaign (R32).
     pub retire: Vec<String>,
     /// Procedures of the target that `from` does not have and that are served once the campaign is through (R32).

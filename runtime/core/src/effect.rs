@@ -90,6 +90,12 @@ pub enum Effect {
     CopyDropped,
     /// Ask the arbiter for its record; answered with `Input::RecordRead`.
     ReadRecord,
+    /// A swap to `next` is about to be asked for, while the group serves on: what takes long and changes nothing may be
+    /// done now. Answered with `Input::SwapPrepared`, well or not; nothing rests on it.
+    PrepareSwap {
+        /// The new record.
+        next: Record,
+    },
     /// Ask the arbiter for a swap; answered with `Input::Swapped`. At most one is under way.
     Swap {
         /// The epoch that must still be the record's; 0 when there must be none.

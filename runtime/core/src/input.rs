@@ -71,6 +71,8 @@ pub enum Input {
     },
     /// Answer to [`Effect::ReadRecord`](crate::effect::Effect::ReadRecord).
     RecordRead(Result<Option<Record>, String>),
+    /// Answer to [`Effect::PrepareSwap`](crate::effect::Effect::PrepareSwap).
+    SwapPrepared,
     /// Answer to [`Effect::Swap`](crate::effect::Effect::Swap).
     Swapped(SwapOutcome),
     /// The operating system says that the process that holds `store` died. A hint (R6).

@@ -33,6 +33,7 @@ pub fn plan(from: Edition, to: Edition, redundancy: Redundancy) -> CampaignPlan 
         rollback_after_ms: 2_000,
         step_time_max_ms: 2_000,
         enable_features: true,
+        notify: String::new(),
         retire: vec![],
         only_new: vec![],
         started_by: "simulation".into(),

@@ -17,6 +17,8 @@ use lockstep_core::descriptor::Version;
 use lockstep_core::ids::{NodeId, PluginHash};
 use lockstep_core::verdict::Comparison;
 
+use crate::trail::TrailEntry;
+
 /// The longest request or answer, in bytes.
 pub const LINE_BYTES_MAX: usize = 4 << 20;
 
@@ -35,6 +37,9 @@ pub struct AdminRequest {
     /// Who asks, for records and logs; the user's name.
     #[serde(default)]
     pub by: String,
+    /// Why, for the audit trail; may be empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
 }
 
 /// What an operator asks.
@@ -57,6 +62,11 @@ pub enum AdminVerb {
     Plugin(PluginVerb),
     /// The rolling upgrade.
     Upgrade(UpgradeVerb),
+    /// The audit trail. Answered by [`AdminReply::Audit`].
+    Audit {
+        /// At most so many of the latest entries.
+        count: usize,
+    },
     /// Arm a failure, for tests.
     Failpoint(Failpoint),
     /// Stop this processor, in order: the store is synced and closed. Answered before it stops.
@@ -70,6 +80,7 @@ impl AdminVerb {
         matches!(
             self,
             AdminVerb::Status
+                | AdminVerb::Audit { .. }
                 | AdminVerb::Features(FeaturesVerb::List)
                 | AdminVerb::Plugin(PluginVerb::List)
                 | AdminVerb::Upgrade(UpgradeVerb::Status | UpgradeVerb::History)
@@ -158,6 +169,8 @@ pub struct UpgradeOptions {
     pub redundancy: Redundancy,
     /// Enable all features of the target at 207.
     pub enable_features: bool,
+    /// A line for the shell, run at each change on the active's host; empty for none.
+    pub notify: String,
     /// Procedures that the target does not have and that end with this upgrade (R32).
     pub retire: Vec<String>,
 }
@@ -171,6 +184,7 @@ impl Default for UpgradeOptions {
             step_time_max_ms: 60_000,
             redundancy: Redundancy::default(),
             enable_features: true,
+            notify: String::new(),
             retire: Vec::new(),
         }
     }
@@ -197,6 +211,8 @@ pub enum FailpointAction {
     Panic,
     /// The process ends at once, as if killed.
     Kill,
+    /// The process stands still, as by SIGSTOP, until somebody lets it go on.
+    Stop,
     /// The operation fails with an input/output error.
     Fail,
     /// Nothing any more.
@@ -263,6 +279,8 @@ pub enum AdminReply {
     },
     /// Campaigns that are over, oldest first.
     History(Vec<CampaignRecord>),
+    /// Entries of the audit trail, oldest first.
+    Audit(Vec<TrailEntry>),
 }
 
 /// A processor as it sees itself.
@@ -490,7 +508,7 @@ mod tests {
     use super::*;
 
     fn request(verb: AdminVerb, by: &str) -> AdminRequest {
-        AdminRequest { application: None, partition: None, verb, by: by.into() }
+        AdminRequest { application: None, partition: None, verb, by: by.into(), why: String::new() }
     }
 
     #[test]

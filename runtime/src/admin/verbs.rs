@@ -17,6 +17,7 @@ use super::{View, groups};
 use crate::engine::failpoints::Failpoint;
 use crate::engine::inbound::{EngineHandle, Inbound};
 use crate::plugins::{CheckedPlugin, Failure, check_file};
+use crate::trail::{TrailEntry, What};
 
 /// How long the active may take to tell how it is.
 const ACTIVE_TIME_MAX: Duration = Duration::from_secs(1);
@@ -45,9 +46,51 @@ pub(super) async fn carry_out(view: &View, request: AdminRequest) -> AdminRespon
     } else {
         tracing::info!(by, verb = ?request.verb, "an operator asks");
     }
-    match verb(view, request, by).await {
+    let asked = (!request.verb.only_looks())
+        .then(|| (request.application.clone(), in_words(&request.verb), request.why.clone()));
+    let result = verb(view, request, by.clone()).await;
+    if let Some((application, command, why)) = asked {
+        let result = match &result {
+            Ok(AdminReply::Done) => "done".to_owned(),
+            Ok(_) => "accepted".to_owned(),
+            Err(error) => format!("{}: {}", error.code, error.message),
+        };
+        view.trail.add(TrailEntry::now(application.as_deref(), &by, &why, What::Command { command, result }));
+    }
+    match result {
         Ok(reply) => AdminResponse::Ok(Box::new(reply)),
         Err(error) => AdminResponse::Error(error),
+    }
+}
+
+/// A command as it is typed, without its application.
+fn in_words(verb: &AdminVerb) -> String {
+    match verb {
+        AdminVerb::Status => "status".into(),
+        AdminVerb::Isolate => "isolate".into(),
+        AdminVerb::Integrate => "integrate".into(),
+        AdminVerb::SwitchOver => "switchover".into(),
+        AdminVerb::Force => "force".into(),
+        AdminVerb::Features(FeaturesVerb::List) => "features list".into(),
+        AdminVerb::Features(FeaturesVerb::Enable { features }) => {
+            format!("features enable {}", features.join(" ")).trim_end().into()
+        }
+        AdminVerb::Features(FeaturesVerb::Disable { feature }) => format!("features disable {feature}"),
+        AdminVerb::Plugin(PluginVerb::List) => "plugin list".into(),
+        AdminVerb::Plugin(PluginVerb::Load { path }) => format!("plugin load {}", path.display()),
+        AdminVerb::Upgrade(UpgradeVerb::Plan { target, .. }) => format!("upgrade plan {}", target.display()),
+        AdminVerb::Upgrade(UpgradeVerb::Start { target, .. }) => {
+            format!("upgrade start {}", target.display())
+        }
+        AdminVerb::Upgrade(UpgradeVerb::Status) => "upgrade status".into(),
+        AdminVerb::Upgrade(UpgradeVerb::Pause) => "upgrade pause".into(),
+        AdminVerb::Upgrade(UpgradeVerb::Resume) => "upgrade resume".into(),
+        AdminVerb::Upgrade(UpgradeVerb::Accept) => "upgrade accept".into(),
+        AdminVerb::Upgrade(UpgradeVerb::Abort) => "upgrade abort".into(),
+        AdminVerb::Upgrade(UpgradeVerb::History) => "upgrade history".into(),
+        AdminVerb::Audit { .. } => "audit".into(),
+        AdminVerb::Failpoint(failpoint) => format!("(failpoint {})", failpoint.point),
+        AdminVerb::Shutdown => "shutdown".into(),
     }
 }
 
@@ -55,6 +98,12 @@ async fn verb(view: &View, request: AdminRequest, by: String) -> Reply {
     let application = request.application.as_deref();
     match request.verb {
         AdminVerb::Status => status(view, application).await,
+        AdminVerb::Audit { count } => {
+            if let Some(name) = application {
+                engine(view, Some(name))?;
+            }
+            Ok(AdminReply::Audit(view.trail.latest(application, count)))
+        }
         AdminVerb::Shutdown => {
             // The processor's own loop stops it; a second word changes nothing.
             let _ = view.stop.try_send(());
@@ -343,6 +392,7 @@ async fn start(
         rollback_after_ms: options.rollback_after_ms,
         step_time_max_ms: options.step_time_max_ms,
         enable_features: options.enable_features,
+        notify: options.notify,
         retire: options.retire,
         only_new: named(&plan.comparison, &Pairing::OnlyNew),
         started_by: by,

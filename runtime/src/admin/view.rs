@@ -7,12 +7,14 @@ use tokio::sync::mpsc;
 
 use crate::engines::Engines;
 use crate::plugins::Generations;
+use crate::trail::Trail;
 
 /// A processor as its admin socket sees it.
 pub struct View {
     pub(super) node: NodeId,
     pub(super) engines: Engines,
     pub(super) generations: Generations,
+    pub(super) trail: Trail,
     /// Where a wish to stop goes.
     pub(super) stop: mpsc::Sender<()>,
     pub(super) started: Instant,
@@ -21,7 +23,13 @@ pub struct View {
 impl View {
     /// The view of a processor that starts now.
     #[must_use]
-    pub fn new(node: NodeId, engines: Engines, generations: Generations, stop: mpsc::Sender<()>) -> Self {
-        View { node, engines, generations, stop, started: Instant::now() }
+    pub fn new(
+        node: NodeId,
+        engines: Engines,
+        generations: Generations,
+        trail: Trail,
+        stop: mpsc::Sender<()>,
+    ) -> Self {
+        View { node, engines, generations, trail, stop, started: Instant::now() }
     }
 }

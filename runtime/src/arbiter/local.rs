@@ -132,23 +132,42 @@ impl LocalArbiter {
         Ok(file.record)
     }
 
-    /// Swaps the record of epoch `expected` (0: none) for `next`.
+    /// Swaps the record of epoch `expected` (0: none) for `next`; with what was prepared, if it is the same record.
     ///
     /// # Panics
     /// When `next` does not have the epoch after `expected`.
     #[must_use]
-    pub fn swap(&self, expected: Epoch, next: &Record) -> SwapOutcome {
+    pub fn swap(&self, expected: Epoch, next: &Record, prepared: Option<Prepared>) -> SwapOutcome {
         assert_eq!(next.epoch, expected.next(), "an epoch grows by one at every swap (R3)");
-        self.try_swap(expected, next).unwrap_or_else(|error| SwapOutcome::Unknown(error.to_string()))
+        let outcome = self.try_swap(expected, next, prepared);
+        outcome.unwrap_or_else(|error| SwapOutcome::Unknown(error.to_string()))
     }
 
-    fn try_swap(&self, expected: Epoch, next: &Record) -> Result<SwapOutcome, ArbiterError> {
+    /// Does of a swap to `next` what takes long and can be done before: the record in force is read and synced, the new
+    /// one written and synced under a temporary name, which goes if the swap is not made.
+    ///
+    /// # Errors
+    /// When the directory can't be read or written.
+    pub fn prepare(&self, next: &Record) -> Result<Prepared, ArbiterError> {
+        self.read()?;
+        Ok(Prepared { temporary: Temporary::write(&self.dir, next)?, record: next.clone() })
+    }
+
+    fn try_swap(
+        &self,
+        expected: Epoch,
+        next: &Record,
+        prepared: Option<Prepared>,
+    ) -> Result<SwapOutcome, ArbiterError> {
         let now = self.read()?;
         if now.as_ref().map_or(Epoch(0), |now| now.epoch) != expected {
             return Ok(SwapOutcome::Lost(now));
         }
         let path = self.path(next.epoch.0);
-        let temporary = Temporary::write(&self.dir, next)?;
+        let temporary = match prepared.filter(|prepared| prepared.record == *next) {
+            Some(prepared) => prepared.temporary,
+            None => Temporary::write(&self.dir, next)?,
+        };
         match fs::hard_link(&temporary.0, &path) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -160,18 +179,17 @@ impl LocalArbiter {
         drop(temporary);
         sync_dir(&self.dir)?;
         self.synced.fetch_max(next.epoch.0, Ordering::AcqRel);
-        let numbers = self.numbers()?;
-        if numbers.last().is_some_and(|highest| *highest > next.epoch.0) {
+        if self.numbers()?.last().is_some_and(|highest| *highest > next.epoch.0) {
             // Either it took and was replaced at once, or it came so late that its number was free again.
             let what = format!("somebody has gone on behind epoch {}", next.epoch);
             return Ok(SwapOutcome::Unknown(what));
         }
-        self.remove_old(&numbers);
         Ok(SwapOutcome::Done(next.clone()))
     }
 
-    /// Removes all but the latest few. What can't be removed does no harm.
-    fn remove_old(&self, numbers: &[u64]) {
+    /// Removes all but the latest few, after a swap. What can't be removed does no harm.
+    pub fn tidy(&self) {
+        let numbers = self.numbers().unwrap_or_default();
         let Some(highest) = numbers.last() else { return };
         for number in numbers.iter().take_while(|number| **number + KEPT <= *highest) {
             if let Err(error) = fs::remove_file(self.path(*number)) {
@@ -190,7 +208,15 @@ impl LocalArbiter {
     }
 }
 
+/// A record that is written and not in force; see [`LocalArbiter::prepare`].
+#[derive(Debug)]
+pub struct Prepared {
+    temporary: Temporary,
+    record: Record,
+}
+
 /// A record under a temporary name, which goes when this is dropped.
+#[derive(Debug)]
 struct Temporary(PathBuf);
 
 impl Temporary {
@@ -243,6 +269,13 @@ mod tests {
         LocalArbiter::open(&dir.path().join("ledger.0")).unwrap()
     }
 
+    /// A swap that nobody has prepared, and what follows one.
+    fn swap(arbiter: &LocalArbiter, expected: Epoch, next: &Record) -> SwapOutcome {
+        let outcome = arbiter.swap(expected, next, None);
+        arbiter.tidy();
+        outcome
+    }
+
     fn done(outcome: SwapOutcome) -> Record {
         match outcome {
             SwapOutcome::Done(record) => record,
@@ -256,10 +289,13 @@ mod tests {
         let arbiter = arbiter(&dir);
         assert_eq!(arbiter.read().unwrap(), None);
         let first = Record::first(member(1));
-        assert_eq!(done(arbiter.swap(Epoch(0), &first)), first);
-        assert_eq!(arbiter.swap(Epoch(0), &Record::first(member(2))), SwapOutcome::Lost(Some(first.clone())));
+        assert_eq!(done(swap(&arbiter, Epoch(0), &first)), first);
+        assert_eq!(
+            swap(&arbiter, Epoch(0), &Record::first(member(2))),
+            SwapOutcome::Lost(Some(first.clone()))
+        );
         let second = first.with_in_sync(BTreeSet::from([member(1), member(2)]));
-        assert_eq!(done(arbiter.swap(Epoch(1), &second)), second);
+        assert_eq!(done(swap(&arbiter, Epoch(1), &second)), second);
         let again = LocalArbiter::open(&dir.path().join("ledger.0")).unwrap();
         assert_eq!(again.read().unwrap(), Some(second));
     }
@@ -284,7 +320,7 @@ mod tests {
                     None => Record::first(member(own)),
                 };
                 barrier.wait();
-                match arbiter.swap(Epoch(epoch), &next) {
+                match swap(&arbiter, Epoch(epoch), &next) {
                     SwapOutcome::Done(record) => {
                         assert_eq!(record, next);
                         assert!(won.insert(epoch));
@@ -312,12 +348,12 @@ mod tests {
     fn leftovers_of_a_crash_are_passed_over_and_damage_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let arbiter = arbiter(&dir);
-        let first = done(arbiter.swap(Epoch(0), &Record::first(member(1))));
+        let first = done(swap(&arbiter, Epoch(0), &Record::first(member(1))));
         fs::write(arbiter.dir.join("next.2.99-0.tmp"), "{\"half").unwrap();
         fs::write(arbiter.dir.join("record.x"), "").unwrap();
         assert_eq!(arbiter.read().unwrap(), Some(first.clone()));
         let second =
-            done(arbiter.swap(Epoch(1), &first.with_in_sync(BTreeSet::from([member(1), member(2)]))));
+            done(swap(&arbiter, Epoch(1), &first.with_in_sync(BTreeSet::from([member(1), member(2)]))));
         let whole = fs::read_to_string(arbiter.path(2)).unwrap();
         let bad = [
             String::new(),
@@ -329,14 +365,14 @@ mod tests {
             fs::write(arbiter.path(2), bad).unwrap();
             assert_eq!(arbiter.read().unwrap_err().code(), "LS0607", "never the older one instead");
             let next = second.with_in_sync(BTreeSet::from([member(1)]));
-            assert!(matches!(arbiter.swap(Epoch(2), &next), SwapOutcome::Unknown(_)));
+            assert!(matches!(swap(&arbiter, Epoch(2), &next), SwapOutcome::Unknown(_)));
             assert!(!arbiter.path(3).exists());
         }
         fs::write(arbiter.path(2), whole).unwrap();
         assert_eq!(arbiter.read().unwrap(), Some(second.clone()));
         let mut record = second;
         for _ in 0..KEPT {
-            record = done(arbiter.swap(record.epoch, &record.with_in_sync(BTreeSet::from([member(1)]))));
+            record = done(swap(&arbiter, record.epoch, &record.with_in_sync(BTreeSet::from([member(1)]))));
         }
         assert!(!arbiter.dir.join("next.2.99-0.tmp").exists(), "leftovers go in the end");
     }
@@ -345,13 +381,13 @@ mod tests {
     fn who_comes_so_late_that_his_number_is_free_again_does_not_win() {
         let dir = tempfile::tempdir().unwrap();
         let arbiter = arbiter(&dir);
-        let mut record = done(arbiter.swap(Epoch(0), &Record::first(member(1))));
+        let mut record = done(swap(&arbiter, Epoch(0), &Record::first(member(1))));
         let stale = record.with_in_sync(BTreeSet::from([member(1)]));
         for _ in 0..2 * KEPT {
-            record = done(arbiter.swap(record.epoch, &record.with_in_sync(BTreeSet::from([member(1)]))));
+            record = done(swap(&arbiter, record.epoch, &record.with_in_sync(BTreeSet::from([member(1)]))));
         }
         assert!(!arbiter.path(2).exists());
-        assert_eq!(arbiter.swap(Epoch(1), &stale), SwapOutcome::Lost(Some(record.clone())));
+        assert_eq!(swap(&arbiter, Epoch(1), &stale), SwapOutcome::Lost(Some(record.clone())));
         // The same, stopped between its look and its link.
         let temporary = Temporary::write(&arbiter.dir, &stale).unwrap();
         fs::hard_link(&temporary.0, arbiter.path(2)).unwrap();
@@ -362,6 +398,33 @@ mod tests {
     #[should_panic(expected = "(R3)")]
     fn an_epoch_is_never_skipped() {
         let dir = tempfile::tempdir().unwrap();
-        let _ = arbiter(&dir).swap(Epoch(4), &Record::first(member(1)));
+        let _ = swap(&arbiter(&dir), Epoch(4), &Record::first(member(1)));
+    }
+
+    #[test]
+    fn what_was_prepared_is_used_for_its_own_record_alone_and_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let arbiter = arbiter(&dir);
+        let first = done(swap(&arbiter, Epoch(0), &Record::first(member(1))));
+        let temporaries = || {
+            let names = fs::read_dir(&arbiter.dir).unwrap().map(|entry| entry.unwrap().file_name());
+            names.filter(|name| name.to_str().is_some_and(|name| name.starts_with("next."))).count()
+        };
+        let wanted = first.with_in_sync(BTreeSet::from([member(1), member(2)]));
+        let prepared = arbiter.prepare(&wanted).unwrap();
+        assert_eq!(
+            (arbiter.read().unwrap(), temporaries()),
+            (Some(first.clone()), 1),
+            "nothing is in force yet"
+        );
+        assert_eq!(done(arbiter.swap(Epoch(1), &wanted, Some(prepared))), wanted);
+        assert_eq!(temporaries(), 0);
+        // Another record came in between.
+        let both = wanted.in_sync.clone();
+        let handed_over = wanted.with_active(member(2), both);
+        let prepared = arbiter.prepare(&handed_over).unwrap();
+        let alone = wanted.with_in_sync(BTreeSet::from([member(1)]));
+        assert_eq!(done(arbiter.swap(Epoch(2), &alone, Some(prepared))), alone);
+        assert_eq!((arbiter.read().unwrap(), temporaries()), (Some(alone), 0));
     }
 }

@@ -10,4 +10,4 @@ pub mod nodes;
 
 pub use error::ArbiterError;
 pub(crate) use error::UNREACHABLE;
-pub use local::LocalArbiter;
+pub use local::{LocalArbiter, Prepared};

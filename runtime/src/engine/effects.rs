@@ -67,6 +67,7 @@ impl EngineLoop {
         self.busy |= !self.effects.is_empty();
         self.feed_store();
         self.clients.flush();
+        self.failpoints.at_turns_end();
         let face = self.handle.face();
         face.set_served(self.group.role() == Role::Active || self.group.partner_serves());
         let dropped = std::mem::take(&mut self.clients.dropped);
@@ -104,15 +105,23 @@ impl EngineLoop {
                     let _ = engine.tell(Inbound::Word { word, from: self.handle.clone() });
                 }
             }
-            Effect::Append(entry) => match self.store_ops.last_mut() {
-                Some(StoreOp::Append(entries)) => entries.push(entry),
-                _ => self.store_ops.push(StoreOp::Append(vec![entry])),
-            },
+            Effect::Append(entry) => {
+                self.failpoints.at_entry(&entry);
+                self.note_entry(&entry);
+                match self.store_ops.last_mut() {
+                    Some(StoreOp::Append(entries)) => entries.push(entry),
+                    _ => self.store_ops.push(StoreOp::Append(vec![entry])),
+                }
+            }
             Effect::CutBack { to } => {
                 self.cuts += 1;
+                self.note_cut(to);
                 self.store_ops.push(StoreOp::CutBack { to });
             }
-            Effect::Held { number } => self.store_ops.push(StoreOp::Held { number }),
+            Effect::Held { number } => {
+                self.store_ops.push(StoreOp::Held { number });
+                self.tell_changes(number);
+            }
             Effect::CopyBegin { store, meta } => self.store_ops.push(StoreOp::CopyBegin { store, meta }),
             Effect::CopyRows(rows) => self.store_ops.push(StoreOp::CopyRows(rows)),
             Effect::CopyEnd { sessions, keyed, meta } => {
@@ -121,6 +130,7 @@ impl EngineLoop {
             Effect::CopyKept => self.store_ops.push(StoreOp::CopyKept),
             Effect::CopyDropped => self.store_ops.push(StoreOp::CopyDropped),
             Effect::ReadRecord => self.services.read_record(&self.handle),
+            Effect::PrepareSwap { next } => self.services.prepare_swap(&self.handle, next),
             Effect::Swap { expected, next } => self.services.swap(&self.handle, expected, next),
             Effect::Watch { store } => self.services.watch(store),
             Effect::AskLiving { store } => self.services.ask_living(store),
@@ -132,6 +142,9 @@ impl EngineLoop {
                 self.members = in_sync;
                 self.cuts += u64::from(counts_anew);
                 self.store_ops.push(StoreOp::InSync { members: in_sync, counts_anew });
+                if self.handle.face().role() != role {
+                    self.note_role(role, term, in_sync);
+                }
                 let face = self.handle.face();
                 face.set_role(role, term, in_sync);
                 face.set_descriptor(self.group.descriptor());

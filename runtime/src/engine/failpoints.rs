@@ -3,8 +3,11 @@
 //! Armed through the admin socket. A failpoint fires once; it ends the process the way a crash would, without any
 //! farewell, so that what the partner finds is what a crash leaves.
 
-use crate::admin::protocol;
+use lockstep_core::campaign::Step;
+use lockstep_core::entry::{Control, Entry, EntryBody};
 use lockstep_core::message::{Frame, PeerMessage};
+
+use crate::admin::protocol;
 
 /// A way to fail.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,17 +49,35 @@ pub enum Failpoint {
     },
     /// The disk fails the store's next append; the process then ends as with a real failure (R26).
     FailAppend,
+    /// Killed, or stopped, once a campaign's step has been put into the stream here and the turn's frames have left.
+    AtStep {
+        /// The step.
+        step: Step,
+        /// Killed; else stopped.
+        kill: bool,
+    },
     /// Nothing fails any more.
     Disarm,
+}
+
+/// Points in the steps of a campaign begin with this; the step's name follows.
+const STEP: &str = "step-";
+
+fn step_of(point: &str) -> Option<Step> {
+    let name = point.strip_prefix(STEP)?;
+    Step::ALL.into_iter().find(|step| step.name() == name)
 }
 
 impl TryFrom<&protocol::Failpoint> for Failpoint {
     type Error = String;
 
     fn try_from(asked: &protocol::Failpoint) -> Result<Self, String> {
-        use protocol::FailpointAction::{Fail, Kill, Off, Panic};
+        use protocol::FailpointAction::{Fail, Kill, Off, Panic, Stop};
         // "After the place was passed so often": the next time is the one.
         let count = asked.after.saturating_add(1);
+        if let (Some(step), Kill | Stop) = (step_of(&asked.point), asked.action) {
+            return Ok(Failpoint::AtStep { step, kill: asked.action == Kill });
+        }
         Ok(match (asked.point.as_str(), asked.action) {
             (_, Off) => Failpoint::Disarm,
             ("before-step-up", Kill) => Failpoint::KillBeforeStepUp { count },
@@ -72,7 +93,7 @@ impl TryFrom<&protocol::Failpoint> for Failpoint {
                 return Err(format!(
                     "there is no failpoint `{point}` with action {action:?}; there are before-step-up, \
                      after-step-up, after-frame, link-bytes, before-answer, turn (kill), turn (panic), \
-                     stall-ms (fail), append (fail)"
+                     stall-ms (fail), append (fail), step-NAME of an upgrade (kill, stop)"
                 ));
             }
         })
@@ -94,6 +115,7 @@ pub enum Verdict {
 #[derive(Debug, Default)]
 pub struct Failpoints {
     armed: Option<Failpoint>,
+    strikes: bool,
 }
 
 impl Failpoints {
@@ -147,6 +169,30 @@ impl Failpoints {
         let Some(Failpoint::KillBeforeAnswer { count }) = &mut self.armed else { return false };
         *count = count.saturating_sub(1);
         *count == 0
+    }
+
+    /// `entry` was put into the stream: whether to strike once this turn's frames have left.
+    pub fn at_entry(&mut self, entry: &Entry) {
+        if let Some(Failpoint::AtStep { step, .. }) = &self.armed
+            && let EntryBody::Control(Control::Campaign(Some(record))) = &entry.body
+            && record.step == *step
+        {
+            self.strikes = true;
+        }
+    }
+
+    /// The turn's frames have left: dies or stands still, if that is due.
+    pub fn at_turns_end(&mut self) {
+        if !std::mem::take(&mut self.strikes) {
+            return;
+        }
+        match self.armed.take() {
+            Some(Failpoint::AtStep { kill: false, .. }) => {
+                let own = rustix::process::getpid();
+                let _ = rustix::process::kill_process(own, rustix::process::Signal::STOP);
+            }
+            _ => die(),
+        }
     }
 
     /// How many bytes may still be written to the link, if that is bounded.

@@ -11,6 +11,7 @@
 
 pub mod actor;
 pub mod answers;
+mod changes;
 pub mod clients;
 mod effects;
 mod failing_disk;
@@ -37,6 +38,7 @@ use lockstep_os::unit_page::signals::Guard;
 use mio::{Events, Poll, Token};
 use tokio::sync::oneshot;
 
+use self::changes::Changes;
 use self::clients::{Clients, Serving};
 use self::failpoints::Failpoints;
 use self::fault_log::FaultLog;
@@ -142,6 +144,7 @@ pub struct EngineLoop {
     /// So many of them were looked at for the end of a generation.
     effects_seen: usize,
     failpoints: Failpoints,
+    changes: Changes,
     faults: FaultLog,
     /// HTTP requests under way, by origin.
     http: HashMap<u64, oneshot::Sender<Answer>>,
@@ -186,6 +189,7 @@ impl EngineLoop {
             version: group.descriptor().version.to_string(),
             partitions: handle.partitions,
         };
+        let changes = Changes::new(group.state().meta.campaign.as_deref());
         EngineLoop {
             clients: Clients::new(&handle.application, handle.partition, serving),
             group,
@@ -213,6 +217,7 @@ impl EngineLoop {
             effects: Vec::new(),
             effects_seen: 0,
             failpoints: Failpoints::default(),
+            changes,
             faults: FaultLog::default(),
             http: HashMap::new(),
             siblings: Vec::new(),

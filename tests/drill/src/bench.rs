@@ -10,6 +10,7 @@ use rig::pair::Pair;
 use rig::{Failure, interrupt};
 use serde_json::json;
 
+use crate::outside::busy_ms;
 use crate::{Outcome, say};
 
 /// How long the load runs before it counts.
@@ -39,9 +40,9 @@ pub fn run(
     wait(&mut load, WARM_UP)?;
     load.phase("bench")?;
     say("measuring");
-    let busy = [busy_ms(&pair, 0)?, busy_ms(&pair, 1)?];
+    let busy = [busy_of(&pair, 0)?, busy_of(&pair, 1)?];
     wait(&mut load, Duration::from_secs(seconds))?;
-    let busy = [busy_ms(&pair, 0)? - busy[0], busy_ms(&pair, 1)? - busy[1]];
+    let busy = [busy_of(&pair, 0)? - busy[0], busy_of(&pair, 1)? - busy[1]];
     let figures = load.phase("end")?;
     let stopped = load.stop()?;
     pair.end()?;
@@ -85,11 +86,6 @@ fn wait(load: &mut Load, time: Duration) -> Result<(), Failure> {
 }
 
 /// The processor time that a node has taken, in milliseconds.
-fn busy_ms(pair: &Pair, at: usize) -> Result<u64, Failure> {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pair.node(at).ready().pid))?;
-    // Fields after the name, which ends with the last parenthesis: user and system time are the 12th and 13th.
-    let fields: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
-    // A tick is 10 ms on every Linux that we know.
-    Ok((ticks(11) + ticks(12)) * 10)
+fn busy_of(pair: &Pair, at: usize) -> Result<u64, Failure> {
+    busy_ms(pair.node(at).ready().pid)
 }

@@ -7,13 +7,17 @@
 mod bench;
 mod cuts;
 mod kill;
+mod mixed;
 mod model;
 mod mutants;
 mod outside;
 mod sim;
+mod spread;
 mod swaps;
+mod switchovers;
+mod upgrades;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -49,6 +53,36 @@ enum Exercise {
         /// processors take turns, between three, and each version serves.
         #[arg(long)]
         one_host: bool,
+    },
+    /// Planned switchovers under an open load: how long clients get no answer.
+    Switchovers {
+        /// How often.
+        #[arg(long, default_value_t = 100)]
+        count: u64,
+        /// Transfers a second; half of saturation, which is measured first, unless said.
+        #[arg(long)]
+        rate: Option<u64>,
+    },
+    /// Kill and stop active, standby and command line in every step of an upgrade.
+    Upgrades {
+        /// Only cells whose name contains this, as `202 load-first active kill`.
+        #[arg(long)]
+        only: Option<String>,
+        /// Write the table as a page to this file.
+        #[arg(long)]
+        page: Option<PathBuf>,
+    },
+    /// Processor time of an event while versions differ, against ordinary lock step.
+    Mixed {
+        /// How often each is measured.
+        #[arg(long, default_value_t = 3)]
+        rounds: u64,
+        /// How long.
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+        /// Transfers a second meanwhile.
+        #[arg(long, default_value_t = 10_000)]
+        rate: u64,
     },
     /// Kill the active under load, start it again, audit after each.
     Kill {
@@ -162,6 +196,15 @@ fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         Exercise::Swaps { count, rate, one_host } => {
             let plan = swaps::Plan { count: *count, rate: *rate, one_host: *one_host };
             real(&|artifacts, at| swaps::run(artifacts, at, &plan))
+        }
+        Exercise::Switchovers { count, rate } => {
+            real(&|artifacts, at| switchovers::run(artifacts, at, *count, *rate))
+        }
+        Exercise::Upgrades { only, page } => {
+            real(&|artifacts, at| upgrades::run(artifacts, at, only.as_deref(), page.as_deref()))
+        }
+        Exercise::Mixed { rounds, seconds, rate } => {
+            real(&|artifacts, at| mixed::run(artifacts, at, *rounds, *seconds, *rate))
         }
         Exercise::Kill { count, resident_mb } => {
             real(&|artifacts, at| kill::run(artifacts, at, *count, *resident_mb))

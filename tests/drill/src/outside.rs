@@ -1,4 +1,4 @@
-//! A processor as the operating system sees it: memory, mappings, threads, descriptors.
+//! A processor as the operating system sees it: memory, mappings, threads, descriptors, time; and the machine.
 
 use rig::Failure;
 use rig::node::Node;
@@ -42,4 +42,33 @@ pub fn look(node: &Node) -> Result<Look, Failure> {
         keys,
         plugins: node.mapped_plugins()?,
     })
+}
+
+/// The processor time that a process has taken, in milliseconds.
+///
+/// # Errors
+/// When it is gone.
+pub fn busy_ms(pid: u32) -> Result<u64, Failure> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // Fields after the name, which ends with the last parenthesis: user and system time are the 12th and 13th.
+    let fields: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
+    // A tick is 10 ms on every Linux that we know.
+    Ok((ticks(11) + ticks(12)) * 10)
+}
+
+/// The machine's load average over one minute: what else it had to do stands in every figure.
+///
+/// # Errors
+/// When the kernel does not say.
+pub fn load_average() -> Result<f64, Failure> {
+    let text = std::fs::read_to_string("/proc/loadavg")?;
+    let first = text.split_whitespace().next().and_then(|word| word.parse().ok());
+    first.ok_or_else(|| Failure::new("the kernel does not say how loaded the machine is"))
+}
+
+/// How many cores this process may run on.
+#[must_use]
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
 }

@@ -73,6 +73,7 @@ impl Pair {
                     self.sides[number].reads = true;
                 }
                 Effect::ReadRecord => at_once.push(Input::RecordRead(Ok(self.record.clone()))),
+                Effect::PrepareSwap { .. } => at_once.push(Input::SwapPrepared),
                 Effect::Swap { expected, next } => {
                     let side = &mut self.sides[number];
                     let under_way = side.swap.is_some() || side.outcome.is_some();

@@ -554,6 +554,7 @@ fn plan(isolating: bool) -> CampaignPlan {
         rollback_after_ms: u64::MAX / 4_000,
         step_time_max_ms: u64::MAX / 4_000,
         enable_features: false,
+        notify: String::new(),
         started_by: "model".into(),
         retire: Default::default(),
         only_new: Default::default(),

@@ -11,7 +11,7 @@
 //! - [`load`]: the process that sends transfers and keeps its own record of what it was told.
 //! - [`audit`]: holds that record against what the stopped processors' databases hold.
 //! - [`clients`]: a thread for clients; [`interrupt`]: Ctrl-C.
-//! - [`proxy`]: a link between processors that can be cut at any frame.
+//! - [`proxy`]: a link between processors that can be cut at any frame; [`strike`]: something dies in a step of an upgrade.
 #![forbid(unsafe_code)]
 
 pub mod admin;
@@ -27,6 +27,7 @@ pub mod operate;
 pub mod pair;
 pub mod partitions;
 pub mod proxy;
+pub mod strike;
 
 /// Why an exercise can't go on: a sentence for people.
 #[derive(Clone, Debug, PartialEq, Eq)]

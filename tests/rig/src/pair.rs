@@ -183,14 +183,15 @@ impl Pair {
         self.wait_until("the pair in lock step", patience, |group| Ok(admin::in_lock_step(group)))
     }
 
-    /// Waits until the standby holds all that the active has run: nothing is on its way.
+    /// Waits until the standby holds all that the active has run: nothing is on its way, and no row is migrated.
     ///
     /// # Errors
     /// When it does not.
     pub fn wait_quiet(&self, patience: Duration) -> Result<GroupStatus, Failure> {
         self.wait_until("the pair at rest", patience, |group| {
             let last = group.members.iter().map(|member| member.last).max();
-            Ok(admin::in_lock_step(group) && group.members.iter().all(|member| Some(member.last) == last))
+            let same = group.members.iter().all(|member| Some(member.last) == last);
+            Ok(admin::in_lock_step(group) && same && group.migration.is_none())
         })
     }
 

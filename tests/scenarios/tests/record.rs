@@ -133,6 +133,20 @@ fn a_planned_switchover_waits_until_everything_is_held() {
 }
 
 #[test]
+fn a_planned_switchover_serves_on_while_the_arbiter_prepares_its_record() {
+    let mut world = World::pair(14, Edition::One, Settings::default());
+    world.run_for(Micros::from_ms(50));
+    let before = world.group(0).state().meta.last;
+    world.command(0, Command::SwitchOver);
+    world.probe(0, Request::OpenSession);
+    // The simulated arbiter needs longer.
+    world.run_for(Micros(100));
+    assert_eq!(world.group(0).state().meta.last, before.next(), "nothing waits yet");
+    world.run_until(|world| world.active() == Some(1));
+    world.settle_and_check();
+}
+
+#[test]
 fn a_frame_of_an_older_term_counts_for_nothing() {
     let mut world = World::pair(13, Edition::One, Settings::default());
     let old = world.record().expect("there is a record").term;

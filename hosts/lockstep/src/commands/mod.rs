@@ -8,6 +8,7 @@ mod upgrade;
 
 use clap::CommandFactory as _;
 use lockstep_runtime::admin::protocol::{AdminReply, AdminVerb, FeaturesVerb};
+use lockstep_runtime::trail::TrailEntry;
 use serde_json::json;
 
 use crate::args::{Cli, Command, Features, Global, Plugin, Which};
@@ -44,6 +45,7 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
             let harm = "What only the other recorded processor holds is lost, acknowledged events included.";
             simple(&global, &which, Some(harm), AdminVerb::Force)
         }
+        Command::Audit { which, last } => audit(&Session::open(&global)?, &which, last),
         Command::Shutdown => {
             let harm = "This processor stops; a standby takes over, and without one the service ends.";
             simple(&global, &Which::default(), Some(harm), AdminVerb::Shutdown)
@@ -78,6 +80,20 @@ fn status(session: &Session, which: &Which) -> Result<Exit, Failure> {
         other => return Err(unexpected(&other)),
     }
     Ok(Exit::Ok)
+}
+
+fn audit(session: &Session, which: &Which, count: usize) -> Result<Exit, Failure> {
+    let trail = trail(session, which.application.as_deref(), count)?;
+    session.print(&render::trail::trail(&trail), &json!({"trail": trail}))?;
+    Ok(Exit::Ok)
+}
+
+/// The latest entries of the processor's audit trail.
+pub fn trail(session: &Session, application: Option<&str>, count: usize) -> Result<Vec<TrailEntry>, Failure> {
+    match session.ask(application, AdminVerb::Audit { count })? {
+        AdminReply::Audit(trail) => Ok(trail),
+        other => Err(unexpected(&other)),
+    }
 }
 
 fn features(session: &Session, command: Features) -> Result<Exit, Failure> {

@@ -2,9 +2,10 @@
 
 use lockstep_core::verdict::Verdict;
 use lockstep_runtime::admin::protocol::{AdminReply, AdminVerb, UpgradePlan, UpgradeVerb};
+use lockstep_runtime::trail::{KEPT, What};
 use serde_json::json;
 
-use super::acknowledge;
+use super::{acknowledge, trail};
 use crate::args::{Campaign, Output, Upgrade};
 use crate::campaign_file::{Wanted, wanted};
 use crate::failure::{Exit, Failure, of_preflight};
@@ -34,8 +35,15 @@ pub fn run(session: &Session, command: Upgrade) -> Result<Exit, Failure> {
         Upgrade::History(which) => {
             match session.ask(which.application.as_deref(), AdminVerb::Upgrade(UpgradeVerb::History))? {
                 AdminReply::History(campaigns) => {
-                    session
-                        .print(&render::campaign::history(&campaigns), &json!({"campaigns": campaigns}))?;
+                    let mut trail = trail(session, which.application.as_deref(), KEPT)?;
+                    trail.retain(|entry| match &entry.what {
+                        What::Command { command, .. } => command.starts_with("upgrade "),
+                        What::Upgrade { .. } => true,
+                        What::Role { .. } => false,
+                    });
+                    let text =
+                        format!("{}{}", render::campaign::history(&campaigns), render::trail::trail(&trail));
+                    session.print(&text, &json!({"campaigns": campaigns, "trail": trail}))?;
                     Ok(Exit::Ok)
                 }
                 other => Err(unexpected(&other)),

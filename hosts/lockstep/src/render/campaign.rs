@@ -186,6 +186,7 @@ mod tests {
                     rollback_after_ms: 600_000,
                     step_time_max_ms: 60_000,
                     enable_features: true,
+                    notify: String::new(),
                     retire: vec![],
                     only_new: vec![],
                     started_by: "root".into(),

@@ -6,4 +6,5 @@ pub mod partitions;
 pub mod plan;
 pub mod plugins;
 pub mod status;
+pub mod trail;
 pub mod words;

@@ -51,6 +51,7 @@ impl Desk {
                     let record = self.record.clone();
                     self.put(node, Input::RecordRead(Ok(record)));
                 }
+                Effect::PrepareSwap { .. } => self.put(node, Input::SwapPrepared),
                 Effect::Swap { expected, next } => self.swap(node, expected, next),
                 Effect::Watch { store } => {
                     if !self.lives(store) {

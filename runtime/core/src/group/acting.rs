@@ -253,7 +253,7 @@ impl Group {
     /// Takes the requests that waited for the stream, in their order, until one of them makes the rest wait again.
     pub(super) fn serve_parked(&mut self) {
         while self.role == Role::Active
-            && self.hand_over.is_none()
+            && !self.is_draining()
             && !self.is_deposed()
             && !self.is_acting()
             && !self.notes.awaits_mark()

@@ -48,7 +48,7 @@ impl Group {
 
     /// Whether a request is served now: nothing is in the way, and nothing came before it that waits.
     fn may_serve(&self, request: &Request) -> bool {
-        let free = self.hand_over.is_none() && !self.is_deposed() && !self.notes.awaits_mark();
+        let free = !self.is_draining() && !self.is_deposed() && !self.notes.awaits_mark();
         free && ((self.parked.is_empty() && !self.is_acting()) || self.passes_acting(request))
     }
 

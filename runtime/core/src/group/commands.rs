@@ -3,7 +3,6 @@
 use super::feed::Feed;
 use super::follow::Follow;
 use super::outputs::Asker;
-use super::roles::HandOver;
 use super::{Group, LATENCY_WINDOW};
 use crate::campaign::CampaignRecord;
 use crate::command::{
@@ -70,7 +69,7 @@ impl Group {
         let result = match command {
             Command::SwitchOver => match self.may_switch_over(campaign) {
                 Ok(()) => {
-                    self.hand_over = Some(HandOver { asker, since: self.now });
+                    self.begin_hand_over(asker);
                     // Answered when it is recorded, or given up.
                     return;
                 }

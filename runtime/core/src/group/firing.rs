@@ -48,7 +48,7 @@ impl Group {
     /// mark or a note to be held, acts on the world, or can't write any more.
     pub(super) fn starts_events(&self) -> bool {
         self.role == Role::Active
-            && self.hand_over.is_none()
+            && !self.is_draining()
             && !self.is_deposed()
             && self.disk_failure().is_none()
             && !self.notes.awaits_mark()

@@ -238,7 +238,8 @@ impl Group {
         });
         identity.add(waiting.as_ref().map(|Waiting { store, acked }| (store, acked)));
         identity.add((confirm_sent, confirm_due, confirm_seen, grow_from, partner_out));
-        identity.add(hand_over.as_ref().map(|hand_over| hand_over.is_late(*now)));
+        identity
+            .add(hand_over.as_ref().map(|hand_over| (hand_over.is_late(*now), hand_over.closes_intake())));
         identity.add((divergences, diverged_stores, order_sent, order_attempt));
         evaluation.add_to(&mut identity);
         match follow {

@@ -357,6 +357,7 @@ impl Group {
             Input::StoreFailed { reason } => self.on_store_failed(reason),
             Input::CopyDurable { store } => self.on_copy_durable(store),
             Input::RecordRead(read) => self.on_record_read(read),
+            Input::SwapPrepared => self.on_swap_prepared(),
             Input::Swapped(outcome) => self.on_swapped(outcome),
             Input::PartnerDied { store } => self.on_partner_died(store),
             Input::Living { store, living } => self.on_living(store, living),

@@ -20,6 +20,8 @@ use crate::state::TermStart;
 
 /// How long a planned switchover may take before it is given up.
 const HAND_OVER_MAX: Micros = Micros::from_ms(2_000);
+/// How long a planned switchover serves on while the arbiter prepares its swap; then it goes on without.
+const PREPARE_MAX: Micros = Micros::from_ms(200);
 /// How often the arbiter is asked again after a failure.
 const ARBITER_AGAIN: Micros = Micros::from_ms(20);
 /// How often the operating system is asked whether a silent partner lives.
@@ -94,11 +96,28 @@ impl ArbiterSeat {
 /// A planned switchover under way.
 #[derive(Clone)]
 pub(super) struct HandOver {
-    pub asker: Asker,
-    pub since: Micros,
+    asker: Asker,
+    since: Micros,
+    stage: Stage,
+}
+
+/// How far a planned switchover is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// It was asked for.
+    Begun,
+    /// The arbiter prepares the swap.
+    Preparing,
+    /// Requests wait. The swap is asked for once everything is held.
+    Draining,
 }
 
 impl HandOver {
+    /// Whether requests wait for it. Until the arbiter is ready they need not.
+    pub fn closes_intake(&self) -> bool {
+        self.stage == Stage::Draining
+    }
+
     /// Whether it takes too long by `now`, and is given up.
     pub fn is_late(&self, now: Micros) -> bool {
         now.since(self.since) > HAND_OVER_MAX
@@ -354,12 +373,24 @@ impl Group {
     }
 
     fn reconcile_hand_over(&mut self, record: &Record, to: Member) {
-        let Some(hand_over) = &self.hand_over else { return };
+        let Some(hand_over) = &mut self.hand_over else { return };
         if hand_over.is_late(self.now) {
             let asker = hand_over.asker;
             self.hand_over = None;
             let why = "the standby did not catch up in time; nothing was changed".into();
             return self.end_hand_over(asker, Err(CommandError::NotNow(why)));
+        }
+        match hand_over.stage {
+            Stage::Begun => {
+                hand_over.stage = Stage::Preparing;
+                let next = record.with_active(to, record.in_sync.clone());
+                return self.effects.push(Effect::PrepareSwap { next });
+            }
+            Stage::Preparing if self.now.since(hand_over.since) > PREPARE_MAX => {
+                hand_over.stage = Stage::Draining;
+            }
+            Stage::Preparing => return,
+            Stage::Draining => {}
         }
         if self.held == self.state.meta.last
             && self.outputs.is_empty()
@@ -368,6 +399,22 @@ impl Group {
         {
             // Everything is held by both: both stay recorded (R5).
             self.ask_swap(record.with_active(to, record.in_sync.clone()), Purpose::HandOver);
+        }
+    }
+
+    /// Begins a planned switchover. Its end is told to `asker`.
+    pub(super) fn begin_hand_over(&mut self, asker: Asker) {
+        self.hand_over = Some(HandOver { asker, since: self.now, stage: Stage::Begun });
+    }
+
+    /// Whether a planned switchover lets requests wait.
+    pub(super) fn is_draining(&self) -> bool {
+        self.hand_over.as_ref().is_some_and(HandOver::closes_intake)
+    }
+
+    pub(super) fn on_swap_prepared(&mut self) {
+        if let Some(hand_over) = self.hand_over.as_mut().filter(|it| it.stage == Stage::Preparing) {
+            hand_over.stage = Stage::Draining;
         }
     }
 

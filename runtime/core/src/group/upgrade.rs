@@ -4,7 +4,6 @@
 use super::feed::{DIVERGENCES_MAX, Feed};
 use super::latency::Latencies;
 use super::outputs::Asker;
-use super::roles::HandOver;
 use super::siblings::plan_together;
 use super::{Group, Identity};
 use crate::campaign::{CampaignPlan, CampaignRecord, Decide, Redundancy, Step};
@@ -375,7 +374,7 @@ impl Group {
             Decision::Load(hash) => self.order_load(hash),
             Decision::SwitchOver => {
                 if self.hand_over.is_none() {
-                    self.hand_over = Some(HandOver { asker: Asker::Nobody, since: self.now });
+                    self.begin_hand_over(Asker::Nobody);
                 }
             }
             Decision::Enable => {

@@ -77,6 +77,13 @@ impl World {
                     let delay = Micros(self.random.within(50, 500));
                     self.after(delay, Happening::Read { node, incarnation });
                 }
+                Effect::PrepareSwap { .. } => {
+                    let delay = Micros(self.random.within(200, 3_000));
+                    // Nothing rests on the answer.
+                    if !self.random.percent(5) {
+                        self.input_after(node, delay, Input::SwapPrepared);
+                    }
+                }
                 Effect::Swap { expected, next } => {
                     let delay = Micros(self.random.within(200, 3_000));
                     self.after(delay, Happening::Swap { node, incarnation, expected, next });

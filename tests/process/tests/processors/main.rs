@@ -13,6 +13,7 @@ mod partitions;
 mod poison;
 mod swaps;
 mod telling;
+mod upgrades;
 
 use std::path::Path;
 use std::process::{Output, Stdio};

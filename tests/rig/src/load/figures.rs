@@ -1,6 +1,6 @@
 //! What a load measures, by phase: what its clients see, nothing that the runtime says of itself.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
@@ -16,10 +16,14 @@ pub struct PhaseFigures {
     pub rate_per_s: f64,
     /// The longest time between two answers, to whichever client.
     pub longest_gap_ms: f64,
+    /// When that gap began, in microseconds since 1970, to be found in the processors' logs.
+    pub longest_gap_from_us: u64,
     /// The median time from request to answer.
     pub p50_us: u64,
     /// The 99th percentile of that time.
     pub p99_us: u64,
+    /// The longest time from request to answer.
+    pub max_us: u64,
     /// Requests sent again under their id.
     pub retries: u64,
     /// The application's own "no".
@@ -69,6 +73,7 @@ pub struct Collector {
     since: Instant,
     last_answer: Instant,
     longest_gap: Duration,
+    longest_gap_from: Instant,
     latencies_us: Histogram<u64>,
     /// Retries of all clients when the phase began.
     retries_before: u64,
@@ -90,6 +95,7 @@ impl Collector {
             since: now,
             last_answer: now,
             longest_gap: Duration::ZERO,
+            longest_gap_from: now,
             latencies_us: Histogram::new_with_bounds(1, LATENCY_MAX_US, 3).expect("constant bounds are good"),
             retries_before: 0,
             glanced: (now, 0),
@@ -111,7 +117,10 @@ impl Collector {
             *counter += 1;
         }
         self.figures.events += 1;
-        self.longest_gap = self.longest_gap.max(now.saturating_duration_since(self.last_answer));
+        let gap = now.saturating_duration_since(self.last_answer);
+        if gap > self.longest_gap {
+            (self.longest_gap, self.longest_gap_from) = (gap, self.last_answer);
+        }
         self.last_answer = now;
         self.latencies_us.saturating_record((latency.as_micros() as u64).max(1));
     }
@@ -126,10 +135,17 @@ impl Collector {
         let figures = &mut self.figures;
         figures.seconds = rounded(seconds, 3);
         figures.rate_per_s = rounded(figures.events as f64 / seconds.max(1e-9), 1);
-        let gap = self.longest_gap.max(now.saturating_duration_since(self.last_answer));
+        let silent = now.saturating_duration_since(self.last_answer);
+        let (gap, from) = if silent > self.longest_gap {
+            (silent, self.last_answer)
+        } else {
+            (self.longest_gap, self.longest_gap_from)
+        };
         figures.longest_gap_ms = rounded(gap.as_secs_f64() * 1e3, 2);
+        figures.longest_gap_from_us = since_1970_us(from, now);
         figures.p50_us = self.latencies_us.value_at_quantile(0.5);
         figures.p99_us = self.latencies_us.value_at_quantile(0.99);
+        figures.max_us = self.latencies_us.max();
         figures.retries = retries.saturating_sub(self.retries_before);
     }
 
@@ -157,6 +173,13 @@ impl Collector {
             failed: self.figures.failed,
         }
     }
+}
+
+/// The wall clock's word for `then`, when it is `now`.
+fn since_1970_us(then: Instant, now: Instant) -> u64 {
+    let ago = now.saturating_duration_since(then);
+    let at = SystemTime::now().checked_sub(ago).and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
+    at.map_or(0, |at| at.as_micros() as u64)
 }
 
 fn rounded(value: f64, places: i32) -> f64 {

@@ -238,6 +238,12 @@ impl Load {
             .map_err(|error| Failure::new(format!("the load does not listen: {error}")))
     }
 
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// How it goes, as far as it has said.
     pub fn glance(&mut self) -> &Glance {
         while let Ok(word) = self.words.try_recv() {
