@@ -18,4 +18,5 @@ mod model;
 pub mod partitions;
 pub mod random;
 mod real_disk;
+pub mod several;
 pub mod world;

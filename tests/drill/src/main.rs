@@ -119,6 +119,9 @@ enum Exercise {
         /// Long lives: a hundred faults and more for one pair, checked at rest in between.
         #[arg(long)]
         long: bool,
+        /// So many groups of one application on the pair, with campaigns over all of them.
+        #[arg(long, default_value_t = 1, conflicts_with_all = ["long", "real_store"], value_parser = clap::value_parser!(u16).range(1..=8))]
+        groups: u16,
     },
     /// Every order of messages, swaps, deaths and commands within small bounds, over the core's own groups.
     Model {
@@ -213,8 +216,8 @@ fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         Exercise::Bench { seconds, clients, in_flight, durability } => real(&|artifacts, at| {
             bench::run(artifacts, at, *seconds, *clients, *in_flight, durability.clone())
         }),
-        Exercise::Sim { seeds, from, seed, story, real_store, long } => {
-            let lives = sim::Lives { long: *long, real_store: *real_store };
+        Exercise::Sim { seeds, from, seed, story, real_store, long, groups } => {
+            let lives = sim::Lives { long: *long, real_store: *real_store, groups: *groups };
             match seed {
                 Some(seed) => Ok(sim::replay(*seed, *story, lives)),
                 None => sim::run(*from, *seeds, lives),

@@ -7,8 +7,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use lockstep_sim::world::World;
-use lockstep_sim::{chaos, long};
+use lockstep_sim::world::Seen;
+use lockstep_sim::{chaos, long, several};
 use rig::{Failure, interrupt};
 use serde_json::json;
 
@@ -125,6 +125,36 @@ const REACHED: [&str; 71] = [
     "reply compared with the model, a read",
 ];
 
+/// What must be done to several groups, likewise.
+const FAULTS_OF_GROUPS: [&str; 8] = [
+    "kill of active",
+    "kill of standby",
+    "cut",
+    "one-way cut",
+    "partition",
+    "delay",
+    "pause",
+    "unknown swap",
+];
+const ASKED_OF_GROUPS: [&str; 3] =
+    ["switchover asked for", "campaign asked for", "abort of a campaign asked for"];
+const REACHED_BY_GROUPS: [&str; 14] = [
+    "promotion",
+    "switchover",
+    "catch-up by entries",
+    "copy",
+    "cut back",
+    "shipped",
+    "lock step",
+    "campaign LoadFirst",
+    "campaign Evaluate",
+    "campaign LoadSecond",
+    "campaign Done",
+    "campaign BackSwitchOver",
+    "campaign BackLoad",
+    "campaign FellBack",
+];
+
 /// Which lives are run.
 #[derive(Clone, Copy)]
 pub struct Lives {
@@ -132,21 +162,25 @@ pub struct Lives {
     pub long: bool,
     /// Over the real store.
     pub real_store: bool,
+    /// With so many groups of one application.
+    pub groups: u16,
 }
 
 impl Lives {
-    fn run(self, seed: u64) -> World {
+    fn run(self, seed: u64) -> Seen {
         match self.long {
-            true => long::run(seed, false, self.real_store),
-            false if self.real_store => chaos::run_over_real_store(seed),
-            false => chaos::run(seed, false),
+            _ if self.groups > 1 => several::run(seed, self.groups),
+            true => chaos::seen(&long::run(seed, false, self.real_store)),
+            false if self.real_store => chaos::seen(&chaos::run_over_real_store(seed)),
+            false => chaos::seen(&chaos::run(seed, false)),
         }
     }
 
     /// What the command line says for them.
     fn flags(self) -> String {
         let flags = [(self.long, " --long"), (self.real_store, " --real-store")];
-        flags.iter().filter(|(wanted, _)| *wanted).map(|(_, flag)| *flag).collect()
+        let flags: String = flags.iter().filter(|(wanted, _)| *wanted).map(|(_, flag)| *flag).collect();
+        if self.groups > 1 { format!("{flags} --groups {}", self.groups) } else { flags }
     }
 }
 
@@ -170,7 +204,7 @@ pub fn run(from: u64, seeds: u64, lives: Lives) -> Result<Outcome, Failure> {
             say("interrupted; this is what was done so far");
             break;
         }
-        match catch_unwind(AssertUnwindSafe(|| chaos::seen(&lives.run(seed)))) {
+        match catch_unwind(AssertUnwindSafe(|| lives.run(seed))) {
             Ok(seen) => seen.counts.into_iter().for_each(|(what, n)| *counts.entry(what).or_default() += n),
             Err(_) => {
                 let why = said.lock().unwrap_or_else(PoisonError::into_inner).replace('\n', " ");
@@ -189,10 +223,14 @@ pub fn run(from: u64, seeds: u64, lives: Lives) -> Result<Outcome, Failure> {
     let count =
         |name: &str| counts.iter().filter(|(what, _)| what.starts_with(name)).map(|(_, n)| n).sum::<u64>();
     let faults: u64 = FAULTS.iter().map(|name| count(name)).sum();
-    let missing: Vec<&str> = FAULTS
+    // Several groups get the faults that concern them together; the rest is one pair's.
+    let (faults_due, asked_due, reached_due): (&[&str], &[&str], &[&str]) = match lives.groups {
+        0 | 1 => (&FAULTS, &ASKED, &REACHED),
+        _ => (&FAULTS_OF_GROUPS, &ASKED_OF_GROUPS, &REACHED_BY_GROUPS),
+    };
+    let missing: Vec<&str> = [faults_due, asked_due, reached_due]
+        .concat()
         .into_iter()
-        .chain(ASKED)
-        .chain(REACHED)
         .chain(lives.real_store.then_some("checkpoint"))
         .filter(|name| done >= SEEDS_FOR_ALL && count(name) == 0)
         .collect();
@@ -214,7 +252,7 @@ pub fn run(from: u64, seeds: u64, lives: Lives) -> Result<Outcome, Failure> {
     }
     let failed: Vec<_> = failed.iter().map(|(seed, why)| json!({"seed": seed, "why": why})).collect();
     let json = json!({
-        "seeds": done, "from": from, "long": lives.long, "real_store": lives.real_store, "faults": faults, "seconds": seconds, "failed": failed,
+        "seeds": done, "from": from, "long": lives.long, "groups": lives.groups, "real_store": lives.real_store, "faults": faults, "seconds": seconds, "failed": failed,
         "never_reached": missing, "counts": counts,
     });
     Ok(Outcome { ok, json, text })
@@ -225,6 +263,7 @@ pub fn run(from: u64, seeds: u64, lives: Lives) -> Result<Outcome, Failure> {
 pub fn replay(seed: u64, story: bool, lives: Lives) -> Outcome {
     let end = catch_unwind(|| match (story, lives.long) {
         (false, _) => drop(lives.run(seed)),
+        (true, _) if lives.groups > 1 => several::tell(seed, lives.groups),
         (true, false) => chaos::tell(seed, lives.real_store),
         (true, true) => long::tell(seed, lives.real_store),
     });

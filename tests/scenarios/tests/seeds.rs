@@ -1,7 +1,7 @@
 //! A few hundred seeds of chaos, and seeds that once failed.
 
 use lockstep_sim::chaos::{self, Generation};
-use lockstep_sim::long;
+use lockstep_sim::{long, several};
 
 fn run(seeds: impl IntoIterator<Item = u64>) {
     run_as(chaos::LATEST, seeds);
@@ -74,6 +74,17 @@ fn the_promise_holds_over_the_real_store() {
 #[test]
 fn the_promise_holds_through_long_lives() {
     (0..12).for_each(|seed| drop(long::run(seed, false, false)));
+}
+
+#[test]
+fn the_promise_holds_for_applications_of_several_groups() {
+    for (seed, groups) in (0..6).zip([2, 3].into_iter().cycle()) {
+        let failed = std::panic::catch_unwind(|| drop(several::run(seed, groups))).is_err();
+        assert!(
+            !failed,
+            "seed {seed} broke it; its story: `drill sim --groups {groups} --seed {seed} --story`"
+        );
+    }
 }
 
 #[test]
