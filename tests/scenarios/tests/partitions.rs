@@ -150,6 +150,23 @@ fn groups_that_are_active_on_different_processors_go_through_all_the_same() {
 }
 
 #[test]
+fn groups_whose_standbys_are_out_of_service_on_either_processor_hear_one_another() {
+    let mut partitions = Partitions::pairs(61, Edition::One, 2, &Settings::default());
+    partitions.worlds.iter_mut().for_each(|world| world.add_client(6_000));
+    partitions.worlds[1].command(0, Command::SwitchOver);
+    partitions.run_until(|worlds| worlds[1].active() == Some(1) && worlds[1].in_sync());
+    partitions.run_for(Micros::from_ms(600));
+    let plan = plan(Edition::One, Edition::Two, Redundancy::Isolate);
+    partitions.worlds[0].command(0, Command::StartCampaign(Box::new(plan)));
+    // Partition 0's record goes from processor a's group to one that is isolated there, and whose active is on b.
+    partitions.run_until(|worlds| {
+        worlds[0].role(1) == Some(Role::Isolated) && worlds[1].role(0) == Some(Role::Isolated)
+    });
+    partitions.worlds[0].command(0, Command::AbortCampaign);
+    assert_eq!(assert_ended_alike(partitions, "aborted while both are isolated"), Step::FellBack);
+}
+
+#[test]
 fn faults_of_all_groups_count_in_one_evaluation() {
     // Partition 0 has no traffic: what fails is seen in the other group alone.
     let mut partitions = Partitions::pairs(70, Edition::One, 2, &Settings::default());

@@ -29,7 +29,11 @@ impl Group {
             command if self.is_acting() && command.takes_a_number() => self.command_behind(asker, command),
             command if self.role == Role::Active => self.carry_out(asker, command),
             command => match asker {
-                Asker::Local(origin) if self.partner_serves() => {
+                // One that is out of service was told so by the active: what this processor's other groups say to theirs
+                // goes by way of it (R1).
+                Asker::Local(origin)
+                    if self.partner_serves() || (self.role == Role::Isolated && self.partner.is_some()) =>
+                {
                     let ticket = self.ticket();
                     self.forwarded_commands.insert(ticket, origin);
                     self.send(PeerMessage::ForwardCommand { ticket, command: Box::new(command) });
