@@ -9,6 +9,7 @@
 pub mod admin;
 pub mod arbiter;
 pub mod arbiter_client;
+mod checks;
 pub mod config;
 mod dial;
 pub mod engine;

@@ -11,7 +11,7 @@ use lockstep_core::message::Frame;
 use serde::{Deserialize, Serialize};
 
 /// The version of the links' protocol; a processor refuses another major version.
-pub const LINK_PROTOCOL: (u16, u16) = (1, 1);
+pub const LINK_PROTOCOL: (u16, u16) = (1, 2);
 /// What the partner sent breaks the protocol; the link is made anew.
 pub(crate) const PROTOCOL_BROKEN: &str = "LS0611";
 /// The largest plugin file that is taken from a partner, in bytes.
@@ -46,6 +46,22 @@ pub enum LinkMessage {
     PluginMissing {
         /// Which.
         hash: PluginHash,
+    },
+    /// A preflight: the pieces of this file follow; it is to be tried on the receiver's host.
+    ProbeWanted {
+        /// Which.
+        hash: PluginHash,
+        /// What the upgrade needs on the disk there, in bytes.
+        bytes: u64,
+        /// The file is kept for what comes.
+        keeps: bool,
+    },
+    /// What the trial has found.
+    Probed {
+        /// Of which file.
+        hash: PluginHash,
+        /// Nothing, or code, sentence and help of why the file is not taken.
+        refused: Option<(String, String, String)>,
     },
 }
 

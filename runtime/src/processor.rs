@@ -22,6 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::admin::{self, Admin, View};
 use crate::arbiter::{self, LocalArbiter};
 use crate::arbiter_client::ArbiterClient;
+use crate::checks::Site;
 use crate::config::{ApplicationConfig, ArbiterConfig, Durability, NodeConfig, StandbyMode};
 use crate::dial::{self, LinkActor, PartnerAddress};
 use crate::engine::actor::EngineActor;
@@ -131,6 +132,7 @@ impl Processor {
             None => vec![PartnerAddress::Directory(arbiter_directory.clone())],
         };
 
+        let site = Arc::new(Site { node: config.node.clone(), http, events, admin: config.admin.clone() });
         let shared = Shared::start(&config.data, &generations)?;
         let neighbours = Neighbours::default();
         let (mut engines, mut links, mut arbiter_threads) = (Engines::default(), Vec::new(), Vec::new());
@@ -144,6 +146,7 @@ impl Processor {
                 &generations,
                 &shared,
                 &neighbours,
+                &site,
             )?;
             links.push(LinkActor::new(config.node.clone(), begun.handle.clone(), partner.clone()).start());
             arbiter_threads.push(begun.arbiter_thread);
@@ -344,6 +347,7 @@ fn begin(
     generations: &Generations,
     shared: &Shared,
     neighbours: &Neighbours,
+    site: &Arc<Site>,
 ) -> Result<Begun, StartError> {
     let name = &application.name;
     let recent_bytes_max = usize::try_from(config.recent_mb << 20).unwrap_or(usize::MAX);
@@ -408,7 +412,7 @@ fn begin(
     let watcher = Watcher::new(handle.clone()).start();
     let store = thread.launch(handle.clone())?;
     let Shared { plugins, trail, notifier } = shared.clone();
-    let services = Services { arbiter, watcher, plugins, trail, notifier };
+    let services = Services { arbiter, watcher, plugins, trail, notifier, site: site.clone() };
     let node = config.node.clone();
     let seat = neighbours.seat(group.name(), bell.clone());
     let engine = EngineLoop::new(EngineParts {

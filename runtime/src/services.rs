@@ -12,9 +12,10 @@ use lockstep_core::input::Input;
 use lockstep_core::record::{Record, SwapOutcome};
 
 use crate::arbiter_client::{ArbiterClient, PrepareSwap, ReadRecord, Swap};
+use crate::checks::Site;
 use crate::engine::inbound::{EngineHandle, Inbound};
 use crate::notifier::Notifier;
-use crate::plugins::{Discard, Find, Got, Load, NotGot, PluginLoader};
+use crate::plugins::{Discard, Failure, Find, Got, Load, NotGot, PluginLoader, Probe};
 use crate::trail::Trail;
 use crate::watcher::{AskLiving, Watch, Watcher};
 
@@ -31,6 +32,8 @@ pub struct Services {
     pub trail: Trail,
     /// Runs the operators' own command.
     pub(crate) notifier: Notifier,
+    /// What the user's own checks are told of this processor.
+    pub site: Arc<Site>,
 }
 
 impl Services {
@@ -75,7 +78,7 @@ impl Services {
     pub fn load_plugin(&self, hash: PluginHash, engine: &EngineHandle) {
         if self.plugins.try_send(Load { hash, engine: engine.clone() }).is_err() {
             let reason = "the plugin loader is busy".to_owned();
-            let _ = engine.tell(Inbound::Input(Input::PluginFailed { hash, reason }));
+            let _ = engine.tell(Inbound::Input(Input::PluginFailed { hash, reason, may_pass: true }));
         }
     }
 
@@ -90,14 +93,24 @@ impl Services {
     pub fn plugin_got(&self, hash: PluginHash, bytes: Arc<Vec<u8>>, engine: &EngineHandle) {
         if self.plugins.try_send(Got { hash, bytes, engine: engine.clone() }).is_err() {
             let reason = "the plugin loader is busy".to_owned();
-            let _ = engine.tell(Inbound::Input(Input::PluginFailed { hash, reason }));
+            let _ = engine.tell(Inbound::Input(Input::PluginFailed { hash, reason, may_pass: true }));
         }
     }
 
     /// A plugin file did not come.
     pub fn plugin_not_got(&self, hash: PluginHash, why: &str, engine: &EngineHandle) {
         if self.plugins.try_send(NotGot { hash, why: why.into(), engine: engine.clone() }).is_err() {
-            let _ = engine.tell(Inbound::Input(Input::PluginFailed { hash, reason: why.into() }));
+            let _ =
+                engine.tell(Inbound::Input(Input::PluginFailed { hash, reason: why.into(), may_pass: true }));
+        }
+    }
+
+    /// Tries a file of the partner's.
+    pub fn probe(&self, probe: Probe) {
+        let (hash, engine) = (probe.hash, probe.engine.clone());
+        if self.plugins.try_send(probe).is_err() {
+            let found = Err(Failure::of_thread("the plugin loader is busy"));
+            let _ = engine.tell(Inbound::Probed { hash, found });
         }
     }
 

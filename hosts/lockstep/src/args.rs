@@ -204,12 +204,23 @@ pub enum Upgrade {
     Pause(Which),
     /// Go on
     Resume(Which),
-    /// Accept the new version
-    Accept(Which),
-    /// Return to the old version on both sides
-    Abort(Which),
+    /// Accept the new version, in any step: from then on only what fails leads back
+    Accept(WayOut),
+    /// Return to the old version on both sides, from any step before the features are enabled
+    Abort(WayOut),
     /// Show upgrades that are over, and what was asked and changed
     History(Which),
+}
+
+/// How a campaign is to end.
+#[derive(Clone, Debug, Args)]
+pub struct WayOut {
+    /// The application.
+    #[command(flatten)]
+    pub which: Which,
+    /// The other processor is gone for good: this one goes on alone, and changes its version in place
+    #[arg(long)]
+    pub partner_gone: bool,
 }
 
 /// A target and how to go about it.
@@ -257,6 +268,15 @@ pub struct Campaign {
     /// Run this line in a shell at each change of the upgrade, on the active's host
     #[arg(long, value_name = "COMMAND")]
     pub notify: Option<String>,
+    /// A check of your own: a line for the shell on the active's host; 0 passes, 75 can't tell, all else fails
+    #[arg(long, value_name = "LINE")]
+    pub check_command: Vec<String>,
+    /// A check of your own: a procedure of the target, with its parameters as JSON behind it if it has any
+    #[arg(long, value_name = "NAME [JSON]")]
+    pub check_procedure: Vec<String>,
+    /// Go on at once: no least time, no least number of events, no comparison of latency, no check
+    #[arg(long, conflicts_with_all = ["time_min_ms", "events_min", "latency_ratio_max_percent", "check_command", "check_procedure"])]
+    pub no_evaluation: bool,
 }
 
 /// Who decides.

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::args::Output;
 use crate::failure::{Exit, Failure};
-use crate::render::campaign::{accept, is_inconclusive, outcome, steps_over, under_way};
+use crate::render::campaign::{accept, inconclusive, outcome, steps_over, under_way};
 use crate::session::{Session, unexpected, write_out};
 
 /// How often the processor is asked.
@@ -82,10 +82,12 @@ pub fn until_over(session: &Session, application: Option<&str>, after: Option<u6
             Look::Goes(status) => {
                 seen = Some(status.record.id);
                 screen.show(name, &status)?;
-                if is_inconclusive(&status) && status.record.plan.decide == Decide::Automatic {
+                if let Some(why) = inconclusive(&status)
+                    && status.record.plan.decide == Decide::Automatic
+                {
                     screen.finish(&[])?;
                     session.print("", &json!({"current": status, "last": null}))?;
-                    let message = "the evaluation is inconclusive: too few events came";
+                    let message = format!("the evaluation is inconclusive: {why}");
                     let help = format!("{}, or abort; otherwise it falls back by itself", accept(name));
                     return Err(Failure::new(Exit::Inconclusive, "LS0720", message, help));
                 }
@@ -180,7 +182,7 @@ impl Screen {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lockstep_core::campaign::{CampaignPlan, Gates, Redundancy};
+    use lockstep_core::campaign::{CampaignPlan, Gates, OwnChecks, Redundancy};
     use lockstep_core::ids::{Micros, NodeId, PluginHash};
 
     fn record(id: u64) -> CampaignRecord {
@@ -193,6 +195,7 @@ mod tests {
                 to_hash: PluginHash::default(),
                 redundancy: Redundancy::Keep,
                 gates: Gates::default(),
+                own_checks: OwnChecks::default(),
                 decide: Decide::Automatic,
                 rollback_after_ms: 0,
                 step_time_max_ms: 0,
@@ -201,6 +204,7 @@ mod tests {
                 retire: vec![],
                 only_new: vec![],
                 started_by: String::new(),
+                why: String::new(),
             },
             step: Step::Done,
             revision: 9,
@@ -210,7 +214,9 @@ mod tests {
             first: NodeId("b".into()),
             yardstick_p99_us: 0,
             paused: false,
+            paused_at: Micros(0),
             accepted: true,
+            partner_gone: false,
             reason: String::new(),
             trail: vec![],
         }

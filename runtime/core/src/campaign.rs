@@ -143,6 +143,66 @@ pub enum Decide {
     Operator,
 }
 
+/// A check of the user's own during the evaluation (R30). It looks at the application from outside, or is a part of it:
+/// wrong but well-formed rows are seen by nothing else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OwnCheck {
+    /// A line for the shell, run on the active's host. Its exit status is the answer.
+    Command(String),
+    /// A procedure of the target, run in each partition. Its reply is the answer.
+    Procedure {
+        /// Its name.
+        name: String,
+        /// Its control parameters, as JSON.
+        parameters: String,
+    },
+}
+
+/// The user's own checks, and when they are run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OwnChecks {
+    /// All of them are run, in this order; none by default.
+    pub checks: Vec<OwnCheck>,
+    /// They are run again so long after they ended.
+    pub every_ms: u64,
+    /// One that takes longer than this could not be run.
+    pub time_max_ms: u64,
+}
+
+impl Default for OwnChecks {
+    fn default() -> Self {
+        OwnChecks { checks: Vec::new(), every_ms: 10_000, time_max_ms: 30_000 }
+    }
+}
+
+/// What a run of the user's own checks has shown.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckVerdict {
+    /// All is well.
+    Pass,
+    /// Something is wrong, and what.
+    Fail(String),
+    /// It could not be found out, and why.
+    Inconclusive(String),
+}
+
+/// What the evaluation says at the moment (R30).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Judgement {
+    /// It is too early to say.
+    Undecided,
+    /// All gates have passed.
+    Passed,
+    /// A gate has failed, and which: the campaign falls back.
+    Failed(String),
+    /// The longest time is over, and a gate can't say: the operator decides, or the rollback timer.
+    Inconclusive(String),
+}
+
 /// What the operator asked for; fixed for the campaign's life.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CampaignPlan {
@@ -158,6 +218,8 @@ pub struct CampaignPlan {
     pub redundancy: Redundancy,
     /// The gates.
     pub gates: Gates,
+    /// Checks of the user's own.
+    pub own_checks: OwnChecks,
     /// Who decides.
     pub decide: Decide,
     /// If nobody accepts for this long after the gates passed, fall back.
@@ -174,6 +236,8 @@ pub struct CampaignPlan {
     pub only_new: Vec<String>,
     /// Who started it, for the record.
     pub started_by: String,
+    /// Why, in the words of whoever started it; may be empty.
+    pub why: String,
 }
 
 /// The campaign's state, replicated.
@@ -199,10 +263,49 @@ pub struct CampaignRecord {
     pub yardstick_p99_us: u64,
     /// Stopped by the operator; no new step is begun.
     pub paused: bool,
-    /// The operator accepted, or the gates passed and decide is automatic.
+    /// Since when, by the stream's clock; 0 while it is not. A pause does not count as time of the step.
+    pub paused_at: Micros,
+    /// The operator accepted: nothing but a failed gate leads back.
     pub accepted: bool,
+    /// The operator declared the partner gone: the survivor goes on alone, and changes its version in place (R30).
+    pub partner_gone: bool,
     /// Why it falls or fell back, or waits; empty when all is well.
     pub reason: String,
     /// Steps done: figure, what, and when, for status and history.
     pub trail: Vec<(Step, Micros)>,
+}
+
+impl CampaignRecord {
+    /// How long the step has been going on at `now`; a pause stops that clock.
+    #[must_use]
+    pub fn in_step(&self, now: Micros) -> Micros {
+        if self.paused { self.paused_at.since(self.since) } else { now.since(self.since) }
+    }
+
+    /// How often `step` was entered.
+    #[must_use]
+    pub fn entries(&self, step: Step) -> usize {
+        self.trail.iter().filter(|(entered, _)| *entered == step).count()
+    }
+
+    /// Once it is over with the partner declared gone: the version that runs, and the one that a partner which comes
+    /// back may still run (R30).
+    #[must_use]
+    pub fn left_behind(&self) -> Option<(PluginHash, PluginHash)> {
+        let (from, to) = (self.plan.from_hash, self.plan.to_hash);
+        match self.step {
+            _ if !self.partner_gone => None,
+            Step::Done => Some((to, from)),
+            Step::FellBack => Some((from, to)),
+            _ => None,
+        }
+    }
+}
+
+impl Step {
+    /// Whether it belongs to the way back.
+    #[must_use]
+    pub fn is_back(self) -> bool {
+        matches!(self, Step::BackSwitchOver | Step::BackLoad | Step::FellBack)
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::campaign::{CampaignPlan, CampaignRecord};
+use crate::campaign::{CampaignPlan, CampaignRecord, CheckVerdict, Judgement};
 use crate::descriptor::Version;
 use crate::ids::{Epoch, Micros, NodeId, Number, PluginHash, Term};
 use crate::leg::{CampaignWord, LegReport};
@@ -68,9 +68,15 @@ pub enum Command {
     /// Go on.
     ResumeCampaign,
     /// Accept the target.
-    AcceptCampaign,
+    AcceptCampaign {
+        /// The partner is declared gone: the survivor goes on to the target alone (R30).
+        partner_gone: bool,
+    },
     /// Return to the old version on both sides.
-    AbortCampaign,
+    AbortCampaign {
+        /// The partner is declared gone: the survivor returns alone (R30).
+        partner_gone: bool,
+    },
     /// Become active although another member is recorded and cannot be heard. Loses what only that one holds.
     Force,
     /// How the campaign stands, from partition 0's group to another one of the application (R1).
@@ -263,6 +269,12 @@ pub struct CampaignStatus {
     pub divergences: u64,
     /// p99 latency in the evaluation, microseconds.
     pub p99_us: u64,
+    /// What the user's own checks have shown; none where there are none, or none has ended yet.
+    pub own_checks: Option<CheckVerdict>,
+    /// What the evaluation says; none outside of step 203.
+    pub judgement: Option<Judgement>,
+    /// The campaign falls back by itself in so many milliseconds unless it is accepted; none outside of step 203.
+    pub rollback_in_ms: Option<u64>,
 }
 
 /// What became of a command.
@@ -292,8 +304,8 @@ impl Command {
             | Command::FollowCampaign(_)
             | Command::PauseCampaign
             | Command::ResumeCampaign
-            | Command::AcceptCampaign
-            | Command::AbortCampaign => true,
+            | Command::AcceptCampaign { .. }
+            | Command::AbortCampaign { .. } => true,
             Command::Status
             | Command::ActiveStatus
             | Command::Isolate

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::application::Application;
+use crate::campaign::CampaignRecord;
 use crate::channels::GroupMessage;
 use crate::command::{CommandResult, Role};
 use crate::entry::{Entry, Row};
@@ -113,10 +114,19 @@ pub enum Effect {
         /// The store.
         store: StoreId,
     },
-    /// Load a plugin beside the one that runs; answered with `Input::PluginLoaded` or `PluginFailed`.
+    /// Load a plugin beside the one that runs, and start it on the thread that is to run it; answered with
+    /// `Input::PluginLoaded` or `PluginFailed`.
     LoadPlugin {
         /// The file's hash. The shell gets the bytes from its own keep or from the partner.
         hash: PluginHash,
+    },
+    /// Run the user's own checks of this campaign, one after the other; answered with `Input::Checked`. One run is under
+    /// way at a time; one that is not answered counts as inconclusive, and its late word is ignored.
+    RunChecks {
+        /// Counts the runs of this process.
+        run: u64,
+        /// The campaign.
+        campaign: Box<CampaignRecord>,
     },
     /// The boundary is reached and the new version is in place: move to a new thread, then drop this old one on the
     /// old thread and unload its library (R28). No call of it is under way.

@@ -1,6 +1,7 @@
 //! Everything that can happen to a group.
 
 use crate::application::Application;
+use crate::campaign::CheckVerdict;
 use crate::channels::GroupMessage;
 use crate::command::{Command, CommandResult};
 use crate::event::Request;
@@ -99,6 +100,16 @@ pub enum Input {
         hash: PluginHash,
         /// Why.
         reason: String,
+        /// Another try may go better: the file did not come, or the version did not start (R28).
+        may_pass: bool,
+    },
+    /// What a run of the user's own checks has shown, in answer to
+    /// [`Effect::RunChecks`](crate::effect::Effect::RunChecks).
+    Checked {
+        /// The run.
+        run: u64,
+        /// The verdict.
+        verdict: CheckVerdict,
     },
     /// What a processor left at its death in the application's code (R21). The partner's is given before its death is
     /// told, the own one after the start that found it.

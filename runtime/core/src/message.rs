@@ -226,6 +226,8 @@ pub enum PeerMessage {
         attempt: u32,
         /// Why.
         reason: String,
+        /// Another try may go better.
+        may_pass: bool,
     },
 
     // -- either way

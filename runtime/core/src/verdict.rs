@@ -83,6 +83,15 @@ pub enum About {
     Table(String),
 }
 
+/// What one of the versions would need to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// A reader of the format that rows are in.
+    Reader,
+    /// An undo of that name.
+    Undo,
+}
+
 /// Why two versions can't be a pair.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Objection {
@@ -90,6 +99,8 @@ pub struct Objection {
     pub about: About,
     /// The rule that would be broken.
     pub rule: Rule,
+    /// What is lacking, where that is all.
+    pub lacks: Option<Lack>,
     /// In a sentence.
     pub why: String,
 }
@@ -155,6 +166,7 @@ pub fn objections(
         objections.push(Objection {
             about: About::Application,
             rule: Rule::R16,
+            lacks: None,
             why: format!("the applications are different: `{}` and `{}`", old.name, new.name),
         });
     }
@@ -163,6 +175,7 @@ pub fn objections(
         objections.push(Objection {
             about: About::Procedure(name.clone()),
             rule: Rule::R32,
+            lacks: None,
             why: format!("procedure `{name}` is missing in {}", new.version),
         });
     }
@@ -172,15 +185,15 @@ pub fn objections(
 }
 
 fn tables_changed(old: &ApplicationDescriptor, new: &ApplicationDescriptor, objections: &mut Vec<Objection>) {
-    let mut object = |name: &str, why: String| {
-        objections.push(Objection { about: About::Table(name.into()), rule: Rule::R17, why });
+    let mut object = |name: &str, lacks: Option<Lack>, why: String| {
+        objections.push(Objection { about: About::Table(name.into()), rule: Rule::R17, lacks, why });
     };
     for table in &new.tables {
         let name = &table.name;
         // What a version derives for itself is its own affair, as long as the other has no rows under that name.
         let other = old.tables.iter().find(|before| before.name == *name);
         if other.is_some_and(|other| other.derived_from.is_some() != table.derived_from.is_some()) {
-            object(name, format!("table `{name}` is derived in one of the versions only"));
+            object(name, None, format!("table `{name}` is derived in one of the versions only"));
         }
         if table.derived_from.is_some() {
             continue;
@@ -191,15 +204,15 @@ fn tables_changed(old: &ApplicationDescriptor, new: &ApplicationDescriptor, obje
                 "table `{name}` is in format {}, and {} reads formats {} to {}",
                 before.format, new.version, table.reads_from, table.format
             );
-            object(name, why);
+            object(name, Some(Lack::Reader), why);
         }
         if before.kind != table.kind {
-            object(name, format!("table `{name}` changes its kind"));
+            object(name, None, format!("table `{name}` changes its kind"));
         }
     }
     let is_missing = |name: &str| !new.tables.iter().any(|other| other.name == name);
     for table in old.tables.iter().filter(|table| table.derived_from.is_none() && is_missing(&table.name)) {
-        object(&table.name, format!("table `{}` is missing in {}", table.name, new.version));
+        object(&table.name, None, format!("table `{}` is missing in {}", table.name, new.version));
     }
 }
 
@@ -235,7 +248,8 @@ fn undos_missing(
         for procedure in &acting.procedures {
             let mut object = |why: String| {
                 let about = About::Procedure(procedure.name.clone());
-                objections.push(Objection { about, rule: Rule::R19, why });
+                let lacks = Some(Lack::Undo);
+                objections.push(Objection { about, rule: Rule::R19, lacks, why });
             };
             let Some((_, there)) = other.procedure(&procedure.name) else {
                 // It is served meanwhile, and could not be undone (R32).

@@ -1,6 +1,6 @@
 //! Faults by seed: kills, power cuts, cut links, partitions, pauses, switchovers and whole campaigns at any moment.
 
-use lockstep_core::campaign::{CampaignPlan, Decide, Gates, Redundancy};
+use lockstep_core::campaign::{CampaignPlan, Decide, Gates, OwnChecks, Redundancy};
 use lockstep_core::command::{Command, Role};
 use lockstep_core::group::StandbyStart;
 use lockstep_core::ids::Micros;
@@ -29,6 +29,7 @@ pub fn plan(from: Edition, to: Edition, redundancy: Redundancy) -> CampaignPlan 
             latency_ratio_max_percent: 0,
             latency_floor_us: 0,
         },
+        own_checks: OwnChecks::default(),
         decide: Decide::Automatic,
         rollback_after_ms: 2_000,
         step_time_max_ms: 2_000,
@@ -37,6 +38,7 @@ pub fn plan(from: Edition, to: Edition, redundancy: Redundancy) -> CampaignPlan 
         retire: vec![],
         only_new: vec![],
         started_by: "simulation".into(),
+        why: String::new(),
     }
 }
 
@@ -366,7 +368,7 @@ fn start_campaign(world: &mut World, random: &mut Random, generation: Generation
         world.run_for(Micros(random.within(1_000, 100_000)));
         if let Some(active) = world.active() {
             world.seen.add("abort of a campaign asked for");
-            world.command(active, Command::AbortCampaign);
+            world.command(active, Command::AbortCampaign { partner_gone: false });
         }
     }
 }

@@ -148,7 +148,7 @@ fn start_campaign(partitions: &mut Partitions, random: &mut Random) {
         let world = &mut partitions.worlds[0];
         if let Some(active) = world.active() {
             world.seen.add("abort of a campaign asked for");
-            world.command(active, Command::AbortCampaign);
+            world.command(active, Command::AbortCampaign { partner_gone: false });
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use lockstep_core::campaign::CheckVerdict;
 use lockstep_core::channels::GroupMessage;
 use lockstep_core::command::{Command, CommandError, CommandResult, Role};
 use lockstep_core::effect::Effect;
@@ -198,6 +199,12 @@ pub struct World {
     held_by_two: Number,
     /// What was seen.
     pub seen: Seen,
+    /// What the user's own checks say during an evaluation; none when they never end.
+    pub checks_say: Option<CheckVerdict>,
+    /// How often they were run.
+    pub checks_run: u64,
+    /// So many of the next versions that are loaded on a processor do not start there.
+    pub starts_fail: [u64; 2],
     /// Results of commands, in order.
     pub results: Vec<CommandResult>,
     /// Words to groups of other partitions: from which processor, to which partition.
@@ -280,6 +287,9 @@ impl World {
             answered: Number(0),
             held_by_two: Number(0),
             seen: Seen::default(),
+            checks_say: Some(CheckVerdict::Pass),
+            checks_run: 0,
+            starts_fail: [0; 2],
             results: Vec::new(),
             words_out: Vec::new(),
             words_answered: Vec::new(),

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use lockstep_core::campaign::{CampaignRecord, Decide, Gates, Redundancy};
+use lockstep_core::campaign::{CampaignRecord, Decide, Gates, OwnChecks, Redundancy};
 use lockstep_core::command::{CampaignStatus, FeatureState, GroupStatus, MigrationStatus, TableFormats};
 use lockstep_core::descriptor::Version;
 use lockstep_core::ids::{NodeId, PluginHash};
@@ -146,9 +146,17 @@ pub enum UpgradeVerb {
     /// Go on.
     Resume,
     /// Accept the target.
-    Accept,
+    Accept {
+        /// The partner is declared gone: this processor goes on to the target alone (R30).
+        #[serde(default)]
+        partner_gone: bool,
+    },
     /// Return to the old version on both sides.
-    Abort,
+    Abort {
+        /// The partner is declared gone: this processor returns alone (R30).
+        #[serde(default)]
+        partner_gone: bool,
+    },
     /// Campaigns that are over. Answered by [`AdminReply::History`].
     History,
 }
@@ -159,6 +167,8 @@ pub enum UpgradeVerb {
 pub struct UpgradeOptions {
     /// The gates of the evaluation (R30).
     pub gates: Gates,
+    /// Checks of the user's own (R30).
+    pub own_checks: OwnChecks,
     /// Who decides after a passed evaluation.
     pub decide: Decide,
     /// If nobody accepts for this long after the gates passed, fall back.
@@ -173,12 +183,15 @@ pub struct UpgradeOptions {
     pub notify: String,
     /// Procedures that the target does not have and that end with this upgrade (R32).
     pub retire: Vec<String>,
+    /// Why it is made, for the record.
+    pub why: String,
 }
 
 impl Default for UpgradeOptions {
     fn default() -> Self {
         UpgradeOptions {
             gates: Gates::default(),
+            own_checks: OwnChecks::default(),
             decide: Decide::default(),
             rollback_after_ms: 600_000,
             step_time_max_ms: 60_000,
@@ -186,6 +199,7 @@ impl Default for UpgradeOptions {
             enable_features: true,
             notify: String::new(),
             retire: Vec::new(),
+            why: String::new(),
         }
     }
 }
@@ -379,6 +393,8 @@ pub struct UpgradePlan {
     pub to: PluginReport,
     /// By procedure.
     pub comparison: Comparison,
+    /// What is against it, each with a code; empty when the campaign can start.
+    pub refusals: Vec<AdminError>,
     /// How many work units a procedure declares, old and new, for those that are shipped.
     pub units: Vec<(String, u32, u32)>,
     /// The processor that gets the target first: the standby.

@@ -2,18 +2,18 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lockstep_core::campaign::CampaignPlan;
-use lockstep_core::command::{Command, CommandError, CommandReply, FeatureState, GroupStatus, Role};
+use lockstep_core::command::{Command, CommandError, CommandReply, GroupStatus, Role};
 use lockstep_core::descriptor::ApplicationDescriptor;
-use lockstep_core::verdict::{Comparison, Pairing, Verdict, compare, compare_retiring, rows_unread};
+use lockstep_core::verdict::{Comparison, Pairing, Verdict, compare, rows_unread};
 
 use super::protocol::{
     AdminError, AdminReply, AdminRequest, AdminResponse, AdminVerb, FeaturesVerb, GroupReport, PluginReport,
-    PluginStatus, PluginVerb, ProcessorStatus, UpgradeOptions, UpgradePlan, UpgradeVerb,
+    PluginStatus, PluginVerb, ProcessorStatus, UpgradeOptions, UpgradeVerb,
 };
-use super::{View, groups};
+use super::{View, groups, preflight};
 use crate::engine::failpoints::Failpoint;
 use crate::engine::inbound::{EngineHandle, Inbound};
 use crate::plugins::{CheckedPlugin, Failure, check_file};
@@ -63,6 +63,11 @@ pub(super) async fn carry_out(view: &View, request: AdminRequest) -> AdminRespon
     }
 }
 
+/// A way out of an upgrade, as it is typed.
+fn alone(verb: &str, partner_gone: bool) -> String {
+    format!("{verb}{}", if partner_gone { " --partner-gone" } else { "" })
+}
+
 /// A command as it is typed, without its application.
 fn in_words(verb: &AdminVerb) -> String {
     match verb {
@@ -85,8 +90,8 @@ fn in_words(verb: &AdminVerb) -> String {
         AdminVerb::Upgrade(UpgradeVerb::Status) => "upgrade status".into(),
         AdminVerb::Upgrade(UpgradeVerb::Pause) => "upgrade pause".into(),
         AdminVerb::Upgrade(UpgradeVerb::Resume) => "upgrade resume".into(),
-        AdminVerb::Upgrade(UpgradeVerb::Accept) => "upgrade accept".into(),
-        AdminVerb::Upgrade(UpgradeVerb::Abort) => "upgrade abort".into(),
+        AdminVerb::Upgrade(UpgradeVerb::Accept { partner_gone }) => alone("upgrade accept", *partner_gone),
+        AdminVerb::Upgrade(UpgradeVerb::Abort { partner_gone }) => alone("upgrade abort", *partner_gone),
         AdminVerb::Upgrade(UpgradeVerb::History) => "upgrade history".into(),
         AdminVerb::Audit { .. } => "audit".into(),
         AdminVerb::Failpoint(failpoint) => format!("(failpoint {})", failpoint.point),
@@ -144,7 +149,7 @@ async fn verb(view: &View, request: AdminRequest, by: String) -> Reply {
         AdminVerb::Features(FeaturesVerb::Disable { feature }) => {
             groups::disable(groups::of(view, application)?, feature).await
         }
-        AdminVerb::Upgrade(verb) => upgrade(view, application, verb, by).await,
+        AdminVerb::Upgrade(verb) => upgrade(view, application, verb, by, request.why.clone()).await,
     }
 }
 
@@ -268,7 +273,7 @@ async fn status(view: &View, application: Option<&str>) -> Reply {
 }
 
 /// Reads, checks and probes a file on a thread that may wait.
-async fn look_at(path: PathBuf) -> Result<Arc<CheckedPlugin>, AdminError> {
+pub(super) async fn look_at(path: PathBuf) -> Result<Arc<CheckedPlugin>, AdminError> {
     if !path.is_absolute() {
         let help = "give the whole path of the file";
         return Err(error("LS0821", format!("{} is not an absolute path", path.display()), help));
@@ -283,7 +288,7 @@ async fn look_at(path: PathBuf) -> Result<Arc<CheckedPlugin>, AdminError> {
     }
 }
 
-fn report(checked: &CheckedPlugin) -> PluginReport {
+pub(super) fn report(checked: &CheckedPlugin) -> PluginReport {
     PluginReport {
         path: checked.path.clone(),
         hash: checked.hash,
@@ -294,7 +299,7 @@ fn report(checked: &CheckedPlugin) -> PluginReport {
     }
 }
 
-fn refuse_foreign(engine: &EngineHandle, checked: &CheckedPlugin) -> Result<(), AdminError> {
+pub(super) fn refuse_foreign(engine: &EngineHandle, checked: &CheckedPlugin) -> Result<(), AdminError> {
     let (here, there) = (&*engine.application, &checked.descriptor.name);
     if here == there {
         return Ok(());
@@ -340,13 +345,24 @@ fn keep(view: &View, checked: &CheckedPlugin) -> Result<(), AdminError> {
     kept.map(|_| ()).map_err(|error| refused(Failure::not_kept(&error)))
 }
 
-async fn upgrade(view: &View, application: Option<&str>, verb: UpgradeVerb, by: String) -> Reply {
+async fn upgrade(
+    view: &View,
+    application: Option<&str>,
+    verb: UpgradeVerb,
+    by: String,
+    why: String,
+) -> Reply {
     match verb {
         UpgradeVerb::Plan { target, options } => {
-            let (plan, _) = plan(view, application, &target, options).await?;
+            let (plan, _) = preflight::plan(view, application, &target, options, false).await?;
             Ok(AdminReply::Plan(Box::new(plan)))
         }
-        UpgradeVerb::Start { target, options } => start(view, application, &target, options, by).await,
+        UpgradeVerb::Start { target, mut options } => {
+            if !why.is_empty() {
+                options.why = why;
+            }
+            start(view, application, &target, options, by).await
+        }
         UpgradeVerb::Status => {
             // A standby has no figures of the evaluation, and none at all are better than wrong ones.
             let status = active_status(engine(view, application)?).await?;
@@ -358,8 +374,12 @@ async fn upgrade(view: &View, application: Option<&str>, verb: UpgradeVerb, by: 
         }
         UpgradeVerb::Pause => group(view, application, Command::PauseCampaign).await,
         UpgradeVerb::Resume => group(view, application, Command::ResumeCampaign).await,
-        UpgradeVerb::Accept => group(view, application, Command::AcceptCampaign).await,
-        UpgradeVerb::Abort => group(view, application, Command::AbortCampaign).await,
+        UpgradeVerb::Accept { partner_gone } => {
+            group(view, application, Command::AcceptCampaign { partner_gone }).await
+        }
+        UpgradeVerb::Abort { partner_gone } => {
+            group(view, application, Command::AbortCampaign { partner_gone }).await
+        }
     }
 }
 
@@ -370,13 +390,10 @@ async fn start(
     options: UpgradeOptions,
     by: String,
 ) -> Reply {
-    let (plan, checked) = plan(view, application, target, options.clone()).await?;
-    if plan.comparison.verdict == Verdict::Incompatible {
-        return Err(error(
-            "LS0711",
-            plan.comparison.reasons.join("; "),
-            "`lockstep upgrade plan` shows the pair",
-        ));
+    let (plan, checked) = preflight::plan(view, application, target, options.clone(), true).await?;
+    if let Some(first) = plan.refusals.first() {
+        let all: Vec<_> = plan.refusals.iter().map(|refusal| refusal.message.as_str()).collect();
+        return Err(error(&first.code, all.join("; "), &first.help));
     }
     let engine = engine(view, application)?;
     let running = engine.face().descriptor();
@@ -388,6 +405,7 @@ async fn start(
         to_hash: checked.hash,
         redundancy: options.redundancy,
         gates: options.gates,
+        own_checks: options.own_checks,
         decide: options.decide,
         rollback_after_ms: options.rollback_after_ms,
         step_time_max_ms: options.step_time_max_ms,
@@ -396,95 +414,15 @@ async fn start(
         retire: options.retire,
         only_new: named(&plan.comparison, &Pairing::OnlyNew),
         started_by: by,
+        why: options.why,
     };
     ask(engine, Command::StartCampaign(Box::new(campaign))).await?;
     Ok(AdminReply::Plan(Box::new(plan)))
 }
 
-async fn plan(
-    view: &View,
-    application: Option<&str>,
-    target: &Path,
-    options: UpgradeOptions,
-) -> Result<(UpgradePlan, Arc<CheckedPlugin>), AdminError> {
-    let begun = Instant::now();
-    let engine = engine(view, application)?;
-    let checked = look_at(target.to_owned()).await?;
-    refuse_foreign(engine, &checked)?;
-    let status = group_status(engine).await?;
-    let running = engine.face().descriptor();
-    if checked.hash == running.hash {
-        let message = format!("{} is the file that runs, version {}", target.display(), running.version);
-        return Err(error("LS0712", message, "name the file of another version"));
-    }
-    let connected =
-        |role: Role| status.members.iter().find(move |member| member.role == role && member.connected);
-    let (standby, active) = (connected(Role::Standby), connected(Role::Active));
-    let (Some(standby), Some(active)) = (standby, active) else {
-        return Err(error(
-            "LS0631",
-            "the pair is not in lock step",
-            "wait until `lockstep status` shows it so",
-        ));
-    };
-    refuse_unread(groups::of(view, application)?, &checked.descriptor).await?;
-    let comparison = compare_retiring(&running, &checked.descriptor, &options.retire);
-    if let Some(name) = options.retire.iter().find(|name| !retires(&comparison, name)) {
-        let message = format!(
-            "`retire` names `{name}`, which is no procedure that {} has and {} lacks",
-            running.version, checked.descriptor.version
-        );
-        return Err(error("LS0713", message, "`lockstep upgrade plan` lists the procedures of both"));
-    }
-    let features =
-        if options.enable_features { new_features(&status, &checked.descriptor) } else { Vec::new() };
-    let formats = checked.descriptor.tables.iter().any(|table| {
-        running.tables.iter().any(|before| before.name == table.name && before.format < table.format)
-    });
-    let plan = UpgradePlan {
-        application: engine.application.to_string(),
-        from: running.version,
-        to: report(&checked),
-        units: shipped_units(&running, &checked.descriptor, &comparison),
-        comparison,
-        first: standby.node.clone(),
-        second: active.node.clone(),
-        raises_floor: options.enable_features && (!features.is_empty() || formats),
-        features,
-        options,
-        preflight_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-    };
-    Ok((plan, checked))
-}
-
 fn named(comparison: &Comparison, pairing: &Pairing) -> Vec<String> {
     let of_that_kind = comparison.procedures.iter().filter(|procedure| procedure.pairing == *pairing);
     of_that_kind.map(|procedure| procedure.name.clone()).collect()
-}
-
-fn retires(comparison: &Comparison, name: &str) -> bool {
-    comparison.procedures.iter().any(|each| each.name == name && each.pairing == Pairing::Retired)
-}
-
-fn new_features(status: &GroupStatus, target: &ApplicationDescriptor) -> Vec<String> {
-    let on = |name: &str| {
-        status.features.iter().any(|(feature, _, is)| feature == name && *is != FeatureState::Off)
-    };
-    target.features.iter().map(|feature| feature.name.clone()).filter(|name| !on(name)).collect()
-}
-
-fn shipped_units(
-    old: &ApplicationDescriptor,
-    new: &ApplicationDescriptor,
-    comparison: &Comparison,
-) -> Vec<(String, u32, u32)> {
-    let count = |descriptor: &ApplicationDescriptor, name: &str| {
-        descriptor.procedure(name).map_or(0, |(_, procedure)| procedure.units.len() as u32)
-    };
-    let shipped = comparison.procedures.iter().filter(|pairing| pairing.pairing == Pairing::Shipped);
-    shipped
-        .map(|pairing| (pairing.name.clone(), count(old, &pairing.name), count(new, &pairing.name)))
-        .collect()
 }
 
 #[cfg(test)]

@@ -54,7 +54,8 @@ impl ConfigError {
     }
 
     /// An error in the value that `at` leads to.
-    pub(super) fn at_value(
+    #[must_use]
+    pub fn at_value(
         code: &'static str,
         text: &str,
         path: &Path,

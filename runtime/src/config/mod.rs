@@ -21,6 +21,7 @@ use lockstep_core::ids::NodeId;
 
 pub use check::SOCKET_PATH_BYTES_MAX;
 pub use error::ConfigError;
+pub use locate::Key;
 
 /// What a processor is told at its start.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -26,11 +26,12 @@ pub struct EngineActor {
 }
 
 impl EngineActor {
-    /// Starts `engine` on a new arbiter, which `generations` keeps until it is to be joined. Tells whether its plugin
-    /// started there.
+    /// Starts `engine` on the thread on which its version was started, or on a new one; `generations` keeps it until it
+    /// is to be joined. Tells whether its plugin started there.
     pub fn launch(engine: EngineLoop, generations: &Generations) -> oneshot::Receiver<Result<(), Failure>> {
         let (sender, started) = oneshot::channel();
-        let arbiter = Arbiter::new();
+        let started_thread = generations.take_started_thread(&engine.handle().group(), engine.version_hash());
+        let arbiter = started_thread.unwrap_or_else(Arbiter::new);
         let keeper = generations.clone();
         let thread = arbiter.handle();
         let group = engine.handle().group();
@@ -59,7 +60,7 @@ impl Actor for EngineActor {
             if told {
                 return context.stop();
             }
-            // Past the boundary there is no way back on this side: the partner takes over.
+            // A version that changes over was started before (R28); this is one that nobody had started.
             tracing::error!(code = failure.code, %failure, "the new version does not start; this processor stops");
             std::process::abort();
         }

@@ -3,6 +3,7 @@
 //! Order within a turn: frames to the partner are written first, once; then the redo goes to its thread; then each
 //! client is written once. So frames leave before the local sync, and both disks work at the same time (R9).
 
+use lockstep_core::campaign::CampaignRecord;
 use lockstep_core::command::Role;
 use lockstep_core::effect::{Alarm, Effect};
 use lockstep_core::input::Input;
@@ -13,6 +14,7 @@ use super::inbound::Inbound;
 use super::store_thread::StoreOp;
 use super::{ASSERTION_FAILED, EngineLoop};
 use crate::arbiter::UNREACHABLE;
+use crate::checks;
 use crate::link_message::PROTOCOL_BROKEN;
 
 /// A processor left a death note.
@@ -135,6 +137,7 @@ impl EngineLoop {
             Effect::Watch { store } => self.services.watch(store),
             Effect::AskLiving { store } => self.services.ask_living(store),
             Effect::LoadPlugin { hash } => self.services.load_plugin(hash, &self.handle),
+            Effect::RunChecks { run, campaign } => self.run_checks(run, *campaign),
             Effect::Discard { application } => self.services.discard(application),
             Effect::RoleChanged { role, term, in_sync } => {
                 tracing::info!(%role, term = term.0, in_sync, "the role, term or record changed");
@@ -164,6 +167,13 @@ impl EngineLoop {
                 unreachable!("taken out before")
             }
         }
+    }
+
+    /// Has the user's own checks run on a thread of their own (R30).
+    fn run_checks(&self, run: u64, campaign: CampaignRecord) {
+        let engines =
+            if self.siblings.is_empty() { vec![self.handle.clone()] } else { self.siblings.clone() };
+        checks::launch(run, campaign, engines, self.services.site.clone());
     }
 
     /// Hands the batch's operations to the store's thread; never waits for it.

@@ -19,6 +19,8 @@ use std::sync::RwLock;
 use tokio::sync::oneshot;
 
 use super::failpoints::Failpoint;
+use crate::admin::protocol::AdminError;
+use crate::plugins::Failure;
 
 /// How many control messages may wait.
 const CONTROL_MAX: usize = 4_096;
@@ -90,6 +92,26 @@ pub enum Inbound {
         hash: PluginHash,
         /// Its bytes.
         bytes: Option<Arc<Vec<u8>>>,
+    },
+    /// A preflight asks the partner's host to try a plugin file, whose bytes go with the question.
+    ProbePartner {
+        /// Which.
+        hash: PluginHash,
+        /// Its bytes.
+        content: Arc<Vec<u8>>,
+        /// What the upgrade needs on the disk there, in bytes.
+        bytes: u64,
+        /// The file is kept there for what comes.
+        keeps: bool,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<(), AdminError>>,
+    },
+    /// What the trial of a file that the partner had sent has found.
+    Probed {
+        /// Which file.
+        hash: PluginHash,
+        /// Whether it is taken, and why not.
+        found: Result<(), Failure>,
     },
     /// A test arms a failpoint.
     Arm(Failpoint),

@@ -13,8 +13,10 @@ use lockstep_core::message::Frame;
 use lockstep_wire::frame::{self, LINK_FRAME_BYTES_MAX};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
+use tokio::sync::oneshot;
 
 use super::failpoints::{Failpoints, Verdict, die};
+use crate::admin::protocol::AdminError;
 use crate::link_message::{LinkMessage, PLUGIN_PIECE_BYTES, PluginAssembly};
 
 /// Clients are not read while more than this waits to be written to the partner, in bytes.
@@ -73,6 +75,10 @@ pub struct Link {
     file_out: Option<(PluginHash, Arc<Vec<u8>>, usize)>,
     /// A file that the partner sends.
     pub file_in: Option<PluginAssembly>,
+    /// A file that the partner sends to have it tried here, with what the upgrade needs on the disk, and whether it is kept.
+    pub probe_in: Option<(PluginAssembly, u64, bool)>,
+    /// A preflight waits for the partner's word on this file.
+    pub probe_out: Option<(PluginHash, oneshot::Sender<Result<(), AdminError>>)>,
     scratch: Box<[u8]>,
 }
 
@@ -108,6 +114,8 @@ impl Link {
             mute: false,
             file_out: None,
             file_in: None,
+            probe_in: None,
+            probe_out: None,
             scratch: vec![0; READ_BYTES].into_boxed_slice(),
         })
     }
@@ -204,6 +212,42 @@ impl Link {
             Some(bytes) if !bytes.is_empty() => self.file_out = Some((hash, bytes, 0)),
             _ => self.tell(&LinkMessage::PluginMissing { hash }),
         }
+    }
+
+    /// Sends a plugin file to have it tried on the partner's host; `reply` gets what it says, or is dropped with the link.
+    pub fn probe(
+        &mut self,
+        hash: PluginHash,
+        content: Arc<Vec<u8>>,
+        bytes: u64,
+        keeps: bool,
+        reply: oneshot::Sender<Result<(), AdminError>>,
+    ) {
+        if self.file_out.is_some() {
+            let busy = AdminError {
+                code: "LS0718".into(),
+                message: "another plugin file is on its way to the partner's host".into(),
+                help: "ask again".into(),
+            };
+            // Whoever asked may have gone.
+            let _ = reply.send(Err(busy));
+            return;
+        }
+        self.probe_out = Some((hash, reply));
+        self.tell(&LinkMessage::ProbeWanted { hash, bytes, keeps });
+        self.send_file(hash, Some(content));
+    }
+
+    /// The partner's host has tried a file.
+    pub fn probed(&mut self, hash: PluginHash, refused: Option<(String, String, String)>) {
+        let Some((_, reply)) = self.probe_out.take_if(|(asked, _)| *asked == hash) else { return };
+        let partner = &self.partner;
+        let _ = reply.send(match refused {
+            None => Ok(()),
+            Some((code, message, help)) => {
+                Err(AdminError { code, message: format!("{partner}: {message}"), help })
+            }
+        });
     }
 
     /// How much waits to be written, in bytes.

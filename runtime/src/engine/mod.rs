@@ -33,7 +33,7 @@ use lockstep_core::command::CommandResult;
 use lockstep_core::effect::Effect;
 use lockstep_core::event::Answer;
 use lockstep_core::group::Group;
-use lockstep_core::ids::{Micros, NodeId, StoreId};
+use lockstep_core::ids::{Micros, NodeId, PluginHash, StoreId};
 use lockstep_os::unit_page::signals::Guard;
 use mio::{Events, Poll, Token};
 use tokio::sync::oneshot;
@@ -268,6 +268,12 @@ impl EngineLoop {
     pub fn poll_fd(&self) -> std::io::Result<std::os::fd::OwnedFd> {
         use std::os::fd::AsFd;
         self.poll.registry().as_fd().try_clone_to_owned()
+    }
+
+    /// The file of the version that runs.
+    #[must_use]
+    pub fn version_hash(&self) -> PluginHash {
+        self.group.descriptor().hash
     }
 
     /// The way to this engine.

@@ -15,6 +15,7 @@ use super::link::{Dialled, Link, OUT_BYTES_SOFT};
 use super::partner_notes::NOTES;
 use super::{BELL, EngineLoop, LINKS, TurnEnd, now};
 use crate::link_message::{LinkMessage, PROTOCOL_BROKEN, PluginAssembly};
+use crate::plugins::Probe;
 
 /// The most inputs of a turn.
 const INPUTS_MAX: usize = 256;
@@ -190,6 +191,18 @@ impl EngineLoop {
                     link.send_file(hash, bytes);
                 }
             }
+            Inbound::ProbePartner { hash, content, bytes, keeps, reply } => {
+                // Without a link the answer is that nobody answers.
+                if let Some(link) = &mut self.link {
+                    link.probe(hash, content, bytes, keeps, reply);
+                }
+            }
+            Inbound::Probed { hash, found } => {
+                let refused = found.err().map(|failure| (failure.code, failure.message, failure.help));
+                if let Some(link) = &mut self.link {
+                    link.tell(&LinkMessage::Probed { hash, refused });
+                }
+            }
             Inbound::Arm(failpoint) => self.failpoints.arm(failpoint),
             Inbound::Stop { done } => self.stopping = Some(done),
         }
@@ -278,6 +291,26 @@ impl EngineLoop {
             LinkMessage::PluginMissing { hash } => {
                 if link.file_in.take_if(|file| file.hash() == hash).is_some() {
                     self.services.plugin_not_got(hash, "the partner does not have it either", &self.handle);
+                }
+            }
+            LinkMessage::ProbeWanted { hash, bytes, keeps } => {
+                link.probe_in = Some((PluginAssembly::new(hash), bytes, keeps));
+            }
+            LinkMessage::Probed { hash, refused } => link.probed(hash, refused),
+            LinkMessage::PluginBytes { hash, offset, total, bytes }
+                if link.probe_in.as_ref().is_some_and(|(file, _, _)| file.hash() == hash) =>
+            {
+                let Some((mut file, needed, keeps)) = link.probe_in.take() else { return };
+                match file.take(offset, total, &bytes) {
+                    Ok(None) => link.probe_in = Some((file, needed, keeps)),
+                    Ok(Some(content)) => {
+                        let engine = self.handle.clone();
+                        self.services.probe(Probe { hash, content, bytes: needed, keeps, engine });
+                    }
+                    Err(why) => {
+                        let refused = Some(("LS0718".to_owned(), why, "ask again".to_owned()));
+                        link.tell(&LinkMessage::Probed { hash, refused });
+                    }
                 }
             }
             LinkMessage::PluginBytes { hash, offset, total, bytes } => {

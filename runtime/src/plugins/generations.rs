@@ -12,7 +12,7 @@ use actix::Arbiter;
 use lockstep_core::application::Application;
 use lockstep_core::descriptor::Version;
 use lockstep_core::ids::{GroupName, PluginHash};
-use lockstep_loader::{KeptLibrary, LoadedPlugin, Unload};
+use lockstep_loader::{KeptLibrary, LoadedPlugin, PluginLease, Unload};
 
 use super::keep::Keep;
 use super::loading::{Failure, end_on_this_thread, start_on_this_thread, warn_kept, words};
@@ -27,6 +27,8 @@ struct Generation {
     /// Where its application object is in memory: how it is told from other loads of the same file.
     identity: usize,
     started: bool,
+    /// The thread that it was started on, until its engine takes that over.
+    thread: Option<Arbiter>,
     plugin: Option<LoadedPlugin>,
     /// Once it was kept: the loader's number of its library.
     kept: Option<u64>,
@@ -74,6 +76,14 @@ pub struct Generations {
 
 fn is_of(status: &PluginStatus, group: &GroupName) -> bool {
     status.application == group.application && status.partition == group.partition
+}
+
+/// Ends a thread and waits for that.
+fn join(thread: Arbiter) -> impl FnOnce() -> Result<(), &'static str> + Send + 'static {
+    move || {
+        thread.stop();
+        thread.join().map_err(|_| "its thread ended with a panic")
+    }
 }
 
 /// Where an application object is in memory.
@@ -180,26 +190,54 @@ impl Generations {
         };
         let identity = identity(application);
         let plugin = Some(plugin);
-        all.generations.push(Generation { status, identity, started: false, plugin, kept: None });
+        let (started, thread, kept) = (false, None, None);
+        all.generations.push(Generation { status, identity, started, thread, plugin, kept });
         generation
     }
 
-    /// Starts the generation of the file `hash` that `group` is to run on this thread.
+    /// Starts the generation of the file `hash` that `group` is to run on this thread, unless that was done.
     ///
     /// # Errors
     /// When it refuses to start.
     pub fn start(&self, group: &GroupName, hash: PluginHash) -> Result<(), Failure> {
+        let lease = {
+            let mut all = self.all();
+            let next = all
+                .generations
+                .iter_mut()
+                .find(|each| !each.started && each.status.hash == hash && is_of(&each.status, group));
+            let Some(generation) = next else { return Ok(()) };
+            generation.started = true;
+            generation.plugin.as_ref().map(LoadedPlugin::lease)
+        };
+        lease.map_or(Ok(()), |lease| start_on_this_thread(&lease))
+    }
+
+    /// A right to use what `application` is made of.
+    pub(super) fn lease(&self, application: &dyn Application) -> Option<PluginLease> {
+        let identity = identity(application);
+        let all = self.all();
+        let found = all.generations.iter().find(|each| each.identity == identity && each.plugin.is_some())?;
+        found.plugin.as_ref().map(LoadedPlugin::lease)
+    }
+
+    /// `application` was started on `thread`, which its engine moves to when its time comes.
+    pub(super) fn is_started(&self, application: &dyn Application, thread: Arbiter) {
+        let identity = identity(application);
         let mut all = self.all();
-        let next = all
-            .generations
-            .iter_mut()
-            .find(|each| !each.started && each.status.hash == hash && is_of(&each.status, group));
-        let Some(generation) = next else { return Ok(()) };
-        generation.started = true;
-        let lease = generation.plugin.as_ref().map(LoadedPlugin::lease);
-        // The author's start may take its time; operators want their list meanwhile.
-        drop(all);
-        lease.map_or(Ok(()), start_on_this_thread)
+        let found =
+            all.generations.iter_mut().find(|each| each.identity == identity && each.plugin.is_some());
+        if let Some(generation) = found {
+            generation.started = true;
+            generation.thread = Some(thread);
+        }
+    }
+
+    /// The thread on which the version of the file `hash` that `group` is about to run was started.
+    pub fn take_started_thread(&self, group: &GroupName, hash: PluginHash) -> Option<Arbiter> {
+        let mut all = self.all();
+        let of_group = all.generations.iter_mut().rev().filter(|each| is_of(&each.status, group));
+        of_group.filter(|each| each.status.hash == hash).find_map(|each| each.thread.take())
     }
 
     /// The engine of `group` runs on `thread` from here on.
@@ -210,6 +248,31 @@ impl Generations {
     /// The thread that the engine of `group` is about to leave.
     pub fn take_thread(&self, group: &GroupName) -> Option<Arbiter> {
         self.all().threads.remove(group)
+    }
+
+    /// Ends a generation that never ran, on `thread`, where it was started.
+    pub(super) fn end_on(&self, application: Box<dyn Application>, thread: Arbiter) {
+        let (this, handle) = (self.clone(), thread.handle());
+        let end = move || this.retire(application, Some(thread));
+        if !handle.spawn_fn(end) {
+            tracing::warn!(
+                code = "LS0441",
+                "the thread of a version that never ran is gone; it stays mapped"
+            );
+        }
+    }
+
+    /// Gives up a generation whose start does not return: the thread in it and its library stay.
+    pub(super) fn abandon(&self, application: Box<dyn Application>, thread: Arbiter) {
+        let taken = self.take_plugin(&*application);
+        // Nothing of the plugin is called any more, its own destructors neither.
+        std::mem::forget(application);
+        std::mem::forget(thread);
+        if let Some((generation, plugin)) = taken {
+            let library = plugin.abandon();
+            let why = "its start has not returned, and was given up";
+            self.kept(generation, Some(library.id), vec![why.into()]);
+        }
     }
 
     fn take_plugin(&self, application: &dyn Application) -> Option<(u64, LoadedPlugin)> {
@@ -228,29 +291,34 @@ impl Generations {
         };
         drop(application);
         end_on_this_thread(&plugin);
-        self.unload_after(generation, plugin, move || {
-            if let Some(thread) = thread {
-                thread.stop();
-                if thread.join().is_err() {
-                    return Err("its thread ended with a panic");
-                }
-            }
-            Ok(())
-        });
+        match thread {
+            Some(thread) => self.unload_after(generation, plugin, join(thread)),
+            None => self.unload_after(generation, plugin, || Ok(())),
+        }
     }
 
     /// Ends all generations of `group`, whose engine has stopped and dropped their objects. Called on the thread
     /// that ran the last of them, which stops right afterwards and is `thread`. Calls `done` when they are gone; a
     /// library that stays mapped goes with the process, which is about to end.
     pub fn end(&self, group: &GroupName, thread: Option<Arbiter>, done: impl FnOnce() + Send + 'static) {
-        let plugins: Vec<(u64, LoadedPlugin)> = self
-            .all()
-            .generations
-            .iter_mut()
-            .filter(|each| is_of(&each.status, group))
-            .filter_map(|each| Some((each.status.generation, each.plugin.take()?)))
-            .collect();
+        let mut waiting = Vec::new();
+        let mut plugins: Vec<(u64, LoadedPlugin)> = Vec::new();
+        for each in self.all().generations.iter_mut().filter(|each| is_of(&each.status, group)) {
+            let Some(plugin) = each.plugin.take() else { continue };
+            match each.thread.take() {
+                Some(thread) => waiting.push((each.status.generation, plugin, thread)),
+                None => plugins.push((each.status.generation, plugin)),
+            }
+        }
         plugins.iter().for_each(|(_, plugin)| end_on_this_thread(plugin));
+        // Those that never ran end where they were started.
+        for (generation, plugin, thread) in waiting {
+            let (this, handle) = (self.clone(), thread.handle());
+            handle.spawn_fn(move || {
+                end_on_this_thread(&plugin);
+                this.unload_after(generation, plugin, join(thread));
+            });
+        }
         let this = self.clone();
         let unload = move || {
             let joined = thread.is_none_or(|thread| {
@@ -272,6 +340,15 @@ impl Generations {
 
     /// Ends a generation that never ran.
     pub fn discard(&self, application: Box<dyn Application>) {
+        let identity = identity(&*application);
+        let thread = {
+            let mut all = self.all();
+            let found = all.generations.iter_mut().rev().find(|each| each.identity == identity);
+            found.and_then(|generation| generation.thread.take())
+        };
+        if let Some(thread) = thread {
+            return self.end_on(application, thread);
+        }
         let Some((generation, plugin)) = self.take_plugin(&*application) else {
             tracing::error!(code = "LS0444", "a discarded version is not known; its library stays mapped");
             return;

@@ -23,6 +23,27 @@ pub fn hash_of(bytes: &[u8]) -> PluginHash {
     PluginHash(lockstep_loader::PluginHash::of(bytes).0)
 }
 
+/// Whether the disk of `keep` has `bytes` more.
+///
+/// # Errors
+/// A sentence, when it has not, or can't be asked.
+pub fn room_for(keep: &Keep, bytes: u64) -> Result<(), String> {
+    let directory = &*keep.directory;
+    let found = rustix::fs::statvfs(directory)
+        .map_err(|error| format!("the room in {} can't be found out: {error}", directory.display()))?;
+    let free = found.f_bavail.saturating_mul(found.f_frsize);
+    if free >= bytes {
+        return Ok(());
+    }
+    let mb = |bytes: u64| bytes.div_ceil(1 << 20);
+    Err(format!(
+        "the upgrade needs {} MB in {}, and {} MB are free",
+        mb(bytes),
+        directory.display(),
+        free >> 20
+    ))
+}
+
 /// A directory of plugin files. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Keep {
@@ -93,6 +114,15 @@ impl Keep {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn more_than_any_disk_has_is_no_room() {
+        let directory = tempfile::tempdir().unwrap();
+        let keep = Keep::open(directory.path()).unwrap();
+        room_for(&keep, 1).unwrap();
+        let why = room_for(&keep, u64::MAX).unwrap_err();
+        assert!(why.contains("needs") && why.contains("are free"), "{why}");
+    }
 
     #[test]
     fn what_is_kept_comes_back_and_damage_counts_as_missing() {

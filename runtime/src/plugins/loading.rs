@@ -4,7 +4,10 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
 
+use actix::Arbiter;
 use lockstep_binding::Bound;
 use lockstep_core::application::Application;
 use lockstep_core::descriptor::ApplicationDescriptor;
@@ -23,22 +26,46 @@ pub struct Failure {
     pub message: String,
     /// More of what to do next; may be empty.
     pub help: String,
+    /// Another try may go better.
+    pub may_pass: bool,
 }
+
+/// How long a version's start may take.
+const START_TIME_MAX: Duration = Duration::from_secs(10);
+/// A version did not start.
+const NOT_STARTED: &str = "LS0461";
+/// A version's start did not return.
+const START_HANGS: &str = "LS0462";
 
 impl Failure {
     fn new(code: &str, message: impl Into<String>, help: &str) -> Self {
-        Failure { code: code.into(), message: message.into(), help: help.into() }
+        Failure { code: code.into(), message: message.into(), help: help.into(), may_pass: false }
+    }
+
+    /// The same, where another try may go better.
+    fn passing(self) -> Self {
+        Failure { may_pass: true, ..self }
     }
 
     /// A thread that loads, binds or runs a plugin failed.
     pub(crate) fn of_thread(why: impl Into<String>) -> Self {
-        Failure::new("LS0446", why, "see the log")
+        Failure::new("LS0446", why, "see the log").passing()
     }
 
     /// The file can't be put into the keep.
     pub(crate) fn not_kept(error: &std::io::Error) -> Self {
         let help = "see that the data directory can be written and has room";
-        Failure::new("LS0448", format!("the plugin file can't be kept: {error}"), help)
+        Failure::new("LS0448", format!("the plugin file can't be kept: {error}"), help).passing()
+    }
+
+    /// There is no room for what is to come.
+    pub(crate) fn no_room(why: String) -> Self {
+        Failure::new("LS0717", why, "make room in the data directory's file system")
+    }
+
+    /// What came is not what was announced.
+    pub(crate) fn other_bytes() -> Self {
+        Failure::new("LS0718", "the bytes that came have another hash", "ask again").passing()
     }
 
     /// Libraries that can't be unloaded take more than the operator allows.
@@ -67,7 +94,7 @@ impl From<LoadError> for Failure {
         let code = error.code();
         // Its text begins with its code and ends with what to do next.
         let message = text.strip_prefix(&format!("{code}: ")).unwrap_or(&text).to_owned();
-        Failure { code, message, help: String::new() }
+        Failure { code, message, help: String::new(), may_pass: false }
     }
 }
 
@@ -94,7 +121,18 @@ pub struct CheckedPlugin {
 /// # Errors
 /// Why it is not taken.
 pub fn check_file(path: &Path) -> Result<CheckedPlugin, Failure> {
-    let file = PluginFile::read(path)?;
+    check(path, PluginFile::read(path)?)
+}
+
+/// As [`check_file`], of bytes that are not in a file yet; `path` is where they would be.
+///
+/// # Errors
+/// Why they are not taken.
+pub(crate) fn check_bytes(path: &Path, bytes: Vec<u8>) -> Result<CheckedPlugin, Failure> {
+    check(path, PluginFile::from_bytes(path.to_owned(), bytes.into()))
+}
+
+fn check(path: &Path, file: PluginFile) -> Result<CheckedPlugin, Failure> {
     let tried = Prober::of_this_program().probe(&file).map_err(|error| Failure::of(path, error))?;
     let hash = PluginHash(file.hash().0);
     let descriptor = lockstep_binding::descriptor_of(&tried.descriptor, hash).map_err(not_bound)?;
@@ -189,8 +227,61 @@ pub fn load(
     Ok(boxed)
 }
 
+/// As [`load`], and starts the version on `thread`, which is to run it: so what its start does, or fails to do, is known
+/// before anybody relies on it (R28). One that does not return is given up: its thread and its library stay.
+///
+/// # Errors
+/// Why it is not taken.
+pub fn load_and_start(
+    generations: &Generations,
+    group: &GroupName,
+    bytes: Vec<u8>,
+    thread: Arbiter,
+) -> Result<Box<dyn Application>, Failure> {
+    let application = match load(generations, group, bytes) {
+        Ok(application) => application,
+        Err(failure) => {
+            thread.stop();
+            let _ = thread.join();
+            return Err(failure);
+        }
+    };
+    let lease = generations.lease(&*application);
+    let (told, started) = mpsc::sync_channel(1);
+    let work = move || {
+        let begun = lease.map_or(Ok(()), |lease| start_on_this_thread(&lease));
+        // Whoever waited may have given it up.
+        let _ = told.send(begun);
+    };
+    if !thread.spawn_fn(work) {
+        generations.discard(application);
+        return Err(Failure::of_thread("the thread that was to run it has ended"));
+    }
+    let version = application.descriptor().version;
+    match started.recv_timeout(START_TIME_MAX) {
+        Ok(Ok(())) => {
+            generations.is_started(&*application, thread);
+            Ok(application)
+        }
+        Ok(Err(failure)) => {
+            generations.end_on(application, thread);
+            let help = "see what its `start` needs on this host";
+            let message = format!("version {version} does not start: {}", failure.message);
+            Err(Failure::new(NOT_STARTED, message, help).passing())
+        }
+        Err(_) => {
+            generations.abandon(application, thread);
+            let message =
+                format!("the start of version {version} has not returned for {} s", START_TIME_MAX.as_secs());
+            let help =
+                "see what its `start` waits for; its thread and library stay until this processor ends";
+            Err(Failure::new(START_HANGS, message, help).passing())
+        }
+    }
+}
+
 /// Starts a plugin on the thread that will run it.
-pub(super) fn start_on_this_thread(lease: PluginLease) -> Result<(), Failure> {
+pub(super) fn start_on_this_thread(lease: &PluginLease) -> Result<(), Failure> {
     Ok(lease.start(&lockstep_binding::host_services())?)
 }
 

@@ -9,7 +9,9 @@ mod keep;
 mod loading;
 
 pub use generations::Generations;
-pub use keep::{Keep, hash_of};
+pub use keep::{Keep, hash_of, room_for};
+pub(crate) use loading::check_bytes;
+use loading::load_and_start;
 pub use loading::{CheckedPlugin, Failure, check_file, load};
 
 /// To be called first in `main`: if this process was started to try a plugin, it does that and ends.
@@ -70,6 +72,22 @@ pub struct NotGot {
     pub engine: EngineHandle,
 }
 
+/// The partner asks for a trial of a file whose bytes it has sent; answered to the engine (R29).
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Probe {
+    /// The file.
+    pub hash: PluginHash,
+    /// Its bytes.
+    pub content: Arc<Vec<u8>>,
+    /// What it needs on the disk, in bytes.
+    pub bytes: u64,
+    /// It is kept for what comes.
+    pub keeps: bool,
+    /// Who asks.
+    pub engine: EngineHandle,
+}
+
 /// A version that was loaded and never ran is not needed.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -112,22 +130,35 @@ fn answer(engine: &EngineHandle, hash: PluginHash, loaded: Result<Box<dyn Applic
         Err(failure) => {
             let reason = failure.to_string();
             tracing::warn!(%hash, reason, "a plugin was not loaded");
-            Input::PluginFailed { hash, reason }
+            Input::PluginFailed { hash, reason, may_pass: failure.may_pass }
         }
     };
     engine.tell_waiting(Inbound::Input(input));
+}
+
+/// A file did not come, or can't be read: another try may go better.
+fn failed(hash: PluginHash, reason: String) -> Inbound {
+    Inbound::Input(Input::PluginFailed { hash, reason, may_pass: true })
 }
 
 impl Handler<Load> for PluginLoader {
     type Result = ();
 
     fn handle(&mut self, Load { hash, engine }: Load, _: &mut Self::Context) {
+        // Only a thread of the actors' own can make one.
+        let thread = Arbiter::new();
         self.on_thread(move |generations| match generations.keep().get(hash) {
-            Ok(Some(bytes)) => answer(&engine, hash, load(generations, &engine.group(), bytes)),
-            Ok(None) => engine.tell_waiting(Inbound::WantPlugin { hash }),
+            Ok(Some(bytes)) => {
+                answer(&engine, hash, load_and_start(generations, &engine.group(), bytes, thread));
+            }
+            Ok(None) => {
+                thread.stop();
+                engine.tell_waiting(Inbound::WantPlugin { hash });
+            }
             Err(error) => {
+                thread.stop();
                 let reason = format!("the kept file can't be read: {error}");
-                engine.tell_waiting(Inbound::Input(Input::PluginFailed { hash, reason }));
+                engine.tell_waiting(failed(hash, reason));
             }
         });
     }
@@ -151,16 +182,14 @@ impl Handler<Got> for PluginLoader {
     type Result = ();
 
     fn handle(&mut self, Got { hash, bytes, engine }: Got, _: &mut Self::Context) {
+        let thread = Arbiter::new();
         self.on_thread(move |generations| {
             if hash_of(&bytes) != hash {
-                let reason = "the bytes that the partner sent have another hash".to_owned();
-                return engine.tell_waiting(Inbound::Input(Input::PluginFailed { hash, reason }));
+                thread.stop();
+                return engine
+                    .tell_waiting(failed(hash, "the bytes that the partner sent have another hash".into()));
             }
-            if let Err(error) = generations.keep().put(&bytes) {
-                let reason = format!("the file can't be kept: {error}");
-                return engine.tell_waiting(Inbound::Input(Input::PluginFailed { hash, reason }));
-            }
-            answer(&engine, hash, load(generations, &engine.group(), bytes.to_vec()));
+            answer(&engine, hash, load_and_start(generations, &engine.group(), bytes.to_vec(), thread));
         });
     }
 }
@@ -170,8 +199,41 @@ impl Handler<NotGot> for PluginLoader {
 
     fn handle(&mut self, NotGot { hash, why, engine }: NotGot, _: &mut Self::Context) {
         let reason = format!("the plugin file {hash} is not kept here, and {why}");
-        self.on_thread(move |_| engine.tell_waiting(Inbound::Input(Input::PluginFailed { hash, reason })));
+        self.on_thread(move |_| engine.tell_waiting(failed(hash, reason)));
     }
+}
+
+impl Handler<Probe> for PluginLoader {
+    type Result = ();
+
+    fn handle(&mut self, probe: Probe, _: &mut Self::Context) {
+        self.on_thread(move |generations| {
+            let Probe { hash, content, bytes, keeps, engine } = probe;
+            let found = try_here(generations, hash, &content, bytes, keeps);
+            engine.tell_waiting(Inbound::Probed { hash, found });
+        });
+    }
+}
+
+/// Tries a file of the partner's on this host; nothing of it stays in this process.
+fn try_here(
+    generations: &Generations,
+    hash: PluginHash,
+    content: &Arc<Vec<u8>>,
+    bytes: u64,
+    keeps: bool,
+) -> Result<(), Failure> {
+    let keep = generations.keep();
+    let checked = check_bytes(&keep.path(hash), content.to_vec())?;
+    tracing::info!(%hash, "a plugin file was tried for the partner");
+    if checked.hash != hash {
+        return Err(Failure::other_bytes());
+    }
+    room_for(keep, bytes).map_err(Failure::no_room)?;
+    if keeps {
+        keep.put(content).map_err(|error| Failure::not_kept(&error))?;
+    }
+    Ok(())
 }
 
 impl Handler<Discard> for PluginLoader {

@@ -170,7 +170,7 @@ impl Pair {
     pub(crate) fn load(&mut self, side: usize, fails: bool) {
         let hash = self.sides[side].loading.take().expect("something is to be loaded");
         let input = if fails {
-            Input::PluginFailed { hash, reason: "it can't be loaded".into() }
+            Input::PluginFailed { hash, reason: "it can't be loaded".into(), may_pass: false }
         } else {
             Input::PluginLoaded { application: Box::new(Idle::new(Edition::of(hash))) }
         };

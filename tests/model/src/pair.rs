@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use lockstep_core::campaign::{CampaignPlan, Decide, Gates, Redundancy};
+use lockstep_core::campaign::{CampaignPlan, Decide, Gates, OwnChecks, Redundancy};
 use lockstep_core::command::{Command, Role};
 use lockstep_core::event::Request;
 use lockstep_core::group::{Group, GroupConfig, Identity};
@@ -454,7 +454,7 @@ impl Pair {
             }
             Action::Abort(side) => {
                 self.left.aborts -= 1;
-                self.command(side, Command::AbortCampaign);
+                self.command(side, Command::AbortCampaign { partner_gone: false });
             }
         }
         self.check();
@@ -550,12 +550,14 @@ fn plan(isolating: bool) -> CampaignPlan {
             latency_ratio_max_percent: 0,
             latency_floor_us: 0,
         },
+        own_checks: OwnChecks::default(),
         decide: Decide::Automatic,
         rollback_after_ms: u64::MAX / 4_000,
         step_time_max_ms: u64::MAX / 4_000,
         enable_features: false,
         notify: String::new(),
         started_by: "model".into(),
+        why: String::new(),
         retire: Default::default(),
         only_new: Default::default(),
     }

@@ -33,6 +33,8 @@ pub struct Settings {
     pub beside: Vec<(String, PathBuf)>,
     /// Further fields, as RON.
     pub more: String,
+    /// Further variables of the process's environment.
+    pub environment: Vec<(String, PathBuf)>,
 }
 
 /// What a processor prints when it is ready.
@@ -178,6 +180,7 @@ impl Node {
         let log = std::fs::File::options().create(true).append(true).open(self.log())?;
         let mut command = child::guarded(artifacts.rig(), artifacts.lockstepd());
         command.arg("--config").arg(self.config()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        command.envs(self.settings.environment.iter().map(|(name, value)| (name, value)));
         let mut process = Process::spawn(format!("processor {}", self.name), &mut command)?;
         let (sender, lines) = mpsc::channel();
         let stdout = process.child().stdout.take();

@@ -150,7 +150,7 @@ fn an_abort_in_any_step_before_the_last_returns_to_the_old_version() {
                 })
         });
         let active = world.active().expect("there is an active");
-        world.command(active, Command::AbortCampaign);
+        world.command(active, Command::AbortCampaign { partner_gone: false });
         assert!(world.last_result().is_ok(), "{step:?}: {:?}", world.last_result());
         world.run_until(over);
         assert_eq!(hashes(&world), [Edition::One; 2], "{step:?}");

@@ -160,7 +160,7 @@ fn an_upgrade_to_it_and_the_way_back_change_no_shared_row() {
                 campaign.is_some_and(|campaign| campaign.step == Step::Evaluate)
             };
             world.run_until(evaluates);
-            world.command(world.active().expect("an active"), Command::AbortCampaign);
+            world.command(world.active().expect("an active"), Command::AbortCampaign { partner_gone: false });
         }
         let over = |world: &World| {
             (0..2).all(|node| {

@@ -103,7 +103,7 @@ fn an_enabling_that_a_takeover_cuts_short_goes_on_and_cannot_be_aborted() {
     };
     let (mut world, survivor) =
         (1..60).map(cut_short).find(half_done).expect("a death between two frames of one batch");
-    world.command(survivor, Command::AbortCampaign);
+    world.command(survivor, Command::AbortCampaign { partner_gone: false });
     let why = world.last_result().as_ref().expect_err("version 1 is below the floor (R31)").to_string();
     assert!(why.contains("nothing leads back"), "{why}");
     world.command(survivor, Command::EnableFeatures { features: Vec::new() });

@@ -122,14 +122,14 @@ fn a_retired_procedure_is_served_until_the_switchover_and_again_on_the_way_back(
     assert_eq!(desk.ask("careful"), Answer::Rejected(Rejection::Retired));
     assert_eq!(desk.answer_to(&before), recorded, "a recorded reply outlives its procedure (R13)");
     let active = desk.active();
-    desk.world.command(active, Command::AbortCampaign);
+    desk.world.command(active, Command::AbortCampaign { partner_gone: false });
     desk.until(Step::FellBack);
     assert!(desk.serves("careful"));
     // Through to the end, it is gone for good.
     desk.start(to_slim());
     desk.until(Step::Evaluate);
     let active = desk.active();
-    desk.world.command(active, Command::AcceptCampaign);
+    desk.world.command(active, Command::AcceptCampaign { partner_gone: false });
     desk.until(Step::Done);
     assert_eq!(desk.ask("careful"), Answer::Rejected(Rejection::Retired));
     assert_eq!(desk.ask("never there"), Answer::Rejected(Rejection::UnknownProcedure));
@@ -155,7 +155,7 @@ fn what_only_the_new_version_has_waits_until_the_upgrade_is_through_unless_it_sa
     desk.world.start(0);
     desk.world.run_until(World::in_sync);
     let active = desk.active();
-    desk.world.command(active, Command::AcceptCampaign);
+    desk.world.command(active, Command::AcceptCampaign { partner_gone: false });
     desk.until(Step::Done);
     for procedure in ["exchange", "peek", "exchange_at_once"] {
         assert!(desk.serves(procedure), "{procedure}");

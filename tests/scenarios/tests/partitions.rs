@@ -162,7 +162,7 @@ fn groups_whose_standbys_are_out_of_service_on_either_processor_hear_one_another
     partitions.run_until(|worlds| {
         worlds[0].role(1) == Some(Role::Isolated) && worlds[1].role(0) == Some(Role::Isolated)
     });
-    partitions.worlds[0].command(0, Command::AbortCampaign);
+    partitions.worlds[0].command(0, Command::AbortCampaign { partner_gone: false });
     assert_eq!(assert_ended_alike(partitions, "aborted while both are isolated"), Step::FellBack);
 }
 
@@ -211,7 +211,7 @@ fn an_abort_takes_all_groups_back_and_none_once_features_are_being_enabled() {
             (0..2).filter_map(|node| campaign(&worlds[1], node)).any(|now| now.step >= step) || over(worlds)
         });
         let active = partitions.worlds[0].active().expect("there is one");
-        partitions.worlds[0].command(active, Command::AbortCampaign);
+        partitions.worlds[0].command(active, Command::AbortCampaign { partner_gone: false });
         let refused = partitions.worlds[0].last_result().is_err();
         let end = assert_ended_alike(partitions, &format!("aborted in {step:?}"));
         assert_eq!(end, if refused { Step::Done } else { Step::FellBack }, "{step:?}");
@@ -225,7 +225,7 @@ fn nothing_leads_back_once_one_group_may_have_enabled() {
         (0..2).filter_map(|node| campaign(&worlds[1], node)).any(|record| record.no_way_back)
     });
     let active = partitions.worlds[0].active().expect("there is one");
-    partitions.worlds[0].command(active, Command::AbortCampaign);
+    partitions.worlds[0].command(active, Command::AbortCampaign { partner_gone: false });
     assert!(matches!(partitions.worlds[0].last_result(), Err(CommandError::NotNow(_))));
     assert_eq!(assert_ended_alike(partitions, "aborted too late"), Step::Done);
 }

@@ -92,7 +92,7 @@ pub fn run(global: &Global, file: &Path, against: Option<&Path>) -> Result<Exit,
 
 fn check(file: &Path) -> Result<CheckedPlugin, Failure> {
     let checked = plugins::check_file(&whole(file));
-    checked.map_err(|plugins::Failure { code, message, help }| {
+    checked.map_err(|plugins::Failure { code, message, help, .. }| {
         of_preflight(lockstep_runtime::admin::protocol::AdminError { code, message, help })
     })
 }

@@ -1,12 +1,11 @@
 //! `lockstep upgrade`. The campaign itself is driven by the active processor; this submits, shows and waits.
 
-use lockstep_core::verdict::Verdict;
 use lockstep_runtime::admin::protocol::{AdminReply, AdminVerb, UpgradePlan, UpgradeVerb};
 use lockstep_runtime::trail::{KEPT, What};
 use serde_json::json;
 
 use super::{acknowledge, trail};
-use crate::args::{Campaign, Output, Upgrade};
+use crate::args::{Campaign, Output, Upgrade, WayOut};
 use crate::campaign_file::{Wanted, wanted};
 use crate::failure::{Exit, Failure, of_preflight};
 use crate::render;
@@ -27,10 +26,18 @@ pub fn run(session: &Session, command: Upgrade) -> Result<Exit, Failure> {
         }
         Upgrade::Pause(which) => simple(which.application, UpgradeVerb::Pause),
         Upgrade::Resume(which) => simple(which.application, UpgradeVerb::Resume),
-        Upgrade::Accept(which) => simple(which.application, UpgradeVerb::Accept),
-        Upgrade::Abort(which) => {
-            session.confirm("The upgrade ends; both processors return to the old version.")?;
-            simple(which.application, UpgradeVerb::Abort)
+        Upgrade::Accept(WayOut { which, partner_gone }) => {
+            if partner_gone {
+                session.confirm("The upgrade ends with this processor alone on the new version.")?;
+            }
+            simple(which.application, UpgradeVerb::Accept { partner_gone })
+        }
+        Upgrade::Abort(WayOut { which, partner_gone }) => {
+            session.confirm(match partner_gone {
+                false => "The upgrade ends; both processors return to the old version.",
+                true => "The upgrade ends with this processor alone on the old version.",
+            })?;
+            simple(which.application, UpgradeVerb::Abort { partner_gone })
         }
         Upgrade::History(which) => {
             match session.ask(which.application.as_deref(), AdminVerb::Upgrade(UpgradeVerb::History))? {
@@ -68,8 +75,7 @@ fn plan(session: &Session, campaign: &Campaign) -> Result<Exit, Failure> {
     let Wanted { application, target, options } = wanted(campaign)?;
     let plan = ask_for_plan(session, application.as_deref(), UpgradeVerb::Plan { target, options })?;
     session.print(&format!("{}nothing was changed\n", render::plan::plan(&plan)), &plan)?;
-    let refused = plan.comparison.verdict == Verdict::Incompatible;
-    Ok(if refused { Exit::Refused } else { Exit::Ok })
+    Ok(if !plan.refusals.is_empty() { Exit::Refused } else { Exit::Ok })
 }
 
 fn start(session: &Session, campaign: &Campaign, watch: bool) -> Result<Exit, Failure> {

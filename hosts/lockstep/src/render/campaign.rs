@@ -2,7 +2,7 @@
 //!
 //! A step's line is final once the next step was entered; the last line is about what is under way.
 
-use lockstep_core::campaign::{CampaignRecord, Decide, Step};
+use lockstep_core::campaign::{CampaignRecord, CheckVerdict, Decide, Judgement, Step};
 use lockstep_core::command::CampaignStatus;
 
 use super::words::{clock, count, counted, latency, seconds};
@@ -50,14 +50,25 @@ pub fn outcome(record: &CampaignRecord) -> String {
     format!("{word}  {}  {}{reason}", record.step.figure(), title(record, record.step))
 }
 
-/// Whether the evaluation waits for the operator because too little happened.
-pub fn is_inconclusive(status: &CampaignStatus) -> bool {
-    let gates = &status.record.plan.gates;
-    let late = status.in_step.0 / 1_000 >= gates.time_max_ms.max(gates.time_min_ms);
-    status.record.step == Step::Evaluate
-        && !status.record.accepted
-        && late
-        && status.events < gates.events_min
+/// Why the evaluation waits for the operator, if it does because a gate can't say.
+pub fn inconclusive(status: &CampaignStatus) -> Option<&str> {
+    match &status.judgement {
+        Some(Judgement::Inconclusive(why)) if !status.record.accepted => Some(why),
+        _ => None,
+    }
+}
+
+/// What the user's own checks say; none where there are none.
+fn own_checks(status: &CampaignStatus) -> Option<String> {
+    if status.record.plan.own_checks.checks.is_empty() {
+        return None;
+    }
+    Some(match &status.own_checks {
+        None => "own check under way".into(),
+        Some(CheckVerdict::Pass) => "own check ok".into(),
+        Some(CheckVerdict::Fail(why)) => format!("own check failed: {why}"),
+        Some(CheckVerdict::Inconclusive(why)) => format!("own check could not be run: {why}"),
+    })
 }
 
 /// Lines about the step that is under way.
@@ -77,8 +88,9 @@ pub fn under_way(application: &str, status: &CampaignStatus) -> Vec<String> {
         (0, new) => format!("p99 {}, old not measured", latency(new)),
         (old, new) => format!("p99 {}.{:02} x old", new / old, new % old * 100 / old),
     };
+    let own = own_checks(status).map_or_else(String::new, |own| format!("   {own}"));
     lines.push(format!(
-        "     {}   {}   {ratio}   events {} of {}",
+        "     {}   {}   {ratio}{own}   events {} of {}",
         counted(status.faults, "fault"),
         counted(status.divergences, "divergence"),
         count(status.events),
@@ -87,13 +99,11 @@ pub fn under_way(application: &str, status: &CampaignStatus) -> Vec<String> {
     if record.accepted {
         lines.push("     accepted".into());
     } else {
-        let passed = in_step_ms >= gates.time_min_ms && status.events >= gates.events_min;
-        let from_ms = if passed { gates.time_min_ms } else { gates.time_max_ms.max(gates.time_min_ms) };
-        let left_ms = from_ms.saturating_add(record.plan.rollback_after_ms).saturating_sub(in_step_ms);
-        let why = match () {
-            () if is_inconclusive(status) => "inconclusive: too few events; ",
-            () if passed && record.plan.decide == Decide::Operator => "the gates passed; ",
-            () => "",
+        let left_ms = status.rollback_in_ms.unwrap_or_default();
+        let why = match (&status.judgement, record.plan.decide) {
+            (Some(Judgement::Inconclusive(why)), _) => format!("inconclusive: {why}; "),
+            (Some(Judgement::Passed), Decide::Operator) => "the gates passed; ".into(),
+            _ => String::new(),
         };
         lines.push(format!(
             "     {why}falls back by itself in {} unless accepted:  {}",
@@ -144,7 +154,8 @@ pub fn heading(record: &CampaignRecord) -> String {
     let plan = &record.plan;
     let by =
         if plan.started_by.is_empty() { String::new() } else { format!(", started by {}", plan.started_by) };
-    format!("upgrade {}: {} -> {}{by}", record.id, plan.from, plan.to)
+    let why = if plan.why.is_empty() { String::new() } else { format!(" ({})", plan.why) };
+    format!("upgrade {}: {} -> {}{by}{why}", record.id, plan.from, plan.to)
 }
 
 /// Campaigns that are over, one line each.
@@ -167,7 +178,7 @@ pub fn history(campaigns: &[CampaignRecord]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lockstep_core::campaign::{CampaignPlan, Gates, Redundancy};
+    use lockstep_core::campaign::{CampaignPlan, Gates, OwnCheck, OwnChecks, Redundancy};
     use lockstep_core::ids::{Micros, NodeId, PluginHash};
 
     fn evaluating() -> CampaignStatus {
@@ -182,6 +193,7 @@ mod tests {
                     to_hash: PluginHash::default(),
                     redundancy: Redundancy::Keep,
                     gates: Gates::default(),
+                    own_checks: OwnChecks::default(),
                     decide: Decide::Operator,
                     rollback_after_ms: 600_000,
                     step_time_max_ms: 60_000,
@@ -190,6 +202,7 @@ mod tests {
                     retire: vec![],
                     only_new: vec![],
                     started_by: "root".into(),
+                    why: String::new(),
                 },
                 step: Step::Evaluate,
                 revision: 9,
@@ -199,7 +212,9 @@ mod tests {
                 first: NodeId("b".into()),
                 yardstick_p99_us: 2_000,
                 paused: false,
+                paused_at: Micros(0),
                 accepted: false,
+                partner_gone: false,
                 reason: String::new(),
                 trail: vec![
                     (Step::IsolateFirst, second(100)),
@@ -213,6 +228,9 @@ mod tests {
             faults: 0,
             divergences: 0,
             p99_us: 2_040,
+            own_checks: None,
+            judgement: Some(Judgement::Undecided),
+            rollback_in_ms: Some(1_159_000),
         }
     }
 
@@ -231,17 +249,31 @@ mod tests {
     }
 
     #[test]
-    fn the_timer_runs_from_where_the_gates_passed() {
+    fn what_the_evaluation_waits_for_is_said() {
         let mut status = evaluating();
-        status.in_step = Micros(125_000_000);
+        status.judgement = Some(Judgement::Passed);
+        status.rollback_in_ms = Some(595_000);
         let lines = under_way("ledger", &status);
         assert!(lines[2].contains("the gates passed; falls back by itself in 9:55"), "{lines:?}");
-        assert!(!is_inconclusive(&status));
-        status.events = 12;
-        status.in_step = Micros(601_000_000);
-        assert!(is_inconclusive(&status));
+        assert_eq!(inconclusive(&status), None);
+        status.judgement = Some(Judgement::Inconclusive("too few events: 12 of 10000".into()));
+        assert_eq!(inconclusive(&status), Some("too few events: 12 of 10000"));
         let lines = under_way("ledger", &status);
-        assert!(lines[2].contains("inconclusive: too few events; falls back by itself in 9:59"), "{lines:?}");
+        assert!(
+            lines[2].contains("inconclusive: too few events: 12 of 10000; falls back by itself"),
+            "{lines:?}"
+        );
+    }
+
+    #[test]
+    fn what_a_check_says_stands_beside_the_other_gates() {
+        let mut status = evaluating();
+        status.record.plan.own_checks.checks = vec![OwnCheck::Command("./sums".into())];
+        assert!(under_way("", &status)[1].contains("p99 1.02 x old   own check under way   events"));
+        status.own_checks = Some(CheckVerdict::Pass);
+        assert!(under_way("", &status)[1].contains("   own check ok   "));
+        status.own_checks = Some(CheckVerdict::Fail("3 cents".into()));
+        assert!(under_way("", &status)[1].contains("   own check failed: 3 cents   "));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! `lockstep upgrade plan`.
 
-use lockstep_core::campaign::{Decide, Redundancy};
+use lockstep_core::campaign::{Decide, OwnCheck, Redundancy};
 use lockstep_core::verdict::{Comparison, Pairing, Verdict};
-use lockstep_runtime::admin::protocol::{PluginReport, UpgradePlan};
+use lockstep_runtime::admin::protocol::{AdminError, PluginReport, UpgradePlan};
 
 use super::words::{columns, counted, length};
 
@@ -57,6 +57,12 @@ fn steps(plan: &UpgradePlan) -> String {
     if gates.events_min > 0 {
         evaluate.push_str(&format!(" and {}", counted(gates.events_min, "event")));
     }
+    for check in &plan.options.own_checks.checks {
+        evaluate.push_str(&match check {
+            OwnCheck::Command(line) => format!(", run `{line}`"),
+            OwnCheck::Procedure { name, .. } => format!(", ask `{name}`"),
+        });
+    }
     if plan.options.decide == Decide::Operator {
         evaluate.push_str(", you decide");
     }
@@ -93,6 +99,9 @@ pub fn plan(plan: &UpgradePlan) -> String {
     out.push_str(&procedures(&from, &to, &plan.comparison, &plan.units));
     if plan.comparison.verdict != Verdict::Incompatible {
         out.push_str(&steps(plan));
+    }
+    for AdminError { code, message, help } in &plan.refusals {
+        out.push_str(&format!("refused {code}: {message}\n  help: {help}\n"));
     }
     out.push_str(&warnings(&plan.to));
     out
@@ -133,6 +142,7 @@ mod tests {
                 warnings: vec!["it keeps a thread".into()],
             },
             comparison,
+            refusals: vec![],
             units: vec![("transfer".into(), 4, 5)],
             first: NodeId("b".into()),
             second: NodeId("a".into()),
@@ -186,7 +196,13 @@ mod tests {
         let mut example = example();
         example.comparison.verdict = Verdict::Incompatible;
         example.comparison.reasons = vec!["procedure `statement` is missing in 2.0.0".into()];
+        example.refusals = vec![AdminError {
+            code: "LS0717".into(),
+            message: "b: no room".into(),
+            help: "make room".into(),
+        }];
         let shown = plan(&example);
+        assert!(shown.contains("refused LS0717: b: no room\n  help: make room\n"), "{shown}");
         assert!(
             shown.starts_with("ledger 1.4.0 -> 2.0.0: incompatible: procedure `statement` is missing"),
             "{shown}"

@@ -75,6 +75,7 @@ impl Desk {
                 Effect::Held { .. }
                 | Effect::RoleChanged { .. }
                 | Effect::AskSibling { .. }
+                | Effect::RunChecks { .. }
                 | Effect::NoteRecorded { .. } => {}
                 Effect::CopyBegin { .. }
                 | Effect::CopyRows(_)

@@ -1,10 +1,11 @@
 //! Operators' commands, and the group's status.
 
+use super::evaluation::{judge, rollback_after_ms};
 use super::feed::Feed;
 use super::follow::Follow;
 use super::outputs::Asker;
 use super::{Group, LATENCY_WINDOW};
-use crate::campaign::CampaignRecord;
+use crate::campaign::{CampaignRecord, Step};
 use crate::command::{
     CampaignStatus, Command, CommandError, CommandReply, CommandResult, GroupStatus, MemberStatus, Role,
 };
@@ -170,14 +171,23 @@ impl Group {
     /// The campaign, with the figures of all groups that this one has heard of.
     fn campaign_status(&self, record: &CampaignRecord, now: Micros) -> CampaignStatus {
         let others = self.reports_at(record.revision);
-        let heard = || others.iter().flatten();
+        let view = self.campaign_view(record, &others, now);
+        let evaluates = record.step == Step::Evaluate;
+        let judgement = evaluates.then(|| judge(&view));
+        let rollback_in_ms = judgement
+            .as_ref()
+            .filter(|_| !record.accepted)
+            .map(|judgement| rollback_after_ms(record, judgement).saturating_sub(view.in_step.0 / 1_000));
         CampaignStatus {
             record: record.clone(),
-            in_step: now.since(record.since),
-            events: self.evaluation.events + heard().map(|other| other.events).sum::<u64>(),
-            faults: self.evaluation.faults + heard().map(|other| other.faults).sum::<u64>(),
-            divergences: self.evaluation.divergences + heard().map(|other| other.divergences).sum::<u64>(),
-            p99_us: self.latencies_of_all(&others).percentile(99.0),
+            in_step: view.in_step,
+            events: view.events,
+            faults: view.faults,
+            divergences: view.divergences,
+            p99_us: view.p99_us,
+            own_checks: view.own_checks.cloned(),
+            judgement,
+            rollback_in_ms,
         }
     }
 

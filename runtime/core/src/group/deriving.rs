@@ -75,7 +75,7 @@ impl Group {
         if let Err(why) = self.can_run_next(next.descriptor()) {
             let attempt = self.next_attempt;
             self.forget_order();
-            return self.send(PeerMessage::OrderFailed { attempt, reason: why });
+            return self.next_failed(attempt, why, false);
         }
         if !self.next_derived.build(next, &self.state.tables, self.config.build_rows_max) {
             return;
@@ -84,7 +84,11 @@ impl Group {
             let reason = format!("its derived tables can't be built: {why}");
             let attempt = self.next_attempt;
             self.forget_order();
-            return self.send(PeerMessage::OrderFailed { attempt, reason });
+            return self.next_failed(attempt, reason, false);
+        }
+        if self.role == Role::Active {
+            // A survivor that is alone changes at the end of the batch.
+            return;
         }
         if matches!(self.follow, Follow::InStep | Follow::Entries) {
             let descriptor = Box::new(next.descriptor().clone());

@@ -3,7 +3,8 @@
 //! The same code runs on both sides and in all roles; files are by subject:
 //! `active` runs events, `acting` those that act on the world, `follow` is the standby's side of the stream, `feed`
 //! brings a standby back, `rejoin` is the other end of that, `roles` keeps the arbiter's rule, `takeover` deals with what
-//! was half-way, `upgrade` drives a campaign, `commands` answers operators, `disk_failure` goes on without a disk,
+//! was half-way, `upgrade` drives a
+//! campaign, `evaluation` judges the new version, `in_place` is the way of a lone survivor, `commands` answers operators, `disk_failure` goes on without a disk,
 //! `firing` and `messages` are timers and what groups tell each other, `migrating` brings rows into a new format.
 //!
 //! Deliberately absent: clocks (the time is an argument), I/O (effects), randomness (seeded), waiting: the active never
@@ -15,10 +16,12 @@ mod commands;
 mod config;
 mod deriving;
 mod disk_failure;
+mod evaluation;
 mod feed;
 mod firing;
 mod follow;
 mod identity;
+mod in_place;
 mod intake;
 mod latency;
 mod messages;
@@ -38,6 +41,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 pub use config::{GroupConfig, StandbyStart};
+pub use evaluation::judge;
 pub use identity::Identity;
 pub use requests::FORWARD_CREDITS;
 pub use siblings::plan_together;
@@ -59,6 +63,7 @@ use crate::witness::{Unwatched, Witness};
 
 use acting::Acting;
 use disk_failure::DiskFailure;
+use evaluation::Evaluation;
 use feed::{Feed, Waiting};
 use follow::{Follow, Pending};
 use intake::Intake;
@@ -70,7 +75,6 @@ use recent::Recent;
 use requests::{Forwards, Parked};
 use roles::{ArbiterSeat, HandOver};
 use siblings::Siblings;
-use upgrade::Evaluation;
 
 /// Latencies are told over this window and the one that is under way.
 const LATENCY_WINDOW: Micros = Micros::from_ms(5_000);
@@ -362,7 +366,8 @@ impl Group {
             Input::PartnerDied { store } => self.on_partner_died(store),
             Input::Living { store, living } => self.on_living(store, living),
             Input::PluginLoaded { application } => self.on_plugin_loaded(application),
-            Input::PluginFailed { hash, reason } => self.on_plugin_failed(hash, reason),
+            Input::PluginFailed { hash, reason, may_pass } => self.on_plugin_failed(hash, reason, may_pass),
+            Input::Checked { run, verdict } => self.on_checked(run, verdict),
             Input::Note { note, own } => self.on_note(note, own),
             Input::Told { from, what } => self.on_told(from, what, false),
             Input::Tick => self.on_tick(),
@@ -398,6 +403,7 @@ impl Group {
             self.drive_campaign();
             self.ask_siblings();
             self.migrate();
+            self.lead_left_behind();
         } else {
             self.acknowledge();
         }
@@ -408,6 +414,8 @@ impl Group {
             self.effects.push(Effect::Held { number: self.held });
         }
         self.cut_in_batch = false;
+        // Last: what comes after it is the new version's, on its own thread.
+        self.change_in_place();
         self.check_invariants();
         self.leave(effects);
     }
@@ -648,7 +656,9 @@ impl Group {
             PeerMessage::Ack { through, confirmed } => self.on_ack(through, confirmed),
             PeerMessage::Diverged(divergence) => self.on_diverged(&divergence),
             PeerMessage::Versions(descriptor) => self.on_versions(descriptor),
-            PeerMessage::OrderFailed { attempt, reason } => self.on_order_failed(attempt, reason),
+            PeerMessage::OrderFailed { attempt, reason, may_pass } => {
+                self.on_order_failed(attempt, reason, may_pass);
+            }
             PeerMessage::Note(note) => self.on_note(*note, false),
             message => self.on_stream(message),
         }

@@ -324,7 +324,8 @@ impl Group {
     pub(super) fn on_plugin_loaded(&mut self, application: Box<dyn Application>) {
         let descriptor = application.descriptor();
         let wanted = self.loading.take_if(|(hash, _)| *hash == descriptor.hash);
-        let fits = self.role != Role::Active && descriptor.name == self.config.application;
+        let here = self.role != Role::Active || self.goes_alone();
+        let fits = here && descriptor.name == self.config.application;
         let Some((_, attempt)) = wanted.filter(|_| fits) else {
             return self.effects.push(Effect::Discard { application });
         };
@@ -332,9 +333,20 @@ impl Group {
         self.take_next(application, attempt);
     }
 
-    pub(super) fn on_plugin_failed(&mut self, hash: PluginHash, reason: String) {
+    pub(super) fn on_plugin_failed(&mut self, hash: PluginHash, reason: String, may_pass: bool) {
         if let Some((_, attempt)) = self.loading.take_if(|(loading, _)| *loading == hash) {
-            self.send(PeerMessage::OrderFailed { attempt, reason });
+            self.next_failed(attempt, reason, may_pass);
+        }
+    }
+
+    /// Tells whoever wants another version here that it will not run: the active that ordered it, or, on a survivor that
+    /// is alone, the campaign itself.
+    pub(super) fn next_failed(&mut self, attempt: u32, reason: String, may_pass: bool) {
+        if self.role == Role::Active {
+            let what = format!("this side could not load the plugin: {reason}");
+            self.order_failed(what, reason, may_pass);
+        } else {
+            self.send(PeerMessage::OrderFailed { attempt, reason, may_pass });
         }
     }
 

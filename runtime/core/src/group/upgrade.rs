@@ -1,17 +1,17 @@
 //! The rolling upgrade (R28 to R31). [`plan_campaign`] decides, from the record and what can be seen, what to do next;
 //! the rest carries that out. The active drives; its record is in the stream, so any side that becomes active goes on.
 
+use super::Group;
+use super::evaluation::{LATENCY_EVENTS_MIN, plan_evaluation};
 use super::feed::{DIVERGENCES_MAX, Feed};
-use super::latency::Latencies;
 use super::outputs::Asker;
 use super::siblings::plan_together;
-use super::{Group, Identity};
-use crate::campaign::{CampaignPlan, CampaignRecord, Decide, Redundancy, Step};
+use crate::campaign::{CampaignPlan, CampaignRecord, CheckVerdict, Redundancy, Step};
 use crate::command::{Command, CommandError, CommandReply, CommandResult};
 use crate::descriptor::ApplicationDescriptor;
 use crate::effect::Alarm;
 use crate::entry::Control;
-use crate::ids::{Micros, Number, PluginHash, TableId};
+use crate::ids::{Micros, PluginHash, TableId};
 use crate::leg::LegReport;
 use crate::message::{Order, PeerMessage, PlainBody};
 use crate::record::Member;
@@ -20,42 +20,11 @@ use crate::record::Member;
 const DRIVE_EVERY: Micros = Micros::from_ms(5);
 /// An order that got no answer is sent again after this long.
 const ORDER_AGAIN: Micros = Micros::from_ms(5_000);
-/// Fewer events than this say nothing about latency.
-const LATENCY_EVENTS_MIN: u64 = 500;
-
-/// What was seen since the campaign's step was entered.
-#[derive(Clone, Default)]
-pub(super) struct Evaluation {
-    pub events: u64,
-    pub faults: u64,
-    pub divergences: u64,
-    /// Death notes under the target.
-    pub deaths: u64,
-    pub latencies: Latencies,
-    /// Since when the partner has been in sync on the target, while this side runs the old version.
-    mixed_since: Option<Micros>,
-    /// Why the partner could not carry out the last order.
-    order_failed: Option<String>,
-    /// The campaign's record at this number is held before anything is done about it (R29).
-    entered: Number,
-    next_look: Micros,
-}
-
-impl Evaluation {
-    /// What a group's identity has of this.
-    pub fn add_to(&self, identity: &mut Identity) {
-        let (mixed, failed) = (self.mixed_since.is_some(), &self.order_failed);
-        identity.add((self.events, self.faults, self.divergences, mixed, failed, self.entered));
-    }
-
-    fn begin(&mut self) {
-        self.events = 0;
-        self.faults = 0;
-        self.divergences = 0;
-        self.deaths = 0;
-        self.latencies.clear();
-    }
-}
+/// An order that failed and may go better next time is given so often, with a wait that doubles before each further one.
+const ORDER_TRIES_MAX: u32 = 3;
+const ORDER_WAIT: Micros = Micros::from_ms(500);
+/// A step that was entered so often leads back: a campaign does not go in circles.
+const ENTRIES_MAX: usize = 6;
 
 /// What the decision goes by.
 #[derive(Clone, Debug)]
@@ -96,7 +65,11 @@ pub struct CampaignView<'a> {
     pub deaths: u64,
     /// 99th percentile of latency in this step, microseconds.
     pub p99_us: u64,
-    /// Why the partner could not carry out the last order.
+    /// What the user's own checks have shown.
+    pub own_checks: Option<&'a CheckVerdict>,
+    /// Their last run was begun after the least time of the evaluation.
+    pub checked_late: bool,
+    /// Why the last order could not be carried out, and is not given again.
     pub order_failed: Option<&'a str>,
 }
 
@@ -113,6 +86,8 @@ pub enum Decision {
     Integrate,
     /// Tell the partner to load this file.
     Load(PluginHash),
+    /// Change this side's own version to this file, in place: the partner is declared gone (R30).
+    ChangeInPlace(PluginHash),
     /// Make the partner the active one.
     SwitchOver,
     /// Enable the features and end the campaign well; where there are several groups it ends once all have done it.
@@ -131,6 +106,47 @@ struct ToEnable {
 #[must_use]
 pub fn plan_campaign(view: &CampaignView<'_>) -> Decision {
     let record = view.record;
+    match plan_step(view) {
+        Decision::Enter(step, _)
+            if !step.is_back()
+                && step != record.step
+                && !step.is_over()
+                && !view.no_way_back
+                && record.entries(step) >= ENTRIES_MAX =>
+        {
+            let reason = format!("step {} was entered {ENTRIES_MAX} times without an end", step.figure());
+            let on_target = view.own == record.plan.to_hash;
+            Decision::Enter(if on_target { Step::BackSwitchOver } else { Step::BackLoad }, reason)
+        }
+        decision => decision,
+    }
+}
+
+/// The partner was declared gone, and is not back: this side ends on the version that the campaign is on its way to.
+fn plan_alone(view: &CampaignView<'_>) -> Decision {
+    let record = view.record;
+    let on_target = view.own == record.plan.to_hash;
+    let (there, hash, end, why) = if record.step.is_back() {
+        // A twin of the old version is as good.
+        (!on_target, record.plan.from_hash, Step::FellBack, "")
+    } else {
+        (
+            on_target,
+            record.plan.to_hash,
+            Step::Done,
+            "the partner was declared gone, so no feature is enabled",
+        )
+    };
+    match view.order_failed {
+        _ if there => Decision::Enter(end, why.into()),
+        // It is tried again by the operator's next word.
+        Some(_) => Decision::Wait,
+        None => Decision::ChangeInPlace(hash),
+    }
+}
+
+fn plan_step(view: &CampaignView<'_>) -> Decision {
+    let record = view.record;
     let (from, to) = (record.plan.from_hash, record.plan.to_hash);
     let on_target = view.own == to;
     if record.paused || record.step.is_over() {
@@ -145,6 +161,9 @@ pub fn plan_campaign(view: &CampaignView<'_>) -> Decision {
     if view.deaths > 0 && forward.contains(&record.step) {
         return fall_back("a processor died of the new version, or hung in it (R21)");
     }
+    if record.partner_gone && view.partner.is_none() && !view.in_sync {
+        return plan_alone(view);
+    }
     let late = view.partner.is_some() && view.in_step > Micros::from_ms(record.plan.step_time_max_ms);
     let partner_on = |hash: PluginHash| view.partner == Some(hash) && view.in_sync;
     let lead_partner_to = |hash: PluginHash| match view.partner {
@@ -158,7 +177,9 @@ pub fn plan_campaign(view: &CampaignView<'_>) -> Decision {
             match record.plan.redundancy {
                 Redundancy::Keep => enter(next),
                 Redundancy::Isolate if view.isolated && !view.in_sync => enter(next),
-                Redundancy::Isolate => Decision::Isolate,
+                // Outage guard: nobody is taken out while the other one is not there to take over from.
+                Redundancy::Isolate if view.in_sync || view.isolated => Decision::Isolate,
+                Redundancy::Isolate => Decision::Wait,
             }
         }
         // The old version's processor failed, and the new version has taken over: it is evaluated.
@@ -219,54 +240,8 @@ pub fn plan_campaign(view: &CampaignView<'_>) -> Decision {
 }
 
 /// A repeated divergence fails the evaluation, whatever its gate allows: the partner is not copied again (R15).
-fn diverged_too_often(view: &CampaignView<'_>) -> bool {
+pub(super) fn diverged_too_often(view: &CampaignView<'_>) -> bool {
     view.divergences > view.record.plan.gates.divergences_max.min(u64::from(DIVERGENCES_MAX) - 1)
-}
-
-fn plan_evaluation(view: &CampaignView<'_>) -> Decision {
-    let plan = &view.record.plan;
-    let gates = &plan.gates;
-    let fail = |reason: String| Decision::Enter(Step::BackSwitchOver, reason);
-    if view.faults > gates.faults_max {
-        return fail(format!("faults: {}, and at most {} are allowed", view.faults, gates.faults_max));
-    }
-    if diverged_too_often(view) {
-        return fail(format!(
-            "divergences: {}, and at most {} are allowed",
-            view.divergences, gates.divergences_max
-        ));
-    }
-    let old = view.record.yardstick_p99_us;
-    let bound = (old * gates.latency_ratio_max_percent / 100).max(gates.latency_floor_us);
-    if gates.latency_ratio_max_percent > 0
-        && old > 0
-        && view.events >= LATENCY_EVENTS_MIN
-        && view.in_step >= Micros::from_ms(gates.time_min_ms)
-        && view.p99_us > bound
-    {
-        return fail(format!(
-            "p99 latency is {} us, and at most {bound} us are allowed (old version: {old} us)",
-            view.p99_us
-        ));
-    }
-    if !view.in_sync || !view.others_in_sync {
-        // The partner is lost: campaign and timer wait (R30).
-        return Decision::Wait;
-    }
-    let onward = Decision::Enter(Step::IsolateSecond, String::new());
-    if view.record.accepted {
-        return onward;
-    }
-    let ran = view.in_step >= Micros::from_ms(gates.time_min_ms);
-    let passed = ran && view.events >= gates.events_min;
-    if passed && plan.decide == Decide::Automatic {
-        return onward;
-    }
-    let decided_from = if passed { gates.time_min_ms } else { gates.time_max_ms.max(gates.time_min_ms) };
-    if view.in_step >= Micros::from_ms(decided_from.saturating_add(plan.rollback_after_ms)) {
-        return fail("nobody accepted it in time".into());
-    }
-    Decision::Wait
 }
 
 impl Group {
@@ -274,7 +249,7 @@ impl Group {
     pub(super) fn campaign_entered_anew(&mut self) {
         self.evaluation.begin();
         self.evaluation.mixed_since = None;
-        self.evaluation.order_failed = None;
+        self.evaluation.forget_orders();
         self.evaluation.entered = self.state.meta.last;
         self.order_sent = None;
         self.siblings.forget();
@@ -307,6 +282,41 @@ impl Group {
         campaign.is_some_and(|campaign| matches!(campaign.step, Step::BackSwitchOver | Step::BackLoad))
     }
 
+    /// What can be seen of the campaign at `now`; `others` is what the other groups said of this revision of it.
+    pub(super) fn campaign_view<'a>(
+        &'a self,
+        record: &'a CampaignRecord,
+        others: &[Option<&LegReport>],
+        now: Micros,
+    ) -> CampaignView<'a> {
+        let sum = |own: u64, of: fn(&LegReport) -> u64| {
+            own + others.iter().flatten().map(|other| of(other)).sum::<u64>()
+        };
+        CampaignView {
+            record,
+            own: self.own_hash(),
+            partner: self.partner_hash(),
+            in_sync: self.recorded_partner().is_some(),
+            others_in_sync: others.iter().all(|other| other.is_some_and(|other| other.in_sync)),
+            several: self.config.partitions > 1,
+            follows: self.follows_campaign(),
+            no_way_back: self.no_way_back(record),
+            enabled: !record.plan.enable_features || self.to_enable(&[]).is_none(),
+            order_open: self.order_is_open(),
+            isolated: self.partner_out,
+            in_step: record.in_step(now),
+            mixed_for: self.evaluation.mixed_since.map(|since| now.since(since)),
+            events: sum(self.evaluation.events, |other| other.events),
+            faults: sum(self.evaluation.faults, |other| other.faults),
+            divergences: sum(self.evaluation.divergences, |other| other.divergences),
+            deaths: sum(self.evaluation.deaths, |other| other.deaths),
+            p99_us: self.latencies_of_all(others).percentile(99.0),
+            own_checks: self.evaluation.checking.verdict(),
+            checked_late: self.checked_late(record),
+            order_failed: self.evaluation.order_failed.as_deref(),
+        }
+    }
+
     pub(super) fn drive_campaign(&mut self) {
         let Some(record) = &self.state.meta.campaign else { return };
         if self.now < self.evaluation.next_look
@@ -331,31 +341,9 @@ impl Group {
         } else {
             self.evaluation.mixed_since = None;
         }
+        self.run_checks(&record);
         let others = self.reports_at(record.revision);
-        let sum = |own: u64, of: fn(&LegReport) -> u64| {
-            own + others.iter().flatten().map(|other| of(other)).sum::<u64>()
-        };
-        let view = CampaignView {
-            record: &record,
-            own,
-            partner,
-            in_sync,
-            others_in_sync: others.iter().all(|other| other.is_some_and(|other| other.in_sync)),
-            several: self.config.partitions > 1,
-            follows: self.follows_campaign(),
-            no_way_back: self.no_way_back(&record),
-            enabled: !record.plan.enable_features || self.to_enable(&[]).is_none(),
-            order_open: self.order_is_open(),
-            isolated: self.partner_out,
-            in_step: self.now.since(record.since),
-            mixed_for: self.evaluation.mixed_since.map(|since| self.now.since(since)),
-            events: sum(self.evaluation.events, |other| other.events),
-            faults: sum(self.evaluation.faults, |other| other.faults),
-            divergences: sum(self.evaluation.divergences, |other| other.divergences),
-            deaths: sum(self.evaluation.deaths, |other| other.deaths),
-            p99_us: self.latencies_of_all(&others).percentile(99.0),
-            order_failed: self.evaluation.order_failed.as_deref(),
-        };
+        let view = self.campaign_view(&record, &others, self.now);
         let decision = plan_together(&record, plan_campaign(&view), &others);
         if self.follows_campaign() {
             let wish = match &decision {
@@ -372,6 +360,7 @@ impl Group {
             Decision::Isolate => self.isolate_partner(),
             Decision::Integrate => self.integrate_partner(),
             Decision::Load(hash) => self.order_load(hash),
+            Decision::ChangeInPlace(hash) => self.load_in_place(hash),
             Decision::SwitchOver => {
                 if self.hand_over.is_none() {
                     self.begin_hand_over(Asker::Nobody);
@@ -399,8 +388,12 @@ impl Group {
         record.no_way_back || record.plan.from < self.state.meta.floor
     }
 
-    fn order_load(&mut self, hash: PluginHash) {
-        let due = self.order_sent.is_none_or(|(sent, at)| sent != hash || self.now.since(at) > ORDER_AGAIN);
+    pub(super) fn order_load(&mut self, hash: PluginHash) {
+        let repeat = |at: Micros| match self.evaluation.order_again_at {
+            Some(again) => self.now >= again,
+            None => self.now.since(at) > ORDER_AGAIN,
+        };
+        let due = self.order_sent.is_none_or(|(sent, at)| sent != hash || repeat(at));
         if due
             && self
                 .partner
@@ -416,6 +409,7 @@ impl Group {
         self.order_attempt += 1;
         let attempt = self.order_attempt;
         self.order_sent = Some((hash, self.now));
+        self.evaluation.order_again_at = None;
         self.send(PeerMessage::Order { attempt, order: Order::Load { hash } });
     }
 
@@ -436,6 +430,8 @@ impl Group {
         record.step = step;
         record.since = time;
         record.attempt = self.order_attempt;
+        // One that came back in sync is not gone.
+        record.partner_gone &= self.recorded_partner().is_none();
         if !reason.is_empty() {
             record.reason = reason;
         }
@@ -456,7 +452,7 @@ impl Group {
             self.integrate_partner();
         }
         self.evaluation.begin();
-        self.evaluation.order_failed = None;
+        self.evaluation.forget_orders();
     }
 
     /// Changes the record, and tells the other groups once it is held.
@@ -481,33 +477,64 @@ impl Group {
         let Some(record) = self.state.meta.campaign.clone() else { return Err(CommandError::NoCampaign) };
         let mut record = *record;
         match command {
-            Command::PauseCampaign => record.paused = true,
-            Command::ResumeCampaign => record.paused = false,
-            Command::AcceptCampaign if record.step == Step::Evaluate => record.accepted = true,
-            Command::AcceptCampaign => {
-                let why = format!(
-                    "step {} is under way; accept during the evaluation at 203",
-                    record.step.figure()
-                );
-                return Err(CommandError::NotNow(why));
+            Command::PauseCampaign if record.paused => return Ok(CommandReply::Accepted),
+            Command::PauseCampaign => {
+                record.paused = true;
+                record.paused_at = self.stream_time();
             }
-            Command::AbortCampaign if self.no_way_back(&record) => {
+            Command::ResumeCampaign if !record.paused => return Ok(CommandReply::Accepted),
+            Command::ResumeCampaign => self.unpause(&mut record),
+            Command::AcceptCampaign { partner_gone } => {
+                if record.step.is_back() {
+                    let why = format!("it is on its way back: {}", record.reason);
+                    return Err(CommandError::NotNow(why));
+                }
+                self.declare(&mut record, partner_gone)?;
+                record.accepted = true;
+            }
+            Command::AbortCampaign { .. } if self.no_way_back(&record) => {
                 let why = "features or formats of the target are being enabled, and nothing leads back from there (R31)";
                 return Err(CommandError::NotNow(why.into()));
             }
-            Command::AbortCampaign => {
-                record.paused = false;
-                let on_target = self.own_hash() == record.plan.to_hash;
-                // Another group may have gone further; those that have nothing to switch back say so at once.
-                let switches = on_target || self.config.partitions > 1;
-                let step = if switches { Step::BackSwitchOver } else { Step::BackLoad };
-                self.enter_step(record, step, "aborted by the operator".into());
-                return Ok(CommandReply::Accepted);
+            Command::AbortCampaign { partner_gone } => {
+                self.declare(&mut record, partner_gone)?;
+                self.unpause(&mut record);
+                if !record.step.is_back() {
+                    let on_target = self.own_hash() == record.plan.to_hash;
+                    // Another group may have gone further; those that have nothing to switch back say so at once.
+                    let switches = on_target || self.config.partitions > 1;
+                    let step = if switches { Step::BackSwitchOver } else { Step::BackLoad };
+                    self.enter_step(record, step, "aborted by the operator".into());
+                    return Ok(CommandReply::Accepted);
+                }
             }
             _ => return Err(CommandError::NotBuilt("this command".into())),
         }
         self.put_campaign(record);
         Ok(CommandReply::Accepted)
+    }
+
+    /// The time of a pause does not count as time of the step.
+    fn unpause(&self, record: &mut CampaignRecord) {
+        if std::mem::take(&mut record.paused) {
+            let paused_for = self.stream_time().since(record.paused_at);
+            record.since = record.since.plus(paused_for);
+            record.paused_at = Micros(0);
+        }
+    }
+
+    /// The operator says that the partner is gone, which must not be there then.
+    fn declare(&mut self, record: &mut CampaignRecord, partner_gone: bool) -> Result<(), CommandError> {
+        if !partner_gone {
+            return Ok(());
+        }
+        if self.recorded_partner().is_some() || self.partner.is_some() {
+            let why = "the partner is recorded in sync or can be heard, so it is not gone";
+            return Err(CommandError::NotNow(why.into()));
+        }
+        self.evaluation.forget_orders();
+        record.partner_gone = true;
+        Ok(())
     }
 
     fn start_campaign(&mut self, plan: CampaignPlan) -> CommandResult {
@@ -549,7 +576,9 @@ impl Group {
             first: first.node,
             yardstick_p99_us: 0,
             paused: false,
+            paused_at: Micros(0),
             accepted: false,
+            partner_gone: false,
             reason: String::new(),
             trail: vec![(Step::IsolateFirst, time)],
         };
@@ -594,10 +623,22 @@ impl Group {
         self.set_partner_application(*theirs);
     }
 
-    pub(super) fn on_order_failed(&mut self, attempt: u32, reason: String) {
+    pub(super) fn on_order_failed(&mut self, attempt: u32, reason: String, may_pass: bool) {
         if attempt == self.order_attempt {
-            let what = format!("the partner could not load the plugin: {reason}");
-            self.alarm(Alarm::Campaign { what, back: true });
+            self.order_failed(format!("the partner could not load the plugin: {reason}"), reason, may_pass);
+        }
+    }
+
+    /// What was ordered could not be done: it is ordered again if that may go better, and is a reason to fall back
+    /// otherwise, or after the last try (R28).
+    pub(super) fn order_failed(&mut self, what: String, reason: String, may_pass: bool) {
+        self.alarm(Alarm::Campaign { what, back: true });
+        self.evaluation.order_failures += 1;
+        let failures = self.evaluation.order_failures;
+        if may_pass && failures < ORDER_TRIES_MAX {
+            let wait = Micros(ORDER_WAIT.0 << (failures - 1));
+            self.evaluation.order_again_at = Some(self.now.plus(wait));
+        } else {
             self.evaluation.order_failed = Some(reason);
         }
     }

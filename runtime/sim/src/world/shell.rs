@@ -99,6 +99,13 @@ impl World {
                     self.input_after(node, Micros(100), Input::Living { store, living });
                 }
                 Effect::LoadPlugin { hash } => self.load(node, hash),
+                Effect::RunChecks { run, .. } => {
+                    self.checks_run += 1;
+                    if let Some(verdict) = self.checks_say.clone() {
+                        let delay = Micros(self.random.within(1_000, 20_000));
+                        self.input_after(node, delay, Input::Checked { run, verdict });
+                    }
+                }
                 Effect::Retire { .. } => self.seen.add("retired"),
                 Effect::Discard { .. } => self.seen.add("discarded"),
                 Effect::RoleChanged { role, in_sync, .. } => {
@@ -163,7 +170,13 @@ impl World {
 
     fn load(&mut self, node: usize, hash: PluginHash) {
         let delay = Micros(self.random.within(1_000, 20_000));
+        let fails = self.starts_fail[node] > 0;
+        self.starts_fail[node] = self.starts_fail[node].saturating_sub(1);
         let input = match Edition::of(hash) {
+            _ if fails => {
+                let reason = "it does not start".into();
+                Input::PluginFailed { hash, reason, may_pass: true }
+            }
             Some(edition) => {
                 let side = &self.nodes[node];
                 let ledger = Ledger::new(edition)
@@ -172,7 +185,7 @@ impl World {
                     .acting_on(self.deeds.clone());
                 Input::PluginLoaded { application: Box::new(ledger) }
             }
-            None => Input::PluginFailed { hash, reason: "there is no such file".into() },
+            None => Input::PluginFailed { hash, reason: "there is no such file".into(), may_pass: false },
         };
         self.input_after(node, delay, input);
     }

@@ -1,0 +1,74 @@
+//! The way of a lone survivor (R30). Its partner was lost in a campaign and is declared gone by the operator, so the legs
+//! cannot be gone: the survivor changes its own version, in place, at a procedure boundary, and the campaign is over.
+//!
+//! A partner that comes back later may still run the other version. It is told to load what runs here, so that no mixed
+//! pair stays.
+//!
+//! Deliberately absent: enabling features, which needs a second processor (R31).
+
+use super::Group;
+use crate::command::Role;
+use crate::effect::Effect;
+use crate::ids::PluginHash;
+
+impl Group {
+    /// Whether this active is on its own in a campaign whose operator declared the partner gone.
+    pub(super) fn goes_alone(&self) -> bool {
+        let declared = self.state.meta.campaign.as_ref().is_some_and(|campaign| campaign.partner_gone);
+        declared
+            && self.role == Role::Active
+            && self.partner.is_none()
+            && self.waiting.is_none()
+            && self.recorded_partner().is_none()
+    }
+
+    /// Loads a version beside the one that runs here, unless that is under way.
+    pub(super) fn load_in_place(&mut self, hash: PluginHash) {
+        let under_way = self.loading.is_some_and(|(loading, _)| loading == hash)
+            || self.next_application.as_ref().is_some_and(|next| next.descriptor().hash == hash);
+        let waits = self.evaluation.order_again_at.is_some_and(|again| self.now < again);
+        if self.goes_alone() && !under_way && !waits {
+            self.discard_next();
+            self.order_attempt += 1;
+            self.loading = Some((hash, self.order_attempt));
+            self.effects.push(Effect::LoadPlugin { hash });
+        }
+    }
+
+    /// The version that was loaded takes over here, between two procedures; at the end of a batch.
+    pub(super) fn change_in_place(&mut self) {
+        if self.role != Role::Active || self.next_application.is_none() {
+            return;
+        }
+        if !self.goes_alone() {
+            return self.forget_order();
+        }
+        let free = self.next_derived.is_built()
+            && !self.is_acting()
+            && self.again.is_none()
+            && !self.notes.awaits_mark()
+            && !self.arbiter.is_busy()
+            && self.disk_failure().is_none();
+        let Some(next) = self.next_application.take_if(|_| free) else { return };
+        let node = self.config.node.clone();
+        self.change_version(next);
+        let descriptor = self.application.descriptor().clone();
+        self.install(node, &descriptor);
+    }
+
+    /// After such a campaign: a partner that came back with the version that was left behind is told to load what runs
+    /// here, once it is in step.
+    pub(super) fn lead_left_behind(&mut self) {
+        let meta = &self.state.meta;
+        if meta.campaign.is_some() {
+            return;
+        }
+        let left = meta.campaigns.last().and_then(|campaign| campaign.left_behind());
+        if let Some((runs, left)) = left
+            && self.own_hash() == runs
+            && self.partner_hash() == Some(left)
+        {
+            self.order_load(runs);
+        }
+    }
+}
