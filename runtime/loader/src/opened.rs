@@ -107,7 +107,11 @@ impl Opened {
                 .get::<AbiHeaderRef>(ROOT_MODULE_LOADER_NAME_WITH_NUL.as_bytes())
                 .map_err(|error| other(&error))?
         };
-        header.upgrade().map_err(|error| other(&error))
+        // Its own text of this shows both headers whole.
+        let found = (header.abi_major, header.abi_minor);
+        header.upgrade().map_err(|_| LoadError::OtherInterface {
+            detail: format!("it was built with abi_stable {}.{}, or with none of it", found.0, found.1),
+        })
     }
 
     /// From its first to its last byte in memory.

@@ -17,13 +17,13 @@ use crate::{assert_serves_and_holds, pair};
 const OTHERS: u32 = 900_000;
 
 /// A connection on which anything may be sent.
-struct Raw {
-    stream: TcpStream,
+pub(crate) struct Raw {
+    pub(crate) stream: TcpStream,
     input: Vec<u8>,
 }
 
 impl Raw {
-    fn connect(address: &str) -> Self {
+    pub(crate) fn connect(address: &str) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let mut raw = Raw { stream, input: Vec::new() };
@@ -32,14 +32,14 @@ impl Raw {
         raw
     }
 
-    fn write(&mut self, message: &ClientMessage) {
+    pub(crate) fn write(&mut self, message: &ClientMessage) {
         let mut bytes = Vec::new();
         frame::encode(message, &mut bytes);
         self.stream.write_all(&bytes).unwrap();
     }
 
     /// The next message; `None` at the connection's end.
-    fn read(&mut self) -> Option<ServerMessage> {
+    pub(crate) fn read(&mut self) -> Option<ServerMessage> {
         loop {
             if let Some((payload, length)) = frame::split(&self.input, EVENT_FRAME_BYTES_MAX).unwrap() {
                 let message = frame::decode(payload).unwrap();

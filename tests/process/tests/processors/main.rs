@@ -9,6 +9,7 @@ mod bad_events;
 mod bad_plugins;
 mod evaluation;
 mod faults;
+mod kept;
 mod orders;
 mod partitions;
 mod poison;
@@ -16,6 +17,7 @@ mod starts;
 mod swaps;
 mod telling;
 mod upgrades;
+mod wrong_files;
 
 use std::path::Path;
 use std::process::{Output, Stdio};

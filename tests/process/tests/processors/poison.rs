@@ -1,15 +1,21 @@
 //! Events that take their processor down, with a real plugin (R21, R23): one processor is lost and no more, the event
 //! gets its fault for ever, and what was under way beside it is answered.
 
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::time::{Duration, Instant};
 
 use lockstep_client::{CallError, Connect, Encoding, connect};
+use lockstep_wire::events::{ClientMessage, Event, EventId, Reply, ServerMessage};
+use lockstep_wire::frame;
 use rig::audit::Killed;
 use rig::clients::ClientThread;
+use rig::ledger;
 use rig::load::Load;
 use rig::pair::Pair;
 use tempfile::TempDir;
 
+use crate::bad_events::Raw;
 use crate::faults::now_ms;
 use crate::{artifacts, load};
 
@@ -96,6 +102,118 @@ fn a_unit_whose_stack_runs_over_takes_one_processor_down_and_no_more() {
 #[test]
 fn a_unit_that_hangs_is_given_up_and_takes_one_processor_down_and_no_more() {
     dies_of("hang", "hung", "had not returned");
+}
+
+/// How many innocents stand on each side of the mishap.
+const INNOCENTS: u64 = 20;
+/// Accounts that the audited load does not know of; they hold nothing, and each innocent opens the next one.
+const OTHERS: u32 = 800_000;
+
+/// All events of one session, the mishap in the middle.
+fn batch(session: u64, how: &str) -> Vec<ClientMessage> {
+    let middle = INNOCENTS + 1;
+    let event = |number: u64| {
+        let id = EventId::Numbered { session, number };
+        let (procedure, encoding, parameters) = if number == middle {
+            ("mishap", Encoding::Json, format!("{{\"how\":\"{how}\"}}").into_bytes())
+        } else {
+            let call = ledger::open_accounts(OTHERS + number as u32, 1, 0);
+            (call.procedure, call.encoding, call.parameters)
+        };
+        let procedure = procedure.to_owned();
+        Event { id, awaited_from: 1, procedure, encoding, parameters, body: Vec::new() }
+    };
+    (1..=2 * INNOCENTS + 1)
+        .map(|number| ClientMessage::Submit { ticket: number, key: String::new(), event: event(number) })
+        .collect()
+}
+
+/// Reads answers by ticket until the connection ends or all are there.
+fn answers(raw: &mut Raw, wanted: usize) -> BTreeMap<u64, Reply> {
+    let mut answers = BTreeMap::new();
+    while answers.len() < wanted {
+        match raw.read() {
+            Some(ServerMessage::Answer { ticket, reply }) => drop(answers.insert(ticket, reply)),
+            Some(_) => {}
+            None => break,
+        }
+    }
+    answers
+}
+
+/// One write with all of them is one read of the engine's, and so one batch: the mishap takes its processor down with
+/// innocents before and behind it under way. All of these run, once each.
+fn innocents_in_the_same_batch(how: &str, kind: &str) {
+    let (_directory, mut pair) = pair();
+    let load = load(&pair);
+    let active = pair.active().unwrap();
+    let address = pair.node(active).ready().events.clone();
+    let mut raw = Raw::connect(&address);
+    raw.write(&ClientMessage::OpenSession { ticket: 0 });
+    let opened = answers(&mut raw, 1).remove(&0);
+    let Some(Reply::SessionOpened { session }) = opened else { panic!("no session: {opened:?}") };
+    let batch = batch(session, how);
+    let mut bytes = Vec::new();
+    batch.iter().for_each(|message| frame::encode(message, &mut bytes));
+    let from_ms = now_ms();
+    raw.stream.write_all(&bytes).unwrap();
+    let before = answers(&mut raw, batch.len());
+    assert!(before.len() < batch.len(), "its processor died: {before:?}");
+    pair.node_mut(active).wait_end().unwrap_or_else(|failure| panic!("{failure}"));
+    // The client asks the other one, under the same ids, until that serves.
+    let other = pair.node(1 - active).ready().events.clone();
+    let until = Instant::now() + PATIENCE;
+    let after = loop {
+        assert!(Instant::now() < until, "the partner does not serve");
+        let mut raw = Raw::connect(&other);
+        raw.stream.write_all(&bytes).unwrap();
+        let after = answers(&mut raw, batch.len());
+        if after.len() == batch.len() && !after.values().any(|reply| matches!(reply, Reply::Retry { .. })) {
+            break after;
+        }
+    };
+    let mut sequences = BTreeSet::new();
+    for (number, reply) in &after {
+        match reply {
+            Reply::Faulted { kind: found, unit, .. } if *number == INNOCENTS + 1 => {
+                assert_eq!((found.as_str(), unit.as_str()), (kind, "strike"));
+            }
+            // Run twice it would be refused: the account exists.
+            Reply::Committed { sequence, .. } if *number != INNOCENTS + 1 => {
+                assert!(sequences.insert(*sequence), "{number} has another one's place");
+            }
+            other => panic!("{how}: event {number}: {other:?}"),
+        }
+    }
+    assert_eq!(sequences.len() as u64, 2 * INNOCENTS);
+    // Whoever was answered before the death was told the truth.
+    for (number, reply) in before.iter().filter(|(_, reply)| !matches!(reply, Reply::Retry { .. })) {
+        assert_eq!(after.get(number), Some(reply), "event {number}");
+    }
+    pair.restart(active).unwrap_or_else(|failure| panic!("{failure}"));
+    pair.wait_in_lock_step(PATIENCE).unwrap_or_else(|failure| panic!("{failure}"));
+    assert_eq!(pair.group(1 - active).unwrap().counts.takeovers, 1, "the second one lived");
+    end(pair, load, &[Killed { address, from_ms, until_ms: now_ms() }]);
+}
+
+#[test]
+fn innocents_in_the_batch_of_a_unit_that_aborts_run_once_each() {
+    innocents_in_the_same_batch("abort", "killed");
+}
+
+#[test]
+fn innocents_in_the_batch_of_a_unit_that_follows_a_null_pointer_run_once_each() {
+    innocents_in_the_same_batch("segfault", "killed");
+}
+
+#[test]
+fn innocents_in_the_batch_of_a_unit_whose_stack_runs_over_run_once_each() {
+    innocents_in_the_same_batch("overflow", "killed");
+}
+
+#[test]
+fn innocents_in_the_batch_of_a_unit_that_hangs_run_once_each() {
+    innocents_in_the_same_batch("hang", "hung");
 }
 
 #[test]
