@@ -61,6 +61,16 @@ pub enum Effect {
         /// The last number that stays.
         to: Number,
     },
+    /// Under `durability: replicated`: from here on `Input::Durable` tells of what is synced (`on`), because this store is
+    /// the only recorded one or is about to be; or again of what the operating system has. Words from before it count no
+    /// more when it is `on`, and another one follows it. A shell begins with `on` (R9).
+    RestOnSyncs {
+        /// Whether only what is synced is durable.
+        on: bool,
+    },
+    /// The store lacks nothing of its end any more: its next start may say so (R26). Sent to a group that was told at its
+    /// start that the store may; what was appended before it counts.
+    TailSettled,
     /// Everything up to here is held: checkpoints may go so far (R24). Sent when it grew, at most once a batch.
     Held {
         /// The number.
@@ -146,7 +156,7 @@ pub enum Effect {
         role: Role,
         /// The term.
         term: Term,
-        /// How many members the record has in sync (R9: `replicated` syncs while there is one).
+        /// How many members the record has in sync.
         in_sync: usize,
     },
     /// A death note is in the stream and held: a file that has it may go.

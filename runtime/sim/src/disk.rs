@@ -24,11 +24,13 @@ pub struct SimStore {
     /// It was made to its end: an empty one, or a copy that has ended.
     whole: bool,
     trusted: bool,
+    /// Its machine lost power, and whether its end went with it is not settled since (R26).
+    may_lack_tail: bool,
 }
 
 impl SimStore {
     fn new(id: StoreId, base: State, whole: bool) -> Self {
-        SimStore { id, base, entries: Vec::new(), synced: 0, whole, trusted: true }
+        SimStore { id, base, entries: Vec::new(), synced: 0, whole, trusted: true, may_lack_tail: false }
     }
 
     /// The last number that counts as durable: what a crash leaves for sure, or what the operating system has.
@@ -73,19 +75,30 @@ pub struct SimDisk {
     copy: Option<SimStore>,
     /// How often it was cut back: a sync that began before a cut says nothing about what was appended after it.
     cuts: u64,
-    /// What was written counts as durable while it is not alone (R9).
+    /// What was written counts as durable while it need not rest on syncs (R9).
     replicated: bool,
-    alone: bool,
-    lost_power: bool,
+    on_syncs: bool,
     failed: bool,
+    /// It has no room for anything more.
+    full: bool,
+    /// It had none for something; and nobody was told.
+    refused: (bool, bool),
 }
 
-/// A sync that has begun.
+/// A sync that has begun, or what stands for one where the operating system is trusted.
 #[derive(Clone, Copy, Debug)]
 pub struct Sync {
     store: StoreId,
     length: usize,
     cuts: u64,
+    on_syncs: bool,
+}
+
+impl Sync {
+    /// Whether something is really synced by it.
+    pub(crate) fn on_syncs(&self) -> bool {
+        self.on_syncs
+    }
 }
 
 impl SimDisk {
@@ -97,9 +110,10 @@ impl SimDisk {
             copy: None,
             cuts: 0,
             replicated: false,
-            alone: true,
-            lost_power: false,
+            on_syncs: true,
             failed: false,
+            full: false,
+            refused: (false, false),
         }
     }
 
@@ -110,14 +124,22 @@ impl SimDisk {
         self
     }
 
-    /// So many members are in sync.
-    pub fn set_in_sync(&mut self, members: usize) {
-        self.alone = members <= 1;
+    /// Only what is synced is durable from here on, or what was written too. What was begun before it `on` says nothing.
+    pub fn rest_on_syncs(&mut self, on: bool) {
+        self.cuts += u64::from(on);
+        self.on_syncs = on;
+    }
+
+    /// The store in force lacks nothing of its end.
+    pub fn settle_tail(&mut self) {
+        if self.takes() {
+            self.current.may_lack_tail = false;
+        }
     }
 
     /// Whether what the operating system has counts as durable (R9).
     pub(crate) fn counts_written(&self) -> bool {
-        self.replicated && !self.alone
+        self.replicated && !self.on_syncs
     }
 
     /// The whole stores on it, with what each has durably; with `written`, what the operating system has counts.
@@ -142,9 +164,47 @@ impl SimDisk {
         self.failed
     }
 
+    /// There is no room any more, or again.
+    pub fn set_full(&mut self, full: bool) {
+        self.full = full;
+    }
+
+    /// Something was not taken because there was no room for it. Nothing else is until the next start, and what is there
+    /// counts: the operating system said so at once (R26).
+    pub fn refuse(&mut self) {
+        (self.failed, self.refused) = (true, (true, true));
+        // It is found at the next start, so it has to be synced by now.
+        let store = self.target();
+        store.synced = store.entries.len();
+    }
+
+    /// What is durable of the store that appends went to, when something was refused.
+    pub(crate) fn kept(&mut self) -> Option<(StoreId, Number)> {
+        let store = self.target();
+        store.whole.then(|| (store.id, store.durable(false)))
+    }
+
+    /// Whether something was refused since the last start.
+    pub(crate) fn has_refused(&self) -> bool {
+        self.refused.0
+    }
+
+    /// Whether something was refused that nobody was told of; says so once.
+    pub(crate) fn take_refused(&mut self) -> bool {
+        std::mem::take(&mut self.refused.1)
+    }
+
+    /// Whether there is room for something more.
+    fn takes(&mut self) -> bool {
+        if self.full && !self.failed {
+            self.refuse();
+        }
+        !self.refused.0
+    }
+
     /// Appends an entry.
     pub fn append(&mut self, entry: Arc<Entry>) {
-        if self.failed {
+        if !self.takes() || self.failed {
             return;
         }
         self.target().entries.push(entry);
@@ -157,9 +217,9 @@ impl SimDisk {
 
     /// A sync begins: what it will have made durable when it ends.
     pub fn sync_begin(&mut self) -> Sync {
-        let cuts = self.cuts;
+        let (cuts, on_syncs) = (self.cuts, !self.counts_written());
         let store = self.target();
-        Sync { store: store.id, length: store.entries.len(), cuts }
+        Sync { store: store.id, length: store.entries.len(), cuts, on_syncs }
     }
 
     /// The sync ended. Returns the store and its last durable number, unless it was replaced or cut meanwhile.
@@ -172,7 +232,7 @@ impl SimDisk {
         if store.id != sync.store || cuts != sync.cuts {
             return None;
         }
-        if !written {
+        if sync.on_syncs {
             store.synced = store.synced.max(sync.length.min(store.entries.len()));
         }
         store.whole.then(|| (store.id, store.durable(written)))
@@ -180,6 +240,9 @@ impl SimDisk {
 
     /// Cuts back, durably.
     pub fn cut_back(&mut self, to: Number) {
+        if !self.takes() {
+            return;
+        }
         self.cuts += 1;
         let store = self.target();
         store.entries.retain(|entry| entry.number <= to);
@@ -189,6 +252,9 @@ impl SimDisk {
 
     /// A new store is begun beside the old.
     pub fn copy_begin(&mut self, id: StoreId, meta: Meta) {
+        if !self.takes() {
+            return;
+        }
         let mut base = State::default();
         base.set_meta(meta);
         self.copy = Some(SimStore::new(id, base, false));
@@ -196,6 +262,9 @@ impl SimDisk {
 
     /// Rows of the copy, in order with its entries.
     pub fn copy_rows(&mut self, rows: &[Row]) {
+        if !self.takes() {
+            return;
+        }
         self.cuts += 1;
         let copy = self.copy.as_mut().expect("rows come to a copy that was begun");
         copy.synced = 0;
@@ -215,6 +284,9 @@ impl SimDisk {
         meta: Meta,
     ) {
         self.copy_rows(&[]);
+        if self.refused.0 {
+            return;
+        }
         let copy = self.copy.as_mut().expect("only a begun copy ends");
         copy.base.sessions = Default::default();
         sessions.into_iter().for_each(|(id, session)| copy.base.sessions.insert_session(id, session));
@@ -225,6 +297,9 @@ impl SimDisk {
 
     /// The copy takes the old store's place.
     pub fn copy_kept(&mut self) {
+        if !self.takes() {
+            return;
+        }
         self.current = self.copy.take().expect("only a whole copy is kept");
     }
 
@@ -240,8 +315,7 @@ impl SimDisk {
         self.copy.take_if(|copy| !copy.whole);
         let lost = self.current.crash(power, random);
         let copy_lost = self.copy.as_mut().is_some_and(|copy| copy.crash(power, random));
-        self.lost_power |= power && self.replicated;
-        self.alone = true;
+        self.restarts(power);
         lost || copy_lost
     }
 
@@ -266,7 +340,15 @@ impl SimDisk {
         for store in [Some(&mut self.current), self.copy.as_mut()].into_iter().flatten() {
             store.synced = if power { store.synced } else { store.entries.len() };
         }
-        self.alone = true;
+        self.restarts(power);
+    }
+
+    /// What the next start has to know.
+    fn restarts(&mut self, power: bool) {
+        self.on_syncs = true;
+        for store in [Some(&mut self.current), self.copy.as_mut()].into_iter().flatten() {
+            store.may_lack_tail |= power && self.replicated;
+        }
     }
 
     /// The least and the most that the store in force may have as its last number.
@@ -350,11 +432,10 @@ impl SimDisk {
         let mut state = self.current.base.clone();
         let mut taken_back: Vec<_> = self.current.entries.iter().map(|entry| state.apply(entry)).collect();
         taken_back.truncate(if undos { taken_back.len() } else { 0 });
-        self.failed = false;
-        let may_lack_tail = std::mem::take(&mut self.lost_power);
-        let SimStore { id: store, trusted, entries, .. } = &self.current;
+        (self.failed, self.refused) = (false, (false, false));
+        let SimStore { id: store, trusted, entries, may_lack_tail, .. } = &self.current;
         Recovered {
-            may_lack_tail,
+            may_lack_tail: *may_lack_tail,
             store: *store,
             trusted: *trusted,
             state,

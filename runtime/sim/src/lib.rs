@@ -11,6 +11,7 @@ pub mod chaos;
 pub mod clients;
 pub mod deeds;
 pub mod disk;
+mod disorder;
 mod later_faults;
 pub mod ledger;
 pub mod long;

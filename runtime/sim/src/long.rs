@@ -6,21 +6,21 @@
 
 use lockstep_core::ids::Micros;
 
-use crate::chaos::{LATEST, injure, prepare};
+use crate::chaos::{Generation, injure, prepare};
 use crate::random::Random;
 use crate::world::World;
 
 /// Turns between two rests; each does something to the pair, most of them a fault or two.
 const TURNS_A_REST: u64 = 25;
 
-/// Runs one long life to its end and checks the promise; over the real store if `real_store`.
+/// Runs one long life to its end, as `generation` means it, and checks the promise; over the real store if `real_store`.
 ///
 /// # Panics
 /// When the promise is broken.
 #[must_use]
-pub fn run(seed: u64, story: bool, real_store: bool) -> World {
-    let (mut world, mut random) = prepare(LATEST, seed, story, real_store);
-    play(&mut world, &mut random);
+pub fn run(generation: Generation, seed: u64, story: bool, real_store: bool) -> World {
+    let (mut world, mut random) = prepare(generation, seed, story, real_store);
+    play(&mut world, &mut random, generation);
     world
 }
 
@@ -28,16 +28,17 @@ pub fn run(seed: u64, story: bool, real_store: bool) -> World {
 ///
 /// # Panics
 /// When it is.
-pub fn tell(seed: u64, real_store: bool) {
-    let (mut world, mut random) = prepare(LATEST, seed, true, real_store);
-    let end = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| play(&mut world, &mut random)));
+pub fn tell(generation: Generation, seed: u64, real_store: bool) {
+    let (mut world, mut random) = prepare(generation, seed, true, real_store);
+    let end =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| play(&mut world, &mut random, generation)));
     world.story().iter().for_each(|line| println!("{line}"));
     if let Err(panic) = end {
         std::panic::resume_unwind(panic);
     }
 }
 
-fn play(world: &mut World, random: &mut Random) {
+fn play(world: &mut World, random: &mut Random, generation: Generation) {
     let deadly = random.percent(50);
     world.noteless_percent = if deadly && random.percent(30) { 50 } else { 0 };
     for client in &mut world.clients {
@@ -50,7 +51,7 @@ fn play(world: &mut World, random: &mut Random) {
                 client.to_send = client.to_send.max(random.within(0, 6));
             }
             world.run_for(Micros(random.within(100, 12_000)));
-            injure(world, random, LATEST);
+            injure(world, random, generation);
         }
         world.clients.iter_mut().for_each(|client| client.stop());
         world.rest_and_check();

@@ -35,6 +35,8 @@ struct Real {
     boot: u64,
     recent_bytes: usize,
     checkpoints: u64,
+    /// There is no room on it.
+    full: bool,
 }
 
 /// What a restart has to say beside what it found.
@@ -67,8 +69,13 @@ impl Real {
 
     fn work(&mut self) {
         let Some((_, background)) = &mut self.open else { return };
-        if let Work::Checkpointed { .. } = done("do its background work", background.run_once()) {
-            self.checkpoints += 1;
+        match background.run_once() {
+            // It is done again once there is room; nothing is lost meanwhile.
+            Err(_) if self.full => {}
+            worked => {
+                let worked = done("do its background work", worked);
+                self.checkpoints += u64::from(matches!(worked, Work::Checkpointed { .. }));
+            }
         }
     }
 
@@ -100,6 +107,7 @@ impl NodeDisk {
             boot: 1,
             recent_bytes,
             checkpoints: 0,
+            full: false,
         });
         NodeDisk { entries, real, told: Told::default() }
     }
@@ -114,14 +122,73 @@ impl NodeDisk {
         self.real.as_mut()?.store(failed)
     }
 
-    /// See [`SimDisk::set_in_sync`].
-    pub fn set_in_sync(&mut self, members: usize) {
-        self.entries.set_in_sync(members);
+    /// See [`SimDisk::rest_on_syncs`].
+    pub fn rest_on_syncs(&mut self, on: bool) {
+        self.entries.rest_on_syncs(on);
+    }
+
+    /// See [`SimDisk::settle_tail`].
+    pub fn settle_tail(&mut self) {
+        if self.takes("settle its tail", Store::settle_tail) {
+            self.entries.settle_tail();
+        }
     }
 
     /// See [`SimDisk::stores`].
     pub fn stores(&self, written: bool) -> impl Iterator<Item = (StoreId, Number)> {
         self.entries.stores(written)
+    }
+
+    /// There is no room any more, or again. The real store has what it was given beforehand: it says itself what it takes.
+    pub fn set_full(&mut self, full: bool) {
+        match &mut self.real {
+            Some(real) => {
+                real.full = full;
+                real.bytes.limit_space(full.then(|| real.random.within(0, 4_000)));
+            }
+            None => self.entries.set_full(full),
+        }
+    }
+
+    /// See [`SimDisk::has_refused`].
+    pub fn has_refused(&self) -> bool {
+        self.entries.has_refused()
+    }
+
+    /// See [`SimDisk::kept`].
+    pub fn kept(&mut self) -> Option<(StoreId, Number)> {
+        self.entries.kept()
+    }
+
+    /// See [`SimDisk::take_refused`].
+    pub fn take_refused(&mut self) -> bool {
+        self.entries.take_refused()
+    }
+
+    /// Has the real store, if there is one, do `what`; returns whether the entries beside it are to follow. A disk without
+    /// room may refuse it.
+    #[track_caller]
+    fn takes(&mut self, what: &str, act: impl FnOnce(&mut Store) -> Result<(), StoreError>) -> bool {
+        if let Some(store) = self.store() {
+            match act(store) {
+                Err(error) if self.is_full() && error.is_full_disk() => {
+                    let kept =
+                        self.store().and_then(|store| done("sync what it took", store.sync_after_refusal()));
+                    self.entries.refuse();
+                    let known = self.entries.kept().map(|(_, last)| last);
+                    assert!(
+                        kept.is_none() || known.is_none() || kept == known,
+                        "{kept:?} is kept of {known:?}"
+                    );
+                }
+                result => done(what, result),
+            }
+        }
+        !self.entries.has_refused()
+    }
+
+    fn is_full(&self) -> bool {
+        self.real.as_ref().is_some_and(|real| real.full)
     }
 
     /// See [`SimDisk::has_failed`].
@@ -162,10 +229,9 @@ impl NodeDisk {
 
     /// Appends an entry.
     pub fn append(&mut self, entry: Arc<Entry>) {
-        if let Some(store) = self.store() {
-            done("append", store.append(std::slice::from_ref(&entry)));
+        if self.takes("append", |store| store.append(std::slice::from_ref(&entry))) {
+            self.entries.append(entry);
         }
-        self.entries.append(entry);
     }
 
     /// See [`SimDisk::sync_begin`].
@@ -175,7 +241,7 @@ impl NodeDisk {
 
     /// The sync ended: the real one is done now, so what is appended behind it is durable too, but nobody is told.
     pub fn sync_end(&mut self, sync: Sync) -> Option<(StoreId, Number)> {
-        if !self.entries.counts_written()
+        if sync.on_syncs()
             && let Some(store) = self.store()
         {
             done("sync", store.sync());
@@ -198,26 +264,23 @@ impl NodeDisk {
 
     /// Cuts back, durably.
     pub fn cut_back(&mut self, to: Number) {
-        if let Some(store) = self.store() {
-            done("cut back", store.cut_back(to));
+        if self.takes("cut back", |store| store.cut_back(to)) {
+            self.entries.cut_back(to);
         }
-        self.entries.cut_back(to);
     }
 
     /// A new store is begun beside the old.
     pub fn copy_begin(&mut self, id: StoreId, meta: Meta) {
-        if let Some(store) = self.store() {
-            done("begin a copy", store.copy_begin(id, &meta));
+        if self.takes("begin a copy", |store| store.copy_begin(id, &meta)) {
+            self.entries.copy_begin(id, meta);
         }
-        self.entries.copy_begin(id, meta);
     }
 
     /// Rows of the copy.
     pub fn copy_rows(&mut self, rows: &[Row]) {
-        if let Some(store) = self.store() {
-            done("take rows", store.copy_rows(rows));
+        if self.takes("take rows", |store| store.copy_rows(rows)) {
+            self.entries.copy_rows(rows);
         }
-        self.entries.copy_rows(rows);
     }
 
     /// The copy is whole.
@@ -227,18 +290,16 @@ impl NodeDisk {
         keyed: Vec<(String, KeyedReply)>,
         meta: Meta,
     ) {
-        if let Some(store) = self.store() {
-            done("end a copy", store.copy_end(&sessions, &keyed, &meta));
+        if self.takes("end a copy", |store| store.copy_end(&sessions, &keyed, &meta)) {
+            self.entries.copy_end(sessions, keyed, meta);
         }
-        self.entries.copy_end(sessions, keyed, meta);
     }
 
     /// The copy takes the old store's place.
     pub fn copy_kept(&mut self) {
-        if let Some(store) = self.store() {
-            done("keep a copy", store.copy_kept());
+        if self.takes("keep a copy", Store::copy_kept) {
+            self.entries.copy_kept();
         }
-        self.entries.copy_kept();
     }
 
     /// The copy is given up.
@@ -278,7 +339,11 @@ impl NodeDisk {
         (options.segment_bytes, options.checkpoint_bytes, options.chunk_bytes) = (8 << 10, 1, 16 << 10);
         options.recent_bytes = real.recent_bytes;
         let opened = Store::open(Arc::new(real.bytes.clone()), Path::new(DIR), options);
-        let (store, found) = done("open", opened);
+        let (mut store, found) = done("open", opened);
+        if found.trusted && !self.entries.is_replicated() {
+            // Under `fsync` nothing is acknowledged that the power could take.
+            done("settle its tail", store.settle_tail());
+        }
         let background = store.background();
         real.open = Some((store, background));
         let checkpoints = std::mem::take(&mut real.checkpoints);
@@ -286,6 +351,10 @@ impl NodeDisk {
         let mut expected = self.entries.recover(recorded, false);
         assert_eq!(found.store, expected.store, "another store is in force");
         let may_lack_tail = self.entries.is_replicated() && !found.same_boot;
+        assert!(
+            may_lack_tail || !expected.may_lack_tail || !written,
+            "a start does not say that the end may be lost (R26)"
+        );
         if !found.trusted {
             assert!(!expected.trusted, "a sound store is not trusted: {:?}", found.warning);
             return Recovered { may_lack_tail, ..expected };

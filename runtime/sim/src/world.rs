@@ -179,6 +179,8 @@ pub struct World {
     /// The link loses in silence whatever this processor sends.
     mute: Option<(LinkId, usize)>,
     slow_until: [Micros; 2],
+    /// What comes on a line to a processor comes no sooner.
+    late_until: [[Micros; 2]; 3],
     sync_fixed: [Option<Micros>; 2],
     /// Stores whose disks were lost, with what they had durably.
     lost: BTreeMap<StoreId, Number>,
@@ -197,6 +199,8 @@ pub struct World {
     answered: Number,
     /// Under `replicated`, the highest number that was held while two were recorded: it stays held (R9).
     held_by_two: Number,
+    /// An operator gave up what only others have.
+    forced: bool,
     /// What was seen.
     pub seen: Seen,
     /// What the user's own checks say during an evaluation; none when they never end.
@@ -228,6 +232,7 @@ const OPERATOR: Origin = Origin(u64::MAX);
 
 mod check;
 pub mod deaths;
+pub mod disorder;
 mod faults;
 mod groups;
 mod ladder;
@@ -275,6 +280,7 @@ impl World {
             dies_at_cut: false,
             mute: None,
             slow_until: [Micros(0); 2],
+            late_until: [[Micros(0); 2]; 3],
             sync_fixed: [None; 2],
             lost: BTreeMap::new(),
             clients: Vec::new(),
@@ -286,6 +292,7 @@ impl World {
             intents: HashMap::new(),
             answered: Number(0),
             held_by_two: Number(0),
+            forced: false,
             seen: Seen::default(),
             checks_say: Some(CheckVerdict::Pass),
             checks_run: 0,
@@ -424,6 +431,8 @@ impl World {
         assert!(self.nodes[node].process.is_none(), "it runs already");
         let record = self.record.clone();
         let recorded = |store| record.as_ref().is_some_and(|record| record.is_recorded(store));
+        // Whoever starts it has made room.
+        self.make_room(node);
         let recovered = self.nodes[node].disk.recover(recorded, self.settings.undos_recovered);
         let trusted = recovered.trusted;
         let told = self.nodes[node].disk.take_told();
@@ -487,6 +496,7 @@ impl World {
     pub fn command(&mut self, node: usize, command: Command) {
         if self.nodes[node].process.is_some() {
             self.tell(Some(node), || format!("IS TOLD {command:?}"));
+            self.forced |= matches!(command, Command::Force);
             self.input(node, Input::Command { origin: OPERATOR, command });
         }
     }
@@ -530,6 +540,12 @@ impl World {
     pub fn in_sync(&self) -> bool {
         self.active().is_some_and(|active| self.role(1 - active) == Some(Role::Standby))
             && self.record.as_ref().is_some_and(|record| record.in_sync.len() == 2)
+    }
+
+    /// Whether a link is up.
+    #[must_use]
+    pub fn is_linked(&self) -> bool {
+        self.link.is_some()
     }
 
     /// The last command's result.

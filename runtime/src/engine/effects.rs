@@ -120,6 +120,15 @@ impl EngineLoop {
                 self.note_cut(to);
                 self.store_ops.push(StoreOp::CutBack { to });
             }
+            Effect::RestOnSyncs { on } => {
+                tracing::info!(on, "whether only what is synced is durable (R9)");
+                self.cuts += u64::from(on);
+                self.store_ops.push(StoreOp::RestOnSyncs { on });
+            }
+            Effect::TailSettled => {
+                tracing::info!("the end of the store lacks nothing any more (R26)");
+                self.store_ops.push(StoreOp::TailSettled);
+            }
             Effect::Held { number } => {
                 self.store_ops.push(StoreOp::Held { number });
                 self.tell_changes(number);
@@ -141,10 +150,6 @@ impl EngineLoop {
             Effect::Discard { application } => self.services.discard(application),
             Effect::RoleChanged { role, term, in_sync } => {
                 tracing::info!(%role, term = term.0, in_sync, "the role, term or record changed");
-                let counts_anew = in_sync <= 1 && self.members > 1;
-                self.members = in_sync;
-                self.cuts += u64::from(counts_anew);
-                self.store_ops.push(StoreOp::InSync { members: in_sync, counts_anew });
                 if self.handle.face().role() != role {
                     self.note_role(role, term, in_sync);
                 }

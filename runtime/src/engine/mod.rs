@@ -137,8 +137,6 @@ pub struct EngineLoop {
     store_backlog: VecDeque<Vec<StoreOp>>,
     /// How often the store was cut back, or was left alone in sync.
     cuts: u64,
-    /// How many members are in sync.
-    members: usize,
     services: Services,
     effects: Vec<Effect>,
     /// So many of them were looked at for the end of a generation.
@@ -212,7 +210,6 @@ impl EngineLoop {
             store_ops: Vec::new(),
             store_backlog: VecDeque::new(),
             cuts: 0,
-            members: 0,
             services,
             effects: Vec::new(),
             effects_seen: 0,

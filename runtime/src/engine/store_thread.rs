@@ -44,13 +44,13 @@ pub enum StoreOp {
         /// The number.
         number: Number,
     },
-    /// So many members are in sync.
-    InSync {
-        /// How many.
-        members: usize,
-        /// There were more before: what is durable has to rest on a sync from here on, and is said again (R9).
-        counts_anew: bool,
+    /// What is durable has to rest on a sync from here on, or needs none under `replicated` (R9). It is said again.
+    RestOnSyncs {
+        /// Which.
+        on: bool,
     },
+    /// The end of the store lacks nothing any more (R26).
+    TailSettled,
     /// Begin a copy.
     CopyBegin {
         /// The new store.
@@ -82,10 +82,9 @@ impl StoreOp {
     /// core takes no word from before it.
     fn changes_what_is_durable(&self) -> bool {
         match self {
-            StoreOp::Held { .. } | StoreOp::FailNext => false,
-            // What was only handed to the operating system is synced once nobody else has it (R9).
-            StoreOp::InSync { members, .. } => *members <= 1,
-            StoreOp::Append(_)
+            StoreOp::Held { .. } | StoreOp::TailSettled | StoreOp::FailNext => false,
+            StoreOp::RestOnSyncs { .. }
+            | StoreOp::Append(_)
             | StoreOp::CutBack { .. }
             | StoreOp::CopyBegin { .. }
             | StoreOp::CopyRows(_)
@@ -180,7 +179,11 @@ pub fn open(
     let options = Options { recorded, boot, recent_bytes, ..Options::new(fresh) };
     let disk = FailingDisk::default();
     let begun = std::time::Instant::now();
-    let (store, found) = Store::open(Arc::new(disk.clone()), directory, options).map_err(failed)?;
+    let (mut store, found) = Store::open(Arc::new(disk.clone()), directory, options).map_err(failed)?;
+    if durability == Durability::Fsync && found.trusted {
+        // Nothing was acknowledged that the power could take.
+        store.settle_tail().map_err(failed)?;
+    }
     if let Some(warning) = &found.warning {
         tracing::warn!(store = %found.store, %warning, "the store was opened with a warning");
     }
@@ -205,8 +208,16 @@ pub fn open(
         let message = format!("the liveness lock of store {} can't be had: {error}", found.store);
         StartError::new("LS0107", message, "stop the other process that uses this store")
     })?;
-    let thread =
-        StoreThread { store, disk, durability, lock, copy_lock: None, members: 1, fail_next: false, cuts: 0 };
+    let thread = StoreThread {
+        store,
+        disk,
+        durability,
+        lock,
+        copy_lock: None,
+        on_syncs: true,
+        fail_next: false,
+        cuts: 0,
+    };
     Ok(OpenedStore {
         store: found.store,
         trusted: found.trusted,
@@ -229,7 +240,7 @@ pub struct StoreThread {
     durability: Durability,
     lock: LivenessLock,
     copy_lock: Option<(StoreId, LivenessLock)>,
-    members: usize,
+    on_syncs: bool,
     fail_next: bool,
     cuts: u64,
 }
@@ -296,6 +307,7 @@ impl StoreThread {
                 );
                 failed = true;
                 entries.clear();
+                self.keep_what_was_taken(engine);
                 engine.tell_waiting(Inbound::Input(Input::StoreFailed { reason: error.to_string() }));
             }
             done.fetch_add(batches, Ordering::AcqRel);
@@ -325,8 +337,8 @@ impl StoreThread {
             // A copy without an entry, or a store that only a copy helps.
             return Ok(());
         }
-        // R9: while only one member is in sync, `replicated` syncs too.
-        let through = if self.durability == Durability::Fsync || self.members <= 1 {
+        // R9: while only one member is in sync, or soon will be, `replicated` syncs too.
+        let through = if self.durability == Durability::Fsync || self.on_syncs {
             Some(self.store.sync()?)
         } else {
             self.store.last()
@@ -337,6 +349,17 @@ impl StoreThread {
         Ok(())
     }
 
+    /// A full disk has what it took before it refused something, and so has the next start: that counts (R26).
+    fn keep_what_was_taken(&mut self, engine: &EngineHandle) {
+        match self.store.sync_after_refusal() {
+            Ok(Some(through)) => {
+                engine.tell_waiting(Inbound::Durable { cuts: self.cuts, store: self.store.id(), through });
+            }
+            Ok(None) => {}
+            Err(error) => tracing::error!(%error, code = error.code(), "nor can what was written be synced"),
+        }
+    }
+
     fn carry_out(&mut self, op: StoreOp, engine: &EngineHandle) -> Result<(), StoreError> {
         match op {
             StoreOp::Append(_) => unreachable!("appended before"),
@@ -345,10 +368,11 @@ impl StoreThread {
                 self.store.cut_back(to)?;
             }
             StoreOp::Held { number } => self.store.set_held(number),
-            StoreOp::InSync { members, counts_anew } => {
-                self.members = members;
-                self.cuts += u64::from(counts_anew);
+            StoreOp::RestOnSyncs { on } => {
+                self.on_syncs = on;
+                self.cuts += u64::from(on);
             }
+            StoreOp::TailSettled => self.store.settle_tail()?,
             StoreOp::CopyBegin { store, meta } => {
                 // Held before anybody can know the store: whoever asks finds it living.
                 self.copy_lock = match hold(store) {

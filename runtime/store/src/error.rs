@@ -153,7 +153,8 @@ impl StoreError {
     }
 
     /// There was no room for something new. What was there before is untouched.
-    pub(crate) fn is_full_disk(&self) -> bool {
+    #[must_use]
+    pub fn is_full_disk(&self) -> bool {
         let full = |kind| matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
         matches!(self, StoreError::Disk { source, .. } if full(source.kind())) && !self.is_failed_sync()
     }

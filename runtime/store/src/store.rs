@@ -70,7 +70,8 @@ pub struct Recovered {
     /// The store was made just now.
     pub fresh: bool,
     /// It was last written under this boot of the machine, or closed in an orderly manner since, or never written
-    /// (R26). If not, the end of what was written without a sync may be lost.
+    /// (R26). If not, the end of what was written without a sync may be lost, until that is
+    /// [settled](Store::settle_tail).
     pub same_boot: bool,
     /// What operators should know.
     pub warning: Option<StoreError>,
@@ -112,6 +113,8 @@ pub struct Store {
     pub(crate) written: Written,
     /// The first write or sync that failed; nothing is taken after it (R26).
     pub(crate) failure: Option<String>,
+    /// That was for want of room.
+    pub(crate) refused: bool,
 }
 
 impl Store {
@@ -163,7 +166,17 @@ impl Store {
         let hub = Arc::new(Hub::default());
         let store = |side| {
             let (dir, disk, options) = (dir.to_owned(), disk.clone(), options.clone());
-            Store { disk, dir, options, hub: hub.clone(), side, copy: None, written, failure: None }
+            Store {
+                disk,
+                dir,
+                options,
+                hub: hub.clone(),
+                side,
+                copy: None,
+                written,
+                failure: None,
+                refused: false,
+            }
         };
         match found {
             Ok(Found { state, recent, undos, held, progress, scan, base }) => {
@@ -266,7 +279,8 @@ impl Store {
             error => error.to_string(),
         };
         // A full disk lost nothing that was acknowledged; anything else may have.
-        if !error.is_full_disk() {
+        self.refused = error.is_full_disk();
+        if !self.refused {
             let id = self.id();
             distrust(self.disk.as_ref(), &directory::store_dir(&self.dir, id), id, &reason);
         }
@@ -309,10 +323,28 @@ impl Store {
         })
     }
 
-    /// Before the first record of this boot: if the machine goes down now, the next start knows that it went down
+    /// Before the first record after an orderly end: if the machine goes down now, the next start knows that it went down
     /// under a store that was written (R26). A copy knows from its begin on.
     fn will_write(&mut self) -> Result<(), StoreError> {
-        if self.copy.is_some() || self.written == Written::ThisBoot {
+        if self.copy.is_some() || self.written != Written::Whole {
+            // What an earlier boot may have lost is not there because this one writes behind it.
+            return Ok(());
+        }
+        let (disk, dir, boot) = (self.disk.clone(), self.dir.clone(), self.options.boot.clone());
+        self.with_log(|log| directory::set_written(disk.as_ref(), &dir, log.store(), &boot))?;
+        self.written = Written::ThisBoot;
+        Ok(())
+    }
+
+    /// Whatever an earlier boot of the machine lost of the end is there again, or nobody has it: this boot has all that
+    /// the store is to have (R26). What was appended before this counts; until then each start finds `same_boot` false,
+    /// however much was appended since. Durable when it returns.
+    ///
+    /// # Errors
+    /// When the disk fails; every later call then fails too.
+    pub fn settle_tail(&mut self) -> Result<(), StoreError> {
+        if self.copy.is_some() || self.written != Written::OtherBoot {
+            // A copy has an end of its own.
             return Ok(());
         }
         let (disk, dir, boot) = (self.disk.clone(), self.dir.clone(), self.options.boot.clone());
@@ -330,6 +362,25 @@ impl Store {
             log.sync()?;
             Ok(log.last.unwrap_or_default())
         })
+    }
+
+    /// After an error that a full disk gave: makes durable what was appended before it, and returns the last number of
+    /// that. The store is not marked, so the next start finds it (R26). `None` where there is nothing to count on.
+    ///
+    /// # Errors
+    /// When the disk fails; the store is then not trusted any more.
+    pub fn sync_after_refusal(&mut self) -> Result<Option<Number>, StoreError> {
+        if !std::mem::take(&mut self.refused) {
+            return Ok(None);
+        }
+        let log = match (&mut self.copy, &mut self.side) {
+            (Some(copy), _) => &mut copy.log,
+            (None, Side::Log(log)) => log,
+            (None, Side::Untrusted { .. }) => return Ok(None),
+        };
+        let (synced, last) = (log.sync(), log.last);
+        synced.inspect_err(|error| self.fail(error))?;
+        Ok(last)
     }
 
     /// Cuts back to `to`: later entries never count again (R24). Durable when it returns.

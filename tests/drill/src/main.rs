@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use lockstep_sim::chaos::Generation;
 use rig::Failure;
 use rig::artifacts::Artifacts;
 use serde_json::Value;
@@ -122,6 +123,9 @@ enum Exercise {
         /// So many groups of one application on the pair, with campaigns over all of them.
         #[arg(long, default_value_t = 1, conflicts_with_all = ["long", "real_store"], value_parser = clap::value_parser!(u16).range(1..=8))]
         groups: u16,
+        /// What a seed means: the latest unless said. Earlier ones inject less.
+        #[arg(long, value_parser = generation)]
+        generation: Option<Generation>,
     },
     /// Every order of messages, swaps, deaths and commands within small bounds, over the core's own groups.
     Model {
@@ -190,6 +194,11 @@ fn main() -> ExitCode {
     }
 }
 
+fn generation(text: &str) -> Result<Generation, String> {
+    let generation = text.parse().ok().and_then(Generation::numbered);
+    generation.ok_or_else(|| "a number from 1 on, up to the latest generation".into())
+}
+
 fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     rig::interrupt::listen()?;
     let real = |exercise: &dyn Fn(&Artifacts, &Path) -> Result<Outcome, Failure>| {
@@ -216,8 +225,9 @@ fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         Exercise::Bench { seconds, clients, in_flight, durability } => real(&|artifacts, at| {
             bench::run(artifacts, at, *seconds, *clients, *in_flight, durability.clone())
         }),
-        Exercise::Sim { seeds, from, seed, story, real_store, long, groups } => {
-            let lives = sim::Lives { long: *long, real_store: *real_store, groups: *groups };
+        Exercise::Sim { seeds, from, seed, story, real_store, long, groups, generation } => {
+            let generation = generation.unwrap_or(lockstep_sim::chaos::LATEST);
+            let lives = sim::Lives { long: *long, real_store: *real_store, groups: *groups, generation };
             match seed {
                 Some(seed) => Ok(sim::replay(*seed, *story, lives)),
                 None => sim::run(*from, *seeds, lives),

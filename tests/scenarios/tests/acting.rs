@@ -343,6 +343,24 @@ fn an_active_that_slept_while_another_took_over_does_nothing_more() {
     assert_eq!(deeds[3..], ["+send", "+stamp"], "the client's repeat, at the new active");
 }
 
+/// It wakes while the swap that replaces it is under way, and asks for leave to go on: it gets none.
+#[test]
+fn an_active_that_wakes_while_another_takes_over_does_nothing_more() {
+    let (mut replaced, mut went_on) = (0, 0);
+    for half_ms in 1_160..1_280 {
+        let (mut world, session) = pair(47);
+        sent_not_stamped(&mut world, event(session, 1, "letter", 5));
+        world.pause(0, Micros(half_ms * 500));
+        world.run_for(Micros::from_ms(1_000));
+        match world.active() {
+            Some(1) => replaced += 1,
+            _ => went_on += 1,
+        }
+        world.settle_and_check();
+    }
+    assert!(replaced > 20 && went_on > 20, "one sleeps too long or does not: {replaced}, {went_on}");
+}
+
 #[test]
 fn a_switchover_waits_for_its_end() {
     let (mut world, session) = pair(48);

@@ -157,6 +157,33 @@ fn one_that_is_alone_and_cannot_write_serves_reads_until_a_standby_is_back() {
     stop_and_check(&mut world);
 }
 
+/// R26: a full disk refuses something of an active alone. What it took before is there at the next start, so it is held;
+/// what was refused is taken back. Reads go on; once there is room and it is started again, all does.
+#[test]
+fn an_active_alone_whose_disk_is_full_serves_reads_and_keeps_what_it_had() {
+    for real_store in [false, true] {
+        let mut world = loaded_pair(Settings { sync_us_max: 20_000, real_store, ..Settings::default() });
+        world.kill(1, false);
+        world.run_until(|world| world.record().expect("a record").in_sync.len() == 1);
+        world.run_for(Micros::from_ms(30));
+        world.clients.iter_mut().for_each(|client| client.acts_percent = 50);
+        world.fill_disk(0);
+        world.run_until(|world| world.seen.counts.contains_key("reads alone"));
+        assert_eq!(last(&world, 0), world.group(0).held(), "what was refused is taken back");
+        let read = world.probe(0, balance());
+        world.run_for(Micros::from_ms(100));
+        assert!(matches!(world.answer(read), Some(Answer::Ended { .. })), "{:?}", world.answer(read));
+        let had = last(&world, 0);
+        world.make_room(0);
+        world.kill(0, false);
+        world.start(0);
+        assert_eq!(last(&world, 0), had, "the start finds just that");
+        world.run_until(|world| world.role(0) == Some(Role::Active));
+        world.start(1);
+        stop_and_check(&mut world);
+    }
+}
+
 fn balance() -> Request {
     let parameters = Parameters { id: 1 << 61, from: 1, to: 2, amount: 0 };
     Request::Submit(Event {

@@ -74,6 +74,8 @@ impl Desk {
                 Effect::Alarm(alarm) => self.on_alarm(node, &alarm),
                 Effect::Held { .. }
                 | Effect::RoleChanged { .. }
+                | Effect::RestOnSyncs { .. }
+                | Effect::TailSettled
                 | Effect::AskSibling { .. }
                 | Effect::RunChecks { .. }
                 | Effect::NoteRecorded { .. } => {}

@@ -2,6 +2,9 @@
 //! alone stops too: its partner takes over. An active that is alone serves reads of what is held, and nothing else,
 //! until a standby is back and recorded; then it stops, and that one takes over.
 //!
+//! A disk that is full has refused something, and what it took before is there at the next start: the shell syncs that
+//! before it tells of the failure, so that it is held, and not taken back (nor what it did to the world undone, R19).
+//!
 //! Invariant: from the failure on this side makes no entry. What it had made and could not write is taken back, and its
 //! term and numbers may still be found on some disk; another entry under them would be a second one (R8).
 
@@ -65,6 +68,10 @@ impl Group {
         if failure.stage == Stage::Open {
             self.disk_failure = Some(DiskFailure { reason: reason.clone(), stage: Stage::ReadsAlone });
             self.alarm(Alarm::OnlyReads { reason });
+            // It was never recorded and no swap is under way, so nothing needs its word (R4).
+            self.waiting = None;
+            self.update_held();
+            self.release();
             self.take_back_unheld();
         }
         false
@@ -79,6 +86,7 @@ impl Group {
         }
         self.recent.cut_back(self.held);
         self.durable = self.held;
+        self.alone.cut_back(self.held);
         self.application_changed();
         self.undo_unwritten();
         self.forget_messages();

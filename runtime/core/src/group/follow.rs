@@ -346,7 +346,9 @@ impl Group {
 
     /// Acknowledges, once a batch, what is durable (R9) and the last confirmation asked for (R11).
     pub(super) fn acknowledge(&mut self) {
-        if !self.ack_due || !self.follow.is_following() {
+        // A word of this side lets the active act on the world: none while this side may be the active itself by now, and
+        // undo what that one has done (R19). Should the swap fail, the word goes out then.
+        if !self.ack_due || !self.follow.is_following() || self.arbiter.is_taking_over() {
             return;
         }
         self.ack_due = false;
@@ -376,7 +378,7 @@ impl Group {
         match self.follow {
             Follow::Entries => {
                 self.follow = Follow::InStep;
-                self.may_lack_tail = false;
+                self.tail_is_settled();
                 self.forward_all();
             }
             // The rest of a stream that this side could not take; it has said hello meanwhile.

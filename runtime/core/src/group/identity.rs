@@ -141,6 +141,7 @@ impl Group {
             recent,
             undos,
             durable,
+            alone,
             cut_in_batch,
             held,
             held_told: _,
@@ -212,6 +213,7 @@ impl Group {
         let mut identity = Identity::default();
         identity.add((may_lack_tail, disk_failure));
         identity.add((effects.len(), store, stores_made, needs_copy, durable, cut_in_batch, held));
+        alone.add_to(&mut identity);
         identity.add_state(state);
         identity.add((recent.first(), undos.front().map(|undo| undo.number), features, overlay.ops()));
         identity.add(application.descriptor().hash);

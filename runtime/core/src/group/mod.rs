@@ -7,11 +7,14 @@
 //! campaign, `evaluation` judges the new version, `in_place` is the way of a lone survivor, `commands` answers operators, `disk_failure` goes on without a disk,
 //! `firing` and `messages` are timers and what groups tell each other, `migrating` brings rows into a new format.
 //!
+//! `alone` says what counts as durable under `replicated`.
+//!
 //! Deliberately absent: clocks (the time is an argument), I/O (effects), randomness (seeded), waiting: the active never
 //! waits for the standby inside a procedure (`acting` apart), so lock step by itself cannot deadlock.
 
 mod acting;
 mod active;
+mod alone;
 mod commands;
 mod config;
 mod deriving;
@@ -62,6 +65,7 @@ use crate::state::{State, Undo};
 use crate::witness::{Unwatched, Witness};
 
 use acting::Acting;
+use alone::Alone;
 use disk_failure::DiskFailure;
 use evaluation::Evaluation;
 use feed::{Feed, Waiting};
@@ -122,6 +126,7 @@ pub struct Group {
     recent: Recent,
     undos: VecDeque<Undo>,
     durable: Number,
+    alone: Alone,
     /// The store is cut back at the end of this batch.
     cut_in_batch: bool,
     disk_failure: Option<DiskFailure>,
@@ -247,6 +252,7 @@ impl Group {
             recent: Recent::new(recent, config.recent_bytes_max),
             undos: undos.into(),
             durable: last,
+            alone: Alone::new(last),
             cut_in_batch: false,
             disk_failure: None,
             held: Number(0),
@@ -354,6 +360,7 @@ impl Group {
                 if store == self.store && through > self.durable && !self.cut_in_batch {
                     assert!(through <= self.state.meta.last, "only what was appended can be durable");
                     self.durable = through;
+                    self.alone.durable(through);
                     self.ack_due = true;
                     self.update_held();
                 }

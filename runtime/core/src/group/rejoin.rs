@@ -165,6 +165,7 @@ impl Group {
             }
             self.recent.cut_back(common);
             self.durable = self.durable.min(common);
+            self.alone.cut_back(common);
             self.effects.push(Effect::CutBack { to: common });
             self.cut_in_batch = true;
             self.application_changed();
@@ -295,6 +296,7 @@ impl Group {
         self.recent.clear();
         self.undos.clear();
         self.durable = self.state.meta.last;
+        self.alone.replaced(self.durable);
         self.held = Number(0);
         self.held_told = Number(0);
         self.application_changed();

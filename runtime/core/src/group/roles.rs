@@ -74,6 +74,12 @@ impl ArbiterSeat {
         self.swap.is_some() || self.reading || self.again_at.is_some()
     }
 
+    /// A swap that makes this side the active is under way, or its outcome is not known.
+    pub fn is_taking_over(&self) -> bool {
+        let purpose = self.swap.as_ref().map(|(_, purpose)| *purpose);
+        matches!(purpose, Some(Purpose::Promote | Purpose::Restart | Purpose::Force))
+    }
+
     /// What a group's identity has of this.
     pub fn add_to(&self, identity: &mut Identity) {
         let ArbiterSeat { record, known, swap, unknown, told, reading, again_at, force, first_term, yielded } =
@@ -137,7 +143,11 @@ impl Group {
         }
     }
 
-    fn ask_swap(&mut self, next: Record, purpose: Purpose) {
+    pub(super) fn is_forced(&self) -> bool {
+        self.arbiter.force
+    }
+
+    pub(super) fn ask_swap(&mut self, next: Record, purpose: Purpose) {
         assert!(!self.arbiter.is_busy(), "one swap at a time");
         let expected = self.arbiter.record.as_ref().map_or(Epoch(0), |record| record.epoch);
         assert_eq!(next.epoch, expected.next(), "epochs grow by one (R3)");
@@ -182,6 +192,7 @@ impl Group {
         self.arbiter.known = true;
         let term = record.as_ref().map_or(Term(0), |record| record.term);
         self.arbiter.first_term.get_or_insert(term);
+        self.alone.record_read(record.as_ref());
         let mut purpose = None;
         if self.arbiter.unknown {
             self.arbiter.unknown = false;
@@ -213,6 +224,8 @@ impl Group {
         self.term = self.term.max(record.term);
         let mine = record.active.store == self.store;
         self.arbiter.record = Some(Arc::new(record.clone()));
+        // Before anything is answered under it.
+        self.settle_what_counts();
         match purpose {
             // The outcome of the swap was not known, and the partner has told of the record first: it serves already.
             Some(Purpose::First | Purpose::Restart | Purpose::Force | Purpose::Promote)
@@ -220,12 +233,10 @@ impl Group {
             Some(Purpose::First | Purpose::Restart | Purpose::Force) => self.become_active(false),
             Some(Purpose::Promote) => {
                 self.counts.takeovers += 1;
-                self.rest_on_syncs();
                 self.become_active(false);
             }
             Some(Purpose::Shrink) => {
                 self.waiting = None;
-                self.rest_on_syncs();
                 self.update_held();
                 self.release();
                 self.alarm(Alarm::PartnerLost { why: "it left the record".into() });
@@ -239,10 +250,11 @@ impl Group {
             None if mine
                 && self.role != Role::Active
                 && !self.needs_copy
+                && !self.may_lack_tail
                 && self.arbiter.first_term.is_some_and(|first| record.term > first) =>
             {
-                // Handed over, and the word of it was lost. A store that can't be trusted meanwhile waits until the
-                // other recorded one has taken over again.
+                // Handed over, and the word of it was lost. A store that can't be trusted meanwhile, or lacks its tail,
+                // waits until the other recorded one has taken over again.
                 self.become_active(true);
             }
             None if !mine && self.role == Role::Active => self.step_down(),
@@ -257,15 +269,6 @@ impl Group {
         if let Some(record) = &self.arbiter.record {
             let record = (**record).clone();
             self.send(PeerMessage::RecordChanged(record));
-        }
-    }
-
-    /// Nobody else has what is not held: under `replicated` it rests on a sync of its own from here on (R9). The shell
-    /// ignores words from before that and gives another after it.
-    fn rest_on_syncs(&mut self) {
-        if self.config.replicated {
-            self.durable = self.durable.min(self.held);
-            self.cut_in_batch = true;
         }
     }
 
@@ -316,11 +319,17 @@ impl Group {
             }
             return;
         };
+        let wanted_alone = self.alone.take_wanted();
         match self.role {
             Role::Active if self.is_deposed() => self.read_record(),
             Role::Active => self.reconcile_active(&record),
             Role::Starting | Role::Standby | Role::Isolated => self.reconcile_other(&record),
         }
+        if self.arbiter.is_busy() {
+            // What is wanted shows at the next look.
+            self.alone.keep_wanted(wanted_alone);
+        }
+        self.settle_what_counts();
     }
 
     fn reconcile_active(&mut self, record: &Record) {
@@ -329,7 +338,7 @@ impl Group {
             if !self.partner_is_well(other.store) {
                 // Record first, then acknowledge: answers wait until the shrink is recorded.
                 let alone = BTreeSet::from([self.member()]);
-                return self.ask_swap(record.with_in_sync(alone), Purpose::Shrink);
+                return self.ask_swap_alone(record.with_in_sync(alone), Purpose::Shrink);
             }
             if self.now.since(self.grow_after) > GROW_CALM {
                 self.grow_wait = Micros(0);
@@ -458,7 +467,7 @@ impl Group {
         let gone = self.partner_died == Some(active) || restarted || silent;
         if (gone && !self.may_lack_tail) || self.arbiter.force {
             let alone = BTreeSet::from([self.member()]);
-            return self.ask_swap(record.with_active(self.member(), alone), Purpose::Promote);
+            return self.ask_swap_alone(record.with_active(self.member(), alone), Purpose::Promote);
         }
         if matches!(self.follow, Follow::Nothing) || self.perhaps_died == Some(active) {
             self.ask_living(active);
@@ -493,16 +502,17 @@ impl Group {
         let other = record.in_sync.iter().find(|member| member.store != self.store);
         match other.map(|member| member.store) {
             Some(other)
-                if !self.arbiter.yielded
-                    && !self.gives_way(other)
-                    && (self.partner_died != Some(other) || self.may_lack_tail)
+                if (self.may_lack_tail
+                    || (!self.arbiter.yielded
+                        && !self.gives_way(other)
+                        && self.partner_died != Some(other)))
                     && !self.arbiter.force =>
             {
                 self.ask_living(other);
             }
             _ => {
                 let alone = BTreeSet::from([self.member()]);
-                self.ask_swap(record.with_active(self.member(), alone), Purpose::Restart);
+                self.ask_swap_alone(record.with_active(self.member(), alone), Purpose::Restart);
             }
         }
     }
@@ -525,11 +535,19 @@ impl Group {
         let meta = &self.state.meta;
         if hello.role == Role::Active {
             // It is followed; what is lacking comes from it.
-        } else if hello.needs_copy || tail(&hello.terms, hello.last) <= tail(&meta.terms, meta.last) {
-            self.may_lack_tail = false;
+        } else if tail(&hello.terms, hello.last) <= tail(&meta.terms, meta.last) {
+            // One that can't be trusted has nothing. One that differs asks for a copy too, and has what it had before.
+            self.tail_is_settled();
         } else if !partner.yielded_to {
             partner.yielded_to = true;
             self.say_hello();
+        }
+    }
+
+    /// What this store has is all that there is to have: its next start need not ask again.
+    pub(super) fn tail_is_settled(&mut self) {
+        if std::mem::take(&mut self.may_lack_tail) {
+            self.effects.push(Effect::TailSettled);
         }
     }
 
@@ -551,7 +569,6 @@ impl Group {
     pub(super) fn force(&mut self) {
         self.arbiter.force = true;
         self.needs_copy = false;
-        self.may_lack_tail = false;
     }
 
     pub(super) fn watch(&mut self, store: StoreId) {
@@ -571,7 +588,7 @@ impl Group {
         let followed = std::mem::replace(&mut self.follow, Follow::Nothing);
         self.differs = false;
         self.role = Role::Active;
-        self.may_lack_tail = false;
+        self.tail_is_settled();
         self.arbiter.force = false;
         self.arbiter.yielded = false;
         self.waiting = None;

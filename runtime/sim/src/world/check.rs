@@ -274,7 +274,7 @@ impl World {
             assert!(!stands(deed.what), "{deed:?} is done once more, and was not undone (R19)");
             let intent = self.intents.get(&(record.term, deed.id)).copied();
             for member in &record.in_sync {
-                let durable = self.durable_in(member.store);
+                let durable = self.durable_in(member.store, record);
                 assert!(
                     intent.is_some_and(|intent| intent <= self.held_by_two)
                         || (intent.is_some() && durable >= intent),
@@ -285,28 +285,34 @@ impl World {
         }
     }
 
-    /// What a store has durably, or had when its disk was lost: nobody knows of that before it is missed.
-    fn durable_in(&self, store: StoreId) -> Option<Number> {
+    /// What a member of `record` has durably, or had when its disk was lost: nobody knows of that before it is missed.
+    fn durable_in(&self, store: StoreId, record: &Record) -> Option<Number> {
         // R9: under `replicated` two operating systems are as good as a disk, and one alone is not.
-        let two = self.record.as_ref().is_some_and(|record| record.in_sync.len() > 1);
-        let written = self.settings.replicated && two;
+        let written = self.settings.replicated && record.in_sync.len() > 1;
         let mut stores = self.nodes.iter().flat_map(|node| node.disk.stores(written));
         stores.find(|(id, _)| *id == store).map(|(_, durable)| durable).or(self.lost.get(&store).copied())
     }
 
-    /// Under `replicated` what two operating systems have is held, and stays so when one of them goes.
-    pub(super) fn note_held(&mut self, node: usize) {
-        if self.settings.replicated && self.record.as_ref().is_some_and(|record| record.in_sync.len() > 1) {
-            self.held_by_two = self.held_by_two.max(self.group(node).held());
+    /// Under `replicated` what two operating systems have is held, and stays so when one of them goes. The disks say it,
+    /// not the cores: after every change of a disk or of the record.
+    pub(super) fn note_held(&mut self) {
+        let Some(record) = self.record.as_ref().filter(|record| record.in_sync.len() > 1) else { return };
+        if !self.settings.replicated {
+            return;
         }
+        let had: Vec<_> = record.in_sync.iter().map(|member| self.durable_in(member.store, record)).collect();
+        let by_all = had.into_iter().min().flatten().unwrap_or_default();
+        self.held_by_two = self.held_by_two.max(by_all);
     }
 
     /// A store is recorded as in sync only when it has durably what was answered so far (R4, R5).
     pub(super) fn check_recorded(&self, record: &Record) {
         for member in &record.in_sync {
-            let durable = self.durable_in(member.store);
-            // One that was damaged after it had been recorded stays recorded until the active drops it.
-            let was = self.record.as_ref().is_some_and(|before| before.is_recorded(member.store));
+            let durable = self.durable_in(member.store, record);
+            // One that was damaged after it had been recorded stays recorded until the active drops it. One that is
+            // alone from here on had everything synced before (R9), unless that was given up.
+            let was = (record.in_sync.len() > 1 || self.forced)
+                && self.record.as_ref().is_some_and(|before| before.is_recorded(member.store));
             assert!(
                 was || durable.is_some_and(|durable| durable >= self.answered),
                 "{} is recorded with {durable:?}, and {} was answered (R4)",
@@ -331,7 +337,7 @@ impl World {
         self.answered = self.answered.max(number);
         let record = self.record.as_ref().expect("there is no active without a record");
         for member in &record.in_sync {
-            let durable = self.durable_in(member.store);
+            let durable = self.durable_in(member.store, record);
             assert!(
                 number <= self.held_by_two || durable.is_some_and(|durable| durable >= number),
                 "an output at {number} leaves, and {} has {durable:?} (R10)",

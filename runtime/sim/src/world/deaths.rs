@@ -11,6 +11,7 @@ use lockstep_core::input::Input;
 use lockstep_core::note::{DeathNote, NoteKind};
 use lockstep_core::witness::{Piece, Witness};
 
+use super::disorder::Line;
 use super::{Happening, World};
 use crate::ledger::{Doom, LATE_US};
 
@@ -138,6 +139,7 @@ impl World {
         let other = 1 - node;
         if self.nodes[other].process.as_ref().is_some_and(|process| process.watched == Some(store)) {
             let delay = Micros(self.random.within(300, 3_000));
+            let delay = self.delay_on(Line::System, other, delay);
             self.input_after(other, delay, Input::PartnerDied { store });
         }
         self.drop_link();
@@ -176,6 +178,7 @@ impl World {
         if told {
             // Written before the death, so that it is read before the word of it.
             let delay = Micros(self.random.within(20, 250));
+            let delay = self.delay_on(Line::System, 1 - node, delay);
             self.input_after(1 - node, delay, Input::Note { note: note.clone(), own: false });
         }
         self.nodes[node].seat.note = Some(note);

@@ -3,6 +3,7 @@
 use lockstep_core::ids::{Micros, StoreId};
 use lockstep_core::input::Input;
 
+use super::disorder::Line;
 use super::{Happening, World};
 use crate::ledger::Edition;
 
@@ -10,7 +11,7 @@ impl World {
     /// Puts an empty disk in place of that of processor `node`, which is dead.
     pub fn replace_disk(&mut self, node: usize) {
         assert!(self.nodes[node].process.is_none(), "disks are not replaced under a running process");
-        self.lost.extend(self.nodes[node].disk.stores(false));
+        self.lost.extend(self.nodes[node].disk.stores(self.settings.replicated));
         self.seen.add("disk replaced by an empty one");
         let id = self.random.draw();
         self.nodes[node].disk = self.settings.disk(StoreId(id.into()), id);
@@ -74,6 +75,7 @@ impl World {
         let other = 1 - node;
         if self.nodes[other].process.as_ref().is_some_and(|process| process.watched == Some(store)) {
             let delay = Micros(self.random.within(300, 3_000));
+            let delay = self.delay_on(Line::System, other, delay);
             self.input_after(other, delay, Input::PartnerDied { store });
         }
     }

@@ -5,6 +5,7 @@ use lockstep_core::ids::{Epoch, Micros, Origin};
 use lockstep_core::input::Input;
 use lockstep_core::record::{Record, SwapOutcome};
 
+use super::disorder::Line;
 use super::{Happening, World, deaths, name};
 use crate::clients::SimClient;
 
@@ -92,7 +93,8 @@ impl World {
             Happening::Read { node, incarnation } => {
                 let record = self.record.clone();
                 if self.runs(node, incarnation) {
-                    self.input_after(node, Micros(1), Input::RecordRead(Ok(record)));
+                    let delay = self.delay_on(Line::Arbiter, node, Micros(1));
+                    self.input_after(node, delay, Input::RecordRead(Ok(record)));
                 }
             }
             Happening::Swap { node, incarnation, expected, next } => {
@@ -127,6 +129,7 @@ impl World {
     fn ask(&mut self, node: usize, origin: Origin, request: Request) {
         let request = crate::partitions::with_key(request, self.settings.partition);
         let delay = Micros(self.random.within(20, 200));
+        let delay = self.delay_on(Line::Clients, node, delay);
         self.input_after(node, delay, Input::Request { origin, request });
     }
 
@@ -170,6 +173,7 @@ impl World {
             self.count_swap(&next);
             self.witness.leads(next.term, next.active.node.clone());
             self.record = Some(next.clone());
+            self.note_held();
         }
         let outcome = if unknown {
             self.seen.add("unknown swap");
@@ -180,7 +184,8 @@ impl World {
             SwapOutcome::Lost(self.record.clone())
         };
         if self.runs(node, incarnation) {
-            self.input_after(node, Micros(1), Input::Swapped(outcome));
+            let delay = self.delay_on(Line::Arbiter, node, Micros(1));
+            self.input_after(node, delay, Input::Swapped(outcome));
         }
     }
 

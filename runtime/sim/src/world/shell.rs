@@ -1,10 +1,12 @@
 //! What stands in for the shell: effects are carried out on the simulated disk, network, arbiter and operating system.
 
 use lockstep_core::effect::{Alarm, Effect};
+use lockstep_core::event::Answer;
 use lockstep_core::ids::{LinkId, Micros, PluginHash, StoreId};
 use lockstep_core::input::Input;
 use lockstep_core::message::{Frame, PeerMessage};
 
+use super::disorder::Line;
 use super::{Happening, Node, OPERATOR, PROBES, World, ladder};
 use crate::clients::SimClient;
 use crate::ledger::{Edition, Ledger};
@@ -21,12 +23,14 @@ impl World {
     pub(super) fn carry_out(&mut self, node: usize, effects: Vec<Effect>) {
         let incarnation = self.process(node).incarnation;
         let mut sync = false;
-        self.note_held(node);
         let changed = effects.iter().any(changes_rows);
         for effect in effects {
             match effect {
                 Effect::Answer { origin, answer } => {
                     self.check_held(&answer);
+                    if self.group(node).disk_failure().is_some() && matches!(answer, Answer::Ended { .. }) {
+                        self.seen.add("answer without a disk");
+                    }
                     self.witness.answered(origin, &answer);
                     if origin.0 & PROBES != 0 {
                         let earlier = self.answers[(origin.0 & !PROBES) as usize].replace(answer);
@@ -66,7 +70,9 @@ impl World {
                     disk.copy_end(sessions, keyed, *meta);
                     let store = disk.target_id();
                     let delay = Micros(self.random.within(500, 3_000));
-                    self.input_after(node, delay, Input::CopyDurable { store });
+                    if !self.nodes[node].disk.has_refused() {
+                        self.input_after(node, delay, Input::CopyDurable { store });
+                    }
                 }
                 Effect::CopyKept => self.nodes[node].disk.copy_kept(),
                 Effect::CopyDropped => {
@@ -91,12 +97,14 @@ impl World {
                 Effect::Watch { store } => {
                     self.process(node).watched = Some(store);
                     if !self.living(store) {
-                        self.input_after(node, Micros(300), Input::PartnerDied { store });
+                        let delay = self.delay_on(Line::System, node, Micros(300));
+                        self.input_after(node, delay, Input::PartnerDied { store });
                     }
                 }
                 Effect::AskLiving { store } => {
                     let living = self.living(store);
-                    self.input_after(node, Micros(100), Input::Living { store, living });
+                    let delay = self.delay_on(Line::System, node, Micros(100));
+                    self.input_after(node, delay, Input::Living { store, living });
                 }
                 Effect::LoadPlugin { hash } => self.load(node, hash),
                 Effect::RunChecks { run, .. } => {
@@ -108,10 +116,15 @@ impl World {
                 }
                 Effect::Retire { .. } => self.seen.add("retired"),
                 Effect::Discard { .. } => self.seen.add("discarded"),
-                Effect::RoleChanged { role, in_sync, .. } => {
-                    self.nodes[node].disk.set_in_sync(in_sync);
-                    sync |= self.settings.replicated && in_sync <= 1;
-                    self.seen.add(format!("role {role}"));
+                Effect::RoleChanged { role, .. } => self.seen.add(format!("role {role}")),
+                Effect::RestOnSyncs { on } => {
+                    self.tell(Some(node), || format!("RESTS ON {}", if on { "SYNCS" } else { "TWO" }));
+                    self.nodes[node].disk.rest_on_syncs(on);
+                    sync = true;
+                }
+                Effect::TailSettled => {
+                    self.seen.add("tail settled");
+                    self.nodes[node].disk.settle_tail();
                 }
                 Effect::NoteRecorded { note } => self.note_recorded(node, &note),
                 Effect::Tell { to, what, number } => {
@@ -126,6 +139,8 @@ impl World {
                 Effect::Stop { reason } => panic!("processor {node} stops: {reason}"),
             }
         }
+        self.note_held();
+        self.tell_refused(node);
         // Exact at any number, whatever led there (R17).
         if changed && let Err(why) = self.process(node).group.verify_derived() {
             assert!(self.settings.derived_may_break, "derived tables of {node}: {why}");

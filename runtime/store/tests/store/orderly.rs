@@ -178,6 +178,14 @@ fn under_which_boot_a_store_was_written_is_known_at_the_next_start() {
     let (mut store, _) = world.open();
     append(&mut store);
     store.close().unwrap();
+    let (mut store, found) = world.open();
+    assert!(!found.same_boot, "nor does what was written behind it");
+    store.settle_tail().unwrap();
+    drop(store);
+    let (mut store, found) = world.open();
+    assert!(found.same_boot, "it was said that nothing is missing");
+    append(&mut store);
+    store.close().unwrap();
     world.options.boot = "fourth".into();
     let (mut store, found) = world.open();
     assert!(found.same_boot, "an orderly end loses nothing");
