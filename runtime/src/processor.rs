@@ -133,7 +133,7 @@ impl Processor {
         };
 
         let site = Arc::new(Site { node: config.node.clone(), http, events, admin: config.admin.clone() });
-        let shared = Shared::start(&config.data, &generations)?;
+        let shared = Shared::start(&config.data, &generations, site)?;
         let neighbours = Neighbours::default();
         let (mut engines, mut links, mut arbiter_threads) = (Engines::default(), Vec::new(), Vec::new());
         let mut guards = Vec::new();
@@ -146,7 +146,6 @@ impl Processor {
                 &generations,
                 &shared,
                 &neighbours,
-                &site,
             )?;
             links.push(LinkActor::new(config.node.clone(), begun.handle.clone(), partner.clone()).start());
             arbiter_threads.push(begun.arbiter_thread);
@@ -294,10 +293,11 @@ struct Shared {
     plugins: Addr<PluginLoader>,
     trail: Trail,
     notifier: Notifier,
+    site: Arc<Site>,
 }
 
 impl Shared {
-    fn start(data: &Path, generations: &Generations) -> Result<Self, StartError> {
+    fn start(data: &Path, generations: &Generations, site: Arc<Site>) -> Result<Self, StartError> {
         let no_thread = |error: std::io::Error| {
             StartError::of_system(format!("a thread can't be had: {error}"), "see the limits on threads")
         };
@@ -305,6 +305,7 @@ impl Shared {
             plugins: PluginLoader::new(generations.clone()).start(),
             trail: Trail::open(data).map_err(no_thread)?,
             notifier: Notifier::launch().map_err(no_thread)?,
+            site,
         })
     }
 }
@@ -347,7 +348,6 @@ fn begin(
     generations: &Generations,
     shared: &Shared,
     neighbours: &Neighbours,
-    site: &Arc<Site>,
 ) -> Result<Begun, StartError> {
     let name = &application.name;
     let recent_bytes_max = usize::try_from(config.recent_mb << 20).unwrap_or(usize::MAX);
@@ -411,8 +411,8 @@ fn begin(
     let (arbiter, arbiter_thread) = ArbiterClient::launch(arbiter, handle.clone());
     let watcher = Watcher::new(handle.clone()).start();
     let store = thread.launch(handle.clone())?;
-    let Shared { plugins, trail, notifier } = shared.clone();
-    let services = Services { arbiter, watcher, plugins, trail, notifier, site: site.clone() };
+    let Shared { plugins, trail, notifier, site } = shared.clone();
+    let services = Services { arbiter, watcher, plugins, trail, notifier, site };
     let node = config.node.clone();
     let seat = neighbours.seat(group.name(), bell.clone());
     let engine = EngineLoop::new(EngineParts {
