@@ -176,10 +176,7 @@ impl NodeDisk {
                         self.store().and_then(|store| done("sync what it took", store.sync_after_refusal()));
                     self.entries.refuse();
                     let known = self.entries.kept().map(|(_, last)| last);
-                    assert!(
-                        kept.is_none() || known.is_none() || kept == known,
-                        "{kept:?} is kept of {known:?}"
-                    );
+                    assert!(known.is_none() || kept == known, "{kept:?} is kept of {known:?}");
                 }
                 result => done(what, result),
             }

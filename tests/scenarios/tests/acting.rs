@@ -346,19 +346,24 @@ fn an_active_that_slept_while_another_took_over_does_nothing_more() {
 /// It wakes while the swap that replaces it is under way, and asks for leave to go on: it gets none.
 #[test]
 fn an_active_that_wakes_while_another_takes_over_does_nothing_more() {
-    let (mut replaced, mut went_on) = (0, 0);
-    for half_ms in 1_160..1_280 {
+    let asleep = |length| {
         let (mut world, session) = pair(47);
         sent_not_stamped(&mut world, event(session, 1, "letter", 5));
-        world.pause(0, Micros(half_ms * 500));
-        world.run_for(Micros::from_ms(1_000));
-        match world.active() {
-            Some(1) => replaced += 1,
-            _ => went_on += 1,
-        }
+        world.pause(0, length);
+        let begun = world.now;
+        (world, begun)
+    };
+    let (mut world, begun) = asleep(Micros::from_ms(1_000));
+    let replaced = |world: &World| world.record().expect("a record").active.node.0 == "b";
+    world.run_until(replaced);
+    let swapped = world.now.since(begun);
+    // A question and its answer take up to a quarter of a millisecond.
+    for earlier in (0..300).step_by(5) {
+        let (mut world, _) = asleep(Micros(swapped.0 - earlier));
+        world.run_for(Micros::from_ms(700));
+        assert!(replaced(&world), "the swap was under way by then");
         world.settle_and_check();
     }
-    assert!(replaced > 20 && went_on > 20, "one sleeps too long or does not: {replaced}, {went_on}");
 }
 
 #[test]
