@@ -1,6 +1,6 @@
 //! The allocator of a loaded plugin. A plugin has its own copy of the standard library, so its heap can be told from
 //! the host's. What its statics still hold when it is unloaded is dropped by nobody: a static `Regex` would cost a
-//! megabyte a swap. So all blocks stand in a list, and [`purge`] gives back those that are left.
+//! megabyte a swap. So all blocks stand in a list, and `purge` gives back those that are left.
 //!
 //! Deliberately absent: blocks that C code of the plugin asked `malloc` for; and a pool of its own: blocks come from the
 //! system's allocator.
