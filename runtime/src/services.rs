@@ -118,7 +118,7 @@ impl Services {
     pub fn discard(&self, application: Box<dyn Application>) {
         if let Err(error) = self.plugins.try_send(Discard { application }) {
             // It stays mapped; `plugin list` shows it.
-            tracing::warn!(%error, code = "LS0441", "a version that never ran can't be unloaded now");
+            tracing::warn!(%error, code = crate::plugins::NOT_UNLOADED, "a version that never ran can't be unloaded now");
         }
     }
 }

@@ -21,9 +21,11 @@ use lockstep_core::verdict::{
 use super::View;
 use super::groups;
 use super::protocol::{AdminError, UpgradeOptions, UpgradePlan};
+use super::verbs::{INCOMPATIBLE, NOT_IN_LOCK_STEP, UNDER_WAY, UNREADABLE};
 use super::verbs::{error, group_status, look_at, refuse_foreign, report};
 use crate::engine::inbound::{EngineHandle, Inbound};
 use crate::plugins::{CheckedPlugin, room_for};
+use crate::plugins::{NO_ROOM, NOT_PASSED_ON};
 
 /// How long the partner's host may take to try a file.
 const PARTNER_TIME_MAX: Duration = Duration::from_secs(30);
@@ -59,7 +61,7 @@ pub(super) async fn plan(
     refusals.extend(of_checks(&comparison, new, &options));
     if let Some(campaign) = &status.campaign {
         let message = format!("a campaign is under way at step {}", campaign.record.step.figure());
-        refusals.push(error("LS0702", message, "see `lockstep upgrade status`; wait, or abort it"));
+        refusals.push(error(UNDER_WAY, message, "see `lockstep upgrade status`; wait, or abort it"));
     }
     refusals.extend(room_for(view.generations.keep(), bytes).err().map(|why| no_room(&view.node.0, &why)));
     refusals.extend(of_partner(engine, &checked, bytes, keeps).await.err());
@@ -86,7 +88,7 @@ pub(super) async fn plan(
 fn connected(status: &GroupStatus, role: Role) -> Result<&MemberStatus, AdminError> {
     let found = status.members.iter().find(|member| member.role == role && member.connected);
     found.ok_or_else(|| {
-        error("LS0631", "the pair is not in lock step", "wait until `lockstep status` shows it so")
+        error(NOT_IN_LOCK_STEP, "the pair is not in lock step", "wait until `lockstep status` shows it so")
     })
 }
 
@@ -112,7 +114,7 @@ fn needed_bytes(checked: &CheckedPlugin, old: &ApplicationDescriptor, statuses: 
 }
 
 fn no_room(node: &str, why: &str) -> AdminError {
-    error("LS0717", format!("{node}: {why}"), "make room in the data directory's file system")
+    error(NO_ROOM, format!("{node}: {why}"), "make room in the data directory's file system")
 }
 
 /// What the two versions, and the rows that there are, have against each other.
@@ -146,11 +148,11 @@ fn of_versions(
                 "{} is below the floor {}: features or formats of it are in use (R31)",
                 new.version, status.floor
             );
-            refusals.push(error("LS0714", message, "choose a version at or above the floor"));
+            refusals.push(error(UNREADABLE, message, "choose a version at or above the floor"));
         }
     }
     let help = "wait until `lockstep features list` shows the migration through";
-    refusals.extend(unread.into_iter().map(|why| error("LS0714", why, help)));
+    refusals.extend(unread.into_iter().map(|why| error(UNREADABLE, why, help)));
     refusals.dedup();
     refusals
 }
@@ -163,7 +165,7 @@ fn of_objection(objection: Objection) -> AdminError {
             "keep the reader of the older format in the new version (`.older`)",
         ),
         Some(Lack::Undo) => error("LS0716", objection.why, "keep the undo under its name in both versions"),
-        None => error("LS0711", objection.why, "correct the new version"),
+        None => error(INCOMPATIBLE, objection.why, "correct the new version"),
     }
 }
 
@@ -204,7 +206,7 @@ async fn of_partner(
 ) -> Result<(), AdminError> {
     let silent = |why: &str| {
         error(
-            "LS0718",
+            NOT_PASSED_ON,
             format!("the partner's host was not asked: {why}"),
             "see that the link is up, then ask again",
         )

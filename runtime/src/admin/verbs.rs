@@ -19,6 +19,15 @@ use crate::engine::inbound::{EngineHandle, Inbound};
 use crate::plugins::{CheckedPlugin, Failure, check_file};
 use crate::trail::{TrailEntry, What};
 
+/// The pair is not in lock step.
+pub(super) const NOT_IN_LOCK_STEP: &str = "LS0631";
+/// An upgrade is under way.
+pub(super) const UNDER_WAY: &str = "LS0702";
+/// Two versions can't run as a pair.
+pub(super) const INCOMPATIBLE: &str = "LS0711";
+/// A version can't work on the rows that are there.
+pub(super) const UNREADABLE: &str = "LS0714";
+
 /// How long the active may take to tell how it is.
 const ACTIVE_TIME_MAX: Duration = Duration::from_secs(1);
 
@@ -168,10 +177,10 @@ pub(super) async fn ask(engine: &EngineHandle, command: Command) -> Result<Comma
         let (code, help) = match &refused {
             CommandError::NoActive => ("LS0630", "wait for a takeover, or see `lockstep status`"),
             CommandError::NotInSync(_) => {
-                ("LS0631", "wait until `lockstep status` shows the pair in lock step")
+                (NOT_IN_LOCK_STEP, "wait until `lockstep status` shows the pair in lock step")
             }
             CommandError::CampaignUnderWay(_) => {
-                ("LS0702", "see `lockstep upgrade status`; pause or abort it first")
+                (UNDER_WAY, "see `lockstep upgrade status`; pause or abort it first")
             }
             CommandError::NoCampaign => ("LS0703", "`lockstep upgrade history` lists those that are over"),
             CommandError::NotNow(_) => ("LS0632", "see `lockstep status`"),
@@ -316,7 +325,7 @@ async fn refuse_unread(engines: &[EngineHandle], new: &ApplicationDescriptor) ->
         let unread = rows_unread(oldest, new);
         if !unread.is_empty() {
             let help = "wait until `lockstep features list` shows the migration through";
-            return Err(error("LS0714", unread.join("; "), help));
+            return Err(error(UNREADABLE, unread.join("; "), help));
         }
     }
     Ok(())
@@ -334,7 +343,11 @@ async fn load(view: &View, engines: &[EngineHandle], path: PathBuf) -> Reply {
         if lower { compare(&checked.descriptor, &running) } else { compare(&running, &checked.descriptor) };
     refuse_unread(engines, &checked.descriptor).await?;
     if comparison.verdict == Verdict::Incompatible {
-        return Err(error("LS0711", comparison.reasons.join("; "), "the two versions can't run as a pair"));
+        return Err(error(
+            INCOMPATIBLE,
+            comparison.reasons.join("; "),
+            "the two versions can't run as a pair",
+        ));
     }
     keep(view, &checked)?;
     groups::ask_all(engines, &Command::Load { hash: checked.hash }).await

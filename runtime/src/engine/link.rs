@@ -225,7 +225,7 @@ impl Link {
     ) {
         if self.file_out.is_some() {
             let busy = AdminError {
-                code: "LS0718".into(),
+                code: crate::plugins::NOT_PASSED_ON.into(),
                 message: "another plugin file is on its way to the partner's host".into(),
                 help: "ask again".into(),
             };

@@ -308,7 +308,8 @@ impl EngineLoop {
                         self.services.probe(Probe { hash, content, bytes: needed, keeps, engine });
                     }
                     Err(why) => {
-                        let refused = Some(("LS0718".to_owned(), why, "ask again".to_owned()));
+                        let refused =
+                            Some((crate::plugins::NOT_PASSED_ON.to_owned(), why, "ask again".to_owned()));
                         link.tell(&LinkMessage::Probed { hash, refused });
                     }
                 }

@@ -256,7 +256,7 @@ impl Generations {
         let end = move || this.retire(application, Some(thread));
         if !handle.spawn_fn(end) {
             tracing::warn!(
-                code = "LS0441",
+                code = super::NOT_UNLOADED,
                 "the thread of a version that never ran is gone; it stays mapped"
             );
         }

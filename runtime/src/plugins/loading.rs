@@ -60,12 +60,12 @@ impl Failure {
 
     /// There is no room for what is to come.
     pub(crate) fn no_room(why: String) -> Self {
-        Failure::new("LS0717", why, "make room in the data directory's file system")
+        Failure::new(super::NO_ROOM, why, "make room in the data directory's file system")
     }
 
     /// What came is not what was announced.
     pub(crate) fn other_bytes() -> Self {
-        Failure::new("LS0718", "the bytes that came have another hash", "ask again").passing()
+        Failure::new(super::NOT_PASSED_ON, "the bytes that came have another hash", "ask again").passing()
     }
 
     /// Libraries that can't be unloaded take more than the operator allows.

@@ -28,6 +28,13 @@ use lockstep_core::input::Input;
 
 use crate::engine::inbound::{EngineHandle, Inbound};
 
+/// A version that does not run any more can't be unloaded now.
+pub(crate) const NOT_UNLOADED: &str = "LS0441";
+/// No room for a plugin's file.
+pub(crate) const NO_ROOM: &str = "LS0717";
+/// A plugin's file did not get from one processor to the other as it was.
+pub(crate) const NOT_PASSED_ON: &str = "LS0718";
+
 /// Load the file `hash` beside what runs; answered to the engine.
 #[derive(Message)]
 #[rtype(result = "()")]
