@@ -85,6 +85,22 @@ impl Step {
     pub fn is_over(self) -> bool {
         matches!(self, Step::Done | Step::FellBack)
     }
+
+    /// Whether it belongs to the way back.
+    #[must_use]
+    pub fn is_back(self) -> bool {
+        matches!(self, Step::BackSwitchOver | Step::BackLoad | Step::FellBack)
+    }
+
+    /// Those that something can happen in, in their order: all but the ends.
+    pub fn under_way() -> impl Iterator<Item = Step> {
+        Step::ALL.into_iter().filter(|step| !step.is_over())
+    }
+
+    /// Those of the way forward, in their order.
+    pub fn forward() -> impl Iterator<Item = Step> {
+        Step::under_way().filter(|step| !step.is_back())
+    }
 }
 
 /// How redundancy is kept while a processor changes its version.
@@ -302,10 +318,16 @@ impl CampaignRecord {
     }
 }
 
-impl Step {
-    /// Whether it belongs to the way back.
-    #[must_use]
-    pub fn is_back(self) -> bool {
-        matches!(self, Step::BackSwitchOver | Step::BackLoad | Step::FellBack)
+#[cfg(test)]
+mod tests {
+    use super::Step;
+
+    #[test]
+    fn each_step_leads_forward_or_back_or_is_an_end() {
+        let forward: Vec<_> = Step::forward().collect();
+        assert_eq!((forward.len(), forward[0], forward[6]), (7, Step::IsolateFirst, Step::Enable));
+        let back: Vec<_> = Step::under_way().filter(|step| step.is_back()).collect();
+        assert_eq!(back, [Step::BackSwitchOver, Step::BackLoad]);
+        assert_eq!(Step::under_way().count(), 9);
     }
 }

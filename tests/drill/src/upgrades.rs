@@ -5,7 +5,7 @@ use std::path::Path;
 
 use lockstep_core::campaign::Step;
 use rig::artifacts::Artifacts;
-use rig::strike::{How, STEPS, Strike, Struck, Whom, run as strike};
+use rig::strike::{How, Strike, Struck, Whom, run as strike};
 use rig::{Failure, interrupt};
 use serde_json::{Value, json};
 
@@ -92,7 +92,7 @@ pub fn run(
 
 fn strikes() -> impl Iterator<Item = Strike> {
     let whom = [Whom::Active, Whom::Standby, Whom::CommandLine];
-    STEPS.into_iter().flat_map(move |step| {
+    Step::under_way().flat_map(move |step| {
         whom.into_iter().flat_map(move |whom| [How::Kill, How::Stop].map(|how| Strike { step, whom, how }))
     })
 }
@@ -142,6 +142,7 @@ mod tests {
         let names: std::collections::BTreeSet<_> = strikes().map(name).collect();
         assert_eq!(names.len(), 54);
         let over = Step::ALL.iter().filter(|step| step.is_over()).count();
-        assert_eq!(STEPS.len() + over, Step::ALL.len(), "a step is missing in the matrix");
+        let struck: std::collections::BTreeSet<_> = strikes().map(|strike| strike.step).collect();
+        assert_eq!(struck.len() + over, Step::ALL.len(), "a step is missing in the matrix");
     }
 }

@@ -31,19 +31,6 @@ const OVER_MAX: Duration = Duration::from_secs(90);
 /// A step is reached by then.
 const STEP_MAX: Duration = Duration::from_secs(30);
 
-/// The steps that something can happen in, and whether they belong to the way back.
-pub const STEPS: [Step; 9] = [
-    Step::IsolateFirst,
-    Step::LoadFirst,
-    Step::SwitchOver,
-    Step::Evaluate,
-    Step::IsolateSecond,
-    Step::LoadSecond,
-    Step::Enable,
-    Step::BackSwitchOver,
-    Step::BackLoad,
-];
-
 /// What is struck.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]

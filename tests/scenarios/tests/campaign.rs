@@ -7,16 +7,6 @@ use lockstep_sim::chaos::plan;
 use lockstep_sim::ledger::Edition;
 use lockstep_sim::world::{Settings, World};
 
-const STEPS: [Step; 7] = [
-    Step::IsolateFirst,
-    Step::LoadFirst,
-    Step::SwitchOver,
-    Step::Evaluate,
-    Step::IsolateSecond,
-    Step::LoadSecond,
-    Step::Enable,
-];
-
 fn under_way(seed: u64, to: Edition, redundancy: Redundancy) -> World {
     let faults_max = if to == Edition::Broken { 0 } else { 1_000 };
     under_way_with(seed, to, redundancy, faults_max, Settings::default())
@@ -113,7 +103,7 @@ fn features_are_refused_until_both_run_the_version() {
 
 #[test]
 fn a_kill_in_any_step_ends_in_one_version_everywhere() {
-    for step in STEPS {
+    for step in Step::forward() {
         for victim in [Role::Active, Role::Standby] {
             for redundancy in [Redundancy::Keep, Redundancy::Isolate] {
                 let mut world = under_way(5 + step as u64, Edition::Two, redundancy);
@@ -140,13 +130,13 @@ fn a_kill_in_any_step_ends_in_one_version_everywhere() {
 
 #[test]
 fn an_abort_in_any_step_before_the_last_returns_to_the_old_version() {
-    for step in &STEPS[..6] {
-        let mut world = under_way(40 + *step as u64, Edition::Two, Redundancy::Keep);
+    for step in Step::forward().take(6) {
+        let mut world = under_way(40 + step as u64, Edition::Two, Redundancy::Keep);
         world.run_until(|world| {
             over(world)
                 || world.active().is_some_and(|active| {
                     let campaign = &world.group(active).state().meta.campaign;
-                    campaign.as_ref().is_some_and(|campaign| campaign.step >= *step)
+                    campaign.as_ref().is_some_and(|campaign| campaign.step >= step)
                 })
         });
         let active = world.active().expect("there is an active");

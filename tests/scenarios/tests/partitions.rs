@@ -10,16 +10,6 @@ use lockstep_sim::ledger::Edition;
 use lockstep_sim::partitions::Partitions;
 use lockstep_sim::world::{Settings, World};
 
-const STEPS: [Step; 7] = [
-    Step::IsolateFirst,
-    Step::LoadFirst,
-    Step::SwitchOver,
-    Step::Evaluate,
-    Step::IsolateSecond,
-    Step::LoadSecond,
-    Step::Enable,
-];
-
 fn under_way(seed: u64, count: u16, to: Edition, redundancy: Redundancy) -> Partitions {
     let mut partitions = Partitions::pairs(seed, Edition::One, count, &Settings::default());
     for world in &mut partitions.worlds {
@@ -100,7 +90,7 @@ fn a_campaign_takes_all_groups_step_by_step() {
 
 #[test]
 fn a_kill_in_any_step_of_either_processor_leaves_no_mixed_group() {
-    for (seed, step) in (10..).zip(STEPS) {
+    for (seed, step) in (10..).zip(Step::forward()) {
         for victim in 0..2 {
             for delay_ms in [if victim == 0 { 0 } else { 25 }, 60] {
                 let mut partitions = under_way(seed, 2, Edition::Two, Redundancy::Keep);
@@ -122,7 +112,7 @@ fn a_kill_in_any_step_of_either_processor_leaves_no_mixed_group() {
 
 #[test]
 fn both_may_die_at_once() {
-    for (seed, step) in (40..).zip(STEPS) {
+    for (seed, step) in (40..).zip(Step::forward()) {
         let mut partitions = under_way(seed, 2, Edition::Two, Redundancy::Keep);
         let reached =
             |world: &World| (0..2).filter_map(|node| campaign(world, node)).any(|now| now.step >= step);
@@ -205,7 +195,7 @@ fn a_campaign_waits_until_every_group_is_ready_and_belongs_to_partition_0() {
 
 #[test]
 fn an_abort_takes_all_groups_back_and_none_once_features_are_being_enabled() {
-    for (seed, step) in (90..).zip(STEPS) {
+    for (seed, step) in (90..).zip(Step::forward()) {
         let mut partitions = under_way(seed, 2, Edition::Two, Redundancy::Keep);
         partitions.run_until(|worlds| {
             (0..2).filter_map(|node| campaign(&worlds[1], node)).any(|now| now.step >= step) || over(worlds)

@@ -60,17 +60,16 @@ pub fn plan_together(record: &CampaignRecord, own: Decision, others: &[Option<&L
     if others.is_empty() || record.paused || record.step.is_over() {
         return own;
     }
-    let is_back = |step: Step| matches!(step, Step::BackSwitchOver | Step::BackLoad | Step::FellBack);
-    if !is_back(record.step) && !record.no_way_back {
+    if !record.step.is_back() && !record.no_way_back {
         // Groups that have nothing to switch back say so at once.
         if let Decision::Enter(step, reason) = &own
-            && is_back(*step)
+            && step.is_back()
         {
             return Decision::Enter(Step::BackSwitchOver, reason.clone());
         }
         for (at, other) in others.iter().enumerate() {
             if let Some((step, reason)) = other.and_then(|report| report.wish.as_ref())
-                && is_back(*step)
+                && step.is_back()
             {
                 return Decision::Enter(Step::BackSwitchOver, format!("partition {}: {reason}", at + 1));
             }

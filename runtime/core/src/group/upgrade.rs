@@ -102,6 +102,14 @@ struct ToEnable {
     formats: Vec<(TableId, u16)>,
 }
 
+impl CampaignView<'_> {
+    /// The way back. Where this side runs the old version, only the partner has to change.
+    fn fall_back(&self, reason: impl Into<String>) -> Decision {
+        let on_target = self.own == self.record.plan.to_hash;
+        Decision::Enter(if on_target { Step::BackSwitchOver } else { Step::BackLoad }, reason.into())
+    }
+}
+
 /// Decides what a campaign does next. Pure, and the same on whichever side is active.
 #[must_use]
 pub fn plan_campaign(view: &CampaignView<'_>) -> Decision {
@@ -114,9 +122,7 @@ pub fn plan_campaign(view: &CampaignView<'_>) -> Decision {
                 && !view.no_way_back
                 && record.entries(step) >= ENTRIES_MAX =>
         {
-            let reason = format!("step {} was entered {ENTRIES_MAX} times without an end", step.figure());
-            let on_target = view.own == record.plan.to_hash;
-            Decision::Enter(if on_target { Step::BackSwitchOver } else { Step::BackLoad }, reason)
+            view.fall_back(format!("step {} was entered {ENTRIES_MAX} times without an end", step.figure()))
         }
         decision => decision,
     }
@@ -153,10 +159,7 @@ fn plan_step(view: &CampaignView<'_>) -> Decision {
         return Decision::Wait;
     }
     let enter = |step: Step| Decision::Enter(step, String::new());
-    let back = |step: Step, reason: &str| Decision::Enter(step, reason.into());
-    // Back from where this side runs the old version: only the partner has to change.
-    let fall_back =
-        |reason: &str| back(if on_target { Step::BackSwitchOver } else { Step::BackLoad }, reason);
+    let fall_back = |reason: &str| view.fall_back(reason);
     let forward = [Step::LoadFirst, Step::SwitchOver, Step::Evaluate, Step::LoadSecond];
     if view.deaths > 0 && forward.contains(&record.step) {
         return fall_back("a processor died of the new version, or hung in it (R21)");
@@ -446,8 +449,7 @@ impl Group {
     pub(super) fn step_entered(&mut self, record: &CampaignRecord) {
         let step = record.step;
         let what = format!("campaign {}: {step:?} ({}) {}", record.id, step.figure(), record.reason);
-        let back = matches!(step, Step::BackSwitchOver | Step::BackLoad | Step::FellBack);
-        self.alarm(Alarm::Campaign { what: what.trim_end().into(), back });
+        self.alarm(Alarm::Campaign { what: what.trim_end().into(), back: step.is_back() });
         if step.is_over() {
             self.integrate_partner();
         }
