@@ -83,6 +83,8 @@ pub struct SimDisk {
     full: bool,
     /// It had none for something; and nobody was told.
     refused: (bool, bool),
+    /// It did not take a cut: it has more than it should.
+    uncut: bool,
 }
 
 /// A sync that has begun, or what stands for one where the operating system is trusted.
@@ -114,6 +116,7 @@ impl SimDisk {
             failed: false,
             full: false,
             refused: (false, false),
+            uncut: false,
         }
     }
 
@@ -178,10 +181,12 @@ impl SimDisk {
         store.synced = store.entries.len();
     }
 
-    /// What is durable of the store that appends went to, when something was refused.
+    /// What is durable of the store that appends went to, when something was refused; nothing is said of one that was to be
+    /// cut back.
     pub(crate) fn kept(&mut self) -> Option<(StoreId, Number)> {
+        let cut = !self.uncut;
         let store = self.target();
-        store.whole.then(|| (store.id, store.durable(false)))
+        (cut && store.whole).then(|| (store.id, store.durable(false)))
     }
 
     /// Whether something was refused since the last start.
@@ -241,6 +246,7 @@ impl SimDisk {
     /// Cuts back, durably.
     pub fn cut_back(&mut self, to: Number) {
         if !self.takes() {
+            self.uncut = true;
             return;
         }
         self.cuts += 1;
@@ -432,7 +438,7 @@ impl SimDisk {
         let mut state = self.current.base.clone();
         let mut taken_back: Vec<_> = self.current.entries.iter().map(|entry| state.apply(entry)).collect();
         taken_back.truncate(if undos { taken_back.len() } else { 0 });
-        (self.failed, self.refused) = (false, (false, false));
+        (self.failed, self.refused, self.uncut) = (false, (false, false), false);
         let SimStore { id: store, trusted, entries, may_lack_tail, .. } = &self.current;
         Recovered {
             may_lack_tail: *may_lack_tail,

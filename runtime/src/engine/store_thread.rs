@@ -364,8 +364,9 @@ impl StoreThread {
         match op {
             StoreOp::Append(_) => unreachable!("appended before"),
             StoreOp::CutBack { to } => {
-                self.cuts += 1;
+                // Counted once it is done: of a store that could not cut, nothing is said that the core would take.
                 self.store.cut_back(to)?;
+                self.cuts += 1;
             }
             StoreOp::Held { number } => self.store.set_held(number),
             StoreOp::RestOnSyncs { on } => {
