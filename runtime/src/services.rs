@@ -62,16 +62,16 @@ impl Services {
     }
 
     /// Watches the process that holds `store`.
-    pub fn watch(&self, store: StoreId) {
-        if self.watcher.try_send(Watch { store }).is_err() {
+    pub fn watch(&self, store: StoreId, hellos: u64) {
+        if self.watcher.try_send(Watch { store, hellos }).is_err() {
             tracing::warn!(%store, "the watcher is busy; silence and the link tell of the partner's death");
         }
     }
 
     /// Asks whether the process that holds `store` lives.
-    pub fn ask_living(&self, store: StoreId) {
+    pub fn ask_living(&self, store: StoreId, hellos: u64) {
         // The core asks again.
-        let _ = self.watcher.try_send(AskLiving { store });
+        let _ = self.watcher.try_send(AskLiving { store, hellos });
     }
 
     /// Loads a plugin.

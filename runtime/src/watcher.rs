@@ -19,6 +19,8 @@ const UNWATCHED: &str = "LS0621";
 pub struct Watch {
     /// The store.
     pub store: StoreId,
+    /// Goes into the answer, if nobody holds it.
+    pub hellos: u64,
 }
 
 /// Say whether the process that holds this store lives.
@@ -27,6 +29,8 @@ pub struct Watch {
 pub struct AskLiving {
     /// The store.
     pub store: StoreId,
+    /// Goes into the answer.
+    pub hellos: u64,
 }
 
 /// Watches the partner of one group.
@@ -50,7 +54,7 @@ impl Actor for Watcher {
 impl Handler<Watch> for Watcher {
     type Result = ();
 
-    fn handle(&mut self, Watch { store }: Watch, _: &mut Self::Context) {
+    fn handle(&mut self, Watch { store, hellos }: Watch, _: &mut Self::Context) {
         let engine = self.engine.clone();
         let died = move |how: Died| {
             let input = match how {
@@ -60,7 +64,7 @@ impl Handler<Watch> for Watcher {
                 }
                 Died::Released => Input::PartnerDied { store },
                 // It may not have been there yet; the core asks again.
-                Died::Absent => Input::Living { store, living: false },
+                Died::Absent => Input::Living { store, hellos, living: false },
             };
             engine.tell_waiting(Inbound::Input(input));
         };
@@ -77,10 +81,10 @@ impl Handler<Watch> for Watcher {
 impl Handler<AskLiving> for Watcher {
     type Result = ();
 
-    fn handle(&mut self, AskLiving { store }: AskLiving, _: &mut Self::Context) {
+    fn handle(&mut self, AskLiving { store, hellos }: AskLiving, _: &mut Self::Context) {
         match is_living(&store.to_string()) {
             Ok(living) => {
-                if self.engine.tell(Inbound::Input(Input::Living { store, living })).is_err() {
+                if self.engine.tell(Inbound::Input(Input::Living { store, hellos, living })).is_err() {
                     tracing::debug!(%store, "the engine is busy; it asks again");
                 }
             }

@@ -118,11 +118,15 @@ pub enum Effect {
     Watch {
         /// The store.
         store: StoreId,
+        /// As in [`AskLiving`](Effect::AskLiving), should nobody hold it.
+        hellos: u64,
     },
     /// Say whether the process that holds `store` lives; answered with `Input::Living`.
     AskLiving {
         /// The store.
         store: StoreId,
+        /// How often a partner had said hello by then; goes into the answer, which may come late.
+        hellos: u64,
     },
     /// Load a plugin beside the one that runs, and start it on the thread that is to run it; answered with
     /// `Input::PluginLoaded` or `PluginFailed`.

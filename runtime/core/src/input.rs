@@ -86,6 +86,8 @@ pub enum Input {
     Living {
         /// The store.
         store: StoreId,
+        /// As the question had it.
+        hellos: u64,
         /// Whether its liveness lock is held.
         living: bool,
     },

@@ -82,14 +82,14 @@ impl Pair {
                         self.fails("a swap is asked for while another is under way (R4)");
                     }
                 }
-                Effect::Watch { store } => {
+                Effect::Watch { store, .. } => {
                     self.sides[number].process().watched = Some(store);
                     if !self.lives(store) {
                         at_once.push(Input::PartnerDied { store });
                     }
                 }
-                Effect::AskLiving { store } => {
-                    at_once.push(Input::Living { store, living: self.lives(store) });
+                Effect::AskLiving { store, hellos } => {
+                    at_once.push(Input::Living { store, hellos, living: self.lives(store) });
                 }
                 Effect::LoadPlugin { hash } => self.sides[number].loading = Some(hash),
                 Effect::Alarm(alarm) => self.on_alarm(&alarm),

@@ -11,6 +11,7 @@
 
 use super::roles::Purpose;
 use super::{Group, Identity};
+use crate::command::Role;
 use crate::effect::Effect;
 use crate::ids::{Epoch, Number};
 use crate::record::Record;
@@ -80,7 +81,10 @@ impl Group {
     /// Asks for a swap after which this store is the only recorded one, as soon as everything that it has is synced.
     pub(super) fn ask_swap_alone(&mut self, next: Record, purpose: Purpose) {
         self.alone.wanted = true;
-        let synced = self.alone.on_syncs && self.alone.synced >= self.alone.had;
+        // An active goes on taking events, of which none is held without a sync. Any other one may have been sent again
+        // what it had lost and both had held: all that it has must be synced.
+        let due = if self.role == Role::Active { self.alone.had } else { self.state.meta.last };
+        let synced = self.alone.on_syncs && self.alone.synced >= due;
         // The last resort takes what there is.
         if synced || !self.config.replicated || self.is_forced() {
             self.ask_swap(next, purpose);

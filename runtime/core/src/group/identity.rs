@@ -200,6 +200,7 @@ impl Group {
             next_announced,
             notes,
             perhaps_died,
+            hellos: _,
             acting,
             again,
             commands_behind,

@@ -159,6 +159,8 @@ pub struct Group {
     partner_died: Option<StoreId>,
     /// It was said to have died while a link to it is up: the word may be of a process before that one.
     perhaps_died: Option<StoreId>,
+    /// How often a partner has said hello: what was asked before the last one was asked of another process.
+    hellos: u64,
     heard_active: Micros,
     watched: Option<StoreId>,
     ask_living_at: Micros,
@@ -277,6 +279,7 @@ impl Group {
             partner: None,
             partner_died: None,
             perhaps_died: None,
+            hellos: 0,
             heard_active: Micros(0),
             watched: None,
             ask_living_at: Micros(0),
@@ -371,7 +374,7 @@ impl Group {
             Input::SwapPrepared => self.on_swap_prepared(),
             Input::Swapped(outcome) => self.on_swapped(outcome),
             Input::PartnerDied { store } => self.on_partner_died(store),
-            Input::Living { store, living } => self.on_living(store, living),
+            Input::Living { store, hellos, living } => self.on_living(store, hellos, living),
             Input::PluginLoaded { application } => self.on_plugin_loaded(application),
             Input::PluginFailed { hash, reason, may_pass } => self.on_plugin_failed(hash, reason, may_pass),
             Input::Checked { run, verdict } => self.on_checked(run, verdict),

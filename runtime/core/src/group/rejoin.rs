@@ -93,6 +93,7 @@ impl Group {
         if let Some(record) = hello.record.clone() {
             self.adopt(record, None);
         }
+        self.hellos += 1;
         self.watch(hello.store);
         if hello.role == Role::Active {
             self.heard_active = self.now;

@@ -477,23 +477,32 @@ impl Group {
     /// The word may be of a process before the one at the other end of the link: then whoever lives now is asked about.
     /// An active that lives is not to be replaced on old news, as it acts on the world meanwhile (R19).
     pub(super) fn on_partner_died(&mut self, store: StoreId) {
-        let hello = self.partner.as_ref().and_then(|partner| partner.hello.as_ref());
-        if hello.is_some_and(|hello| hello.store == store) {
+        if self.has_said_hello(store) {
             self.perhaps_died = Some(store);
-            self.effects.push(Effect::AskLiving { store });
+            self.effects.push(Effect::AskLiving { store, hellos: self.hellos });
         } else {
             self.partner_died = Some(store);
         }
     }
 
-    pub(super) fn on_living(&mut self, store: StoreId, living: bool) {
+    /// The answer may be late, and of a process before the one that has said hello since the question: asked once more.
+    pub(super) fn on_living(&mut self, store: StoreId, hellos: u64, living: bool) {
+        if !living && hellos != self.hellos && self.has_said_hello(store) {
+            return self.on_partner_died(store);
+        }
         let asked = self.perhaps_died.take_if(|perhaps| *perhaps == store).is_some();
         if !living {
             self.partner_died = Some(store);
         } else if asked {
             // The watch was on the process before.
-            self.effects.push(Effect::Watch { store });
+            self.effects.push(Effect::Watch { store, hellos: self.hellos });
         }
+    }
+
+    /// Whether the one at the other end of the link has `store`.
+    fn has_said_hello(&self, store: StoreId) -> bool {
+        let hello = self.partner.as_ref().and_then(|partner| partner.hello.as_ref());
+        hello.is_some_and(|hello| hello.store == store)
     }
 
     /// The record names this side, which has just started: it serves again only with a higher term, and never while
@@ -554,7 +563,7 @@ impl Group {
     fn ask_living(&mut self, store: StoreId) {
         if self.now >= self.ask_living_at {
             self.ask_living_at = self.now.plus(ASK_LIVING);
-            self.effects.push(Effect::AskLiving { store });
+            self.effects.push(Effect::AskLiving { store, hellos: self.hellos });
         }
     }
 
@@ -576,7 +585,7 @@ impl Group {
         if self.watched != Some(store) || self.partner_died == Some(store) {
             self.watched = Some(store);
             self.partner_died = None;
-            self.effects.push(Effect::Watch { store });
+            self.effects.push(Effect::Watch { store, hellos: self.hellos });
         }
     }
 

@@ -94,17 +94,17 @@ impl World {
                     let delay = Micros(self.random.within(200, 3_000));
                     self.after(delay, Happening::Swap { node, incarnation, expected, next });
                 }
-                Effect::Watch { store } => {
+                Effect::Watch { store, .. } => {
                     self.process(node).watched = Some(store);
                     if !self.living(store) {
                         let delay = self.delay_on(Line::System, node, Micros(300));
                         self.input_after(node, delay, Input::PartnerDied { store });
                     }
                 }
-                Effect::AskLiving { store } => {
+                Effect::AskLiving { store, hellos } => {
                     let living = self.living(store);
                     let delay = self.delay_on(Line::System, node, Micros(100));
-                    self.input_after(node, delay, Input::Living { store, living });
+                    self.input_after(node, delay, Input::Living { store, hellos, living });
                 }
                 Effect::LoadPlugin { hash } => self.load(node, hash),
                 Effect::RunChecks { run, .. } => {
