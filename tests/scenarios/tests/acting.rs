@@ -14,6 +14,7 @@ use lockstep_core::verdict::{Verdict, compare, compare_retiring};
 use lockstep_sim::ledger::{
     CURSED, Edition, FAULTY, INDELIBLE, Ledger, Parameters, RETURNED, SMUDGED, number_in,
 };
+use lockstep_sim::world::disorder::Line;
 use lockstep_sim::world::{Settings, World};
 
 const ALL: [&str; 2] = ["send", "stamp"];
@@ -272,6 +273,25 @@ fn old_news_of_a_death_replaces_nobody() {
     // And it is watched all the same.
     world.kill_in_silence(0, false);
     world.run_until(|world| world.role(1) == Some(Role::Active));
+    world.settle_and_check();
+}
+
+/// What was asked before the partner died and came back is answered after it has become active again.
+#[test]
+fn a_late_answer_about_a_death_replaces_nobody() {
+    let (mut world, _) = pair(56);
+    world.hold_up(Line::System, 1, Micros::from_ms(300));
+    world.kill(0, false);
+    world.run_for(Micros::from_ms(5));
+    world.start(0);
+    world.run_until(World::in_sync);
+    world.command(1, Command::SwitchOver);
+    world.run_until(|world| world.role(0) == Some(Role::Active) && world.in_sync());
+    assert!(world.now < world.late_until(Line::System, 1), "the answer is still to come");
+    let epoch = world.record().expect("there is one").epoch;
+    world.run_for(Micros::from_ms(400));
+    assert_eq!(world.role(0), Some(Role::Active), "it lives");
+    assert_eq!(world.record().expect("there is one").epoch, epoch, "nobody asked for a swap");
     world.settle_and_check();
 }
 

@@ -96,6 +96,45 @@ fn under_replicated_one_that_serves_alone_rests_on_syncs() {
     stop_and_check(&mut world);
 }
 
+/// R9: a standby that lost what both had held is sent it again, and is alone only once that is synced.
+#[test]
+fn under_replicated_one_that_is_brought_up_to_date_takes_over_only_what_is_synced() {
+    let mut world = loaded_pair(replicated());
+    // The swap that would drop it waits for that long, and so it is back before.
+    world.set_sync_time(0, Micros::from_ms(100));
+    let before = last(&world, 1);
+    world.kill(1, true);
+    world.start(1);
+    assert!(last(&world, 1) < before, "something is lost, or this shows nothing");
+    world.set_sync_time(1, Micros::from_ms(50));
+    world.run_until(|world| last(world, 1) >= before);
+    assert_eq!(world.record().expect("a record").in_sync.len(), 2, "it was not dropped");
+    world.kill(0, false);
+    // The record is checked when it is made: it names nobody who has not durably what was answered.
+    world.run_until(|world| world.role(1) == Some(Role::Active));
+    world.start(0);
+    stop_and_check(&mut world);
+}
+
+/// R24, R26: a full disk can't cut back either, and then says nothing of what it still has.
+#[test]
+fn a_full_disk_that_cannot_cut_back_stops_its_processor_and_no_more() {
+    let mut world = loaded_pair(Settings::default());
+    // The active gets ahead of what is held, dies, and has to cut that off when it is back.
+    world.delay(1, Micros::from_ms(50));
+    world.run_for(Micros::from_ms(5));
+    world.kill(0, false);
+    world.run_until(|world| world.active() == Some(1));
+    world.start(0);
+    world.fill_disk(0);
+    world.run_until(|world| world.role(0).is_none());
+    assert!(world.seen.counts["cut back"] > 0, "it was to cut back, or this shows nothing");
+    world.make_room(0);
+    world.start(0);
+    world.run_until(World::in_sync);
+    stop_and_check(&mut world);
+}
+
 /// R27: it is heard, and its acknowledgements are late.
 #[test]
 fn a_standby_with_a_slow_disk_leaves_the_record_and_comes_back() {

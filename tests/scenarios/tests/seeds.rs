@@ -54,12 +54,18 @@ fn the_promise_holds_for_seeds_that_once_failed() {
     run_as(Generation::Fifth, [1393]);
     // A standby that had changed its version outside of the stream took a catch-up that was meant for the old one.
     run_as(Generation::First, [1625]);
+    // A full disk refused a cut, and what it still had was taken for durable.
+    run_as(Generation::Ninth, [504]);
 }
 
 #[test]
 fn the_promise_holds_for_long_lives_that_once_failed() {
     // A store without its end took a standby that differed, and asked for a copy, for one that had no more.
     drop(long::run(Generation::Eighth, 1021, false, false));
+    // A late answer about a death was of the process before the one that had come back.
+    drop(long::run(Generation::Ninth, 1045, false, false));
+    // A store that was sent again what it had lost took over before it was synced.
+    drop(long::run(Generation::Ninth, 1487, false, false));
 }
 
 fn run_over_real_store(generation: Generation, seeds: impl IntoIterator<Item = u64>) {

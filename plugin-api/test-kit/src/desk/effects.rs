@@ -53,14 +53,14 @@ impl Desk {
                 }
                 Effect::PrepareSwap { .. } => self.put(node, Input::SwapPrepared),
                 Effect::Swap { expected, next } => self.swap(node, expected, next),
-                Effect::Watch { store } => {
+                Effect::Watch { store, .. } => {
                     if !self.lives(store) {
                         self.put(node, Input::PartnerDied { store });
                     }
                 }
-                Effect::AskLiving { store } => {
+                Effect::AskLiving { store, hellos } => {
                     let living = self.lives(store);
-                    self.put(node, Input::Living { store, living });
+                    self.put(node, Input::Living { store, hellos, living });
                 }
                 Effect::LoadPlugin { hash: wanted } => {
                     let found = (0..self.library.len()).find(|index| hash(*index) == wanted);

@@ -31,6 +31,12 @@ impl World {
         self.tell(Some(node), || format!("HEARS LATE on {line:?}, by {length}"));
     }
 
+    /// Until when `node` hears late on `line`.
+    #[must_use]
+    pub fn late_until(&self, line: Line, node: usize) -> Micros {
+        self.late_until[line as usize][node]
+    }
+
     /// When something that takes `delay` arrives at `node` on `line`.
     pub(super) fn delay_on(&self, line: Line, node: usize, delay: Micros) -> Micros {
         delay.max(self.late_until[line as usize][node].since(self.now))
