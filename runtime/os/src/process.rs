@@ -59,6 +59,19 @@ pub fn random_u128() -> io::Result<u128> {
     Ok(u128::from_le_bytes(bytes))
 }
 
+/// So much the nice value of a thread that gives way is raised: it gets a tenth of what others get that want the same core.
+const NICE_GIVING_WAY: i32 = 10;
+
+/// The calling thread, and it alone, gives way to all others of the machine from here on.
+///
+/// # Errors
+/// What the operating system says.
+pub fn give_way() -> io::Result<()> {
+    // Linux keeps the value by thread.
+    rustix::process::nice(NICE_GIVING_WAY)?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::process::ExitStatusExt;
@@ -98,5 +111,17 @@ mod tests {
         assert_eq!(boot.len(), 36);
         assert_eq!(boot, boot_id().expect("the boot id"));
         assert!(raise_open_files_limit().expect("the limit") >= 256);
+    }
+
+    #[test]
+    fn a_thread_gives_way_alone() {
+        let nice = || rustix::process::nice(0).expect("the value can be read");
+        let before = nice();
+        let there = std::thread::spawn(move || {
+            give_way().expect("anybody may");
+            nice()
+        });
+        assert_eq!(there.join().expect("it does not panic"), (before + NICE_GIVING_WAY).min(19));
+        assert_eq!(nice(), before);
     }
 }

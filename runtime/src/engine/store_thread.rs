@@ -18,7 +18,7 @@ use lockstep_core::input::Input;
 use lockstep_core::sessions::{KeyedReply, Session};
 use lockstep_core::state::{Meta, State, Undo};
 use lockstep_os::LivenessLock;
-use lockstep_store::{Options, Store, StoreError};
+use lockstep_store::{Background, Options, Store, StoreError, Work};
 
 use super::failing_disk::FailingDisk;
 use super::inbound::{EngineHandle, Inbound};
@@ -259,7 +259,10 @@ impl StoreThread {
         std::thread::Builder::new()
             .name("checkpoint".into())
             .spawn(move || {
-                background.run(|error| tracing::warn!(%error, code = error.code(), "a checkpoint failed"));
+                let report = |error: &StoreError| {
+                    tracing::warn!(%error, code = error.code(), "a checkpoint failed");
+                };
+                background.run(report, checkpoint_giving_way);
             })
             .map_err(no_thread)?;
         let counter = done.clone();
@@ -405,6 +408,23 @@ impl StoreThread {
         }
         Ok(())
     }
+}
+
+/// Makes a checkpoint on a thread that gives way to all others: the engines' answers do not wait for it. It is a thread of
+/// its own because only the privileged may raise a priority again, and a checkpoint that falls behind needs the usual one.
+fn checkpoint_giving_way(background: &mut Background) -> Result<Work, StoreError> {
+    let made = std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("checkpoint-slow".into());
+        let made = thread.spawn_scoped(scope, || {
+            if let Err(error) = lockstep_os::give_way() {
+                tracing::debug!(%error, "the checkpoint has the usual priority");
+            }
+            background.run_once()
+        });
+        made.ok().map(|made| made.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    // Without a thread of its own it is made here.
+    made.unwrap_or_else(|| background.run_once())
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use hdrhistogram::Histogram;
 use lockstep_core::entry::{Entry, EntryBody, Op};
 use lockstep_core::event::{Encoding, EventId, Outcome};
 use lockstep_core::ids::{Micros, Number, SessionId, StoreId, TableId, Term};
-use lockstep_store::{Options, RealDisk, Store};
+use lockstep_store::{Background, Options, RealDisk, Store};
 
 const BATCH: u64 = 200;
 const ROWS: u64 = 100_000;
@@ -59,7 +59,8 @@ fn line(name: &str, histogram: &Histogram<u64>) {
 fn run(dir: &Path, syncs: bool, seconds: u64) -> Result<(), Box<dyn Error>> {
     let (mut store, _) = Store::open(Arc::new(RealDisk), dir, Options::new(StoreId(1)))?;
     let background = store.background();
-    let beside = std::thread::spawn(move || background.run(|error| eprintln!("{error}")));
+    let beside =
+        std::thread::spawn(move || background.run(|error| eprintln!("{error}"), Background::run_once));
     let mut appends = Histogram::<u64>::new(3)?;
     let mut sync_times = Histogram::<u64>::new(3)?;
     let (mut number, mut cpu, mut worked) = (0, Duration::ZERO, Duration::ZERO);

@@ -22,6 +22,9 @@ use crate::scan::payload;
 use crate::segment::{self, Ahead};
 use crate::{Options, record};
 
+/// A checkpoint is behind when so many could be made of what waits.
+const BEHIND_CHECKPOINTS: u64 = 2;
+
 /// Which log is in force; the store's thread changes it, the background work follows.
 #[derive(Debug, Default)]
 pub(crate) struct Hub {
@@ -141,13 +144,21 @@ impl Background {
 
     /// Works until the store is dropped. An error of a checkpoint is told to `report` and the work tried again
     /// with the next segment; nothing is lost meanwhile, the log only grows.
-    pub fn run(mut self, report: impl Fn(&StoreError)) {
+    ///
+    /// A checkpoint that is not behind is made by `in_the_shade`, which calls [`run_once`](Self::run_once) where it takes
+    /// nothing from anybody: on a thread that gives way, say. All else is urgent.
+    pub fn run(
+        mut self,
+        report: impl Fn(&StoreError),
+        in_the_shade: impl Fn(&mut Self) -> Result<Work, StoreError>,
+    ) {
         loop {
             let seen = self.hub.changes();
             if self.hub.closed.load(Ordering::Acquire) {
                 return;
             }
-            match self.run_once() {
+            let shady = self.checkpoint_due() && !self.is_behind();
+            match if shady { in_the_shade(&mut self) } else { self.run_once() } {
                 Ok(Work::Nothing) => self.hub.wait(seen),
                 Ok(_) => {}
                 Err(error) => {
@@ -181,6 +192,12 @@ impl Background {
     #[must_use]
     pub fn checkpoint_due(&self) -> bool {
         self.hub.log().is_some_and(|log| log.lock().checkpoint_due(self.options.checkpoint_bytes))
+    }
+
+    /// Whether so much waits to be checkpointed that recovery would take long.
+    fn is_behind(&self) -> bool {
+        let bytes = self.options.checkpoint_bytes.saturating_mul(BEHIND_CHECKPOINTS);
+        self.hub.log().is_some_and(|log| log.lock().checkpoint_due(bytes))
     }
 
     fn turn(&mut self, checkpoint_bytes: u64) -> Result<Work, StoreError> {

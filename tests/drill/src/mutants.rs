@@ -4,7 +4,7 @@
 //! Invariants: the workspace itself is never changed; before the first mutant everything that is to find one passes
 //! without any; one target directory serves all, so that only what a mutant changes is built again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,8 +16,12 @@ use serde_json::{Value, json};
 
 use crate::{Outcome, say};
 
-/// A mutant that is not done by then never ends: that is found too.
-const TEST_TIME_MAX: Duration = Duration::from_secs(180);
+/// A mutant that takes so much longer than what finds it takes without one never ends: that is found too.
+const LONGER_MAX: u32 = 4;
+/// And so long at least.
+const TEST_TIME_MIN: Duration = Duration::from_secs(60);
+/// What takes longer without a mutant is of no use.
+const TEST_TIME_MAX: Duration = Duration::from_secs(1_800);
 /// Folders that no build needs.
 const NOT_COPIED: [&str; 3] = ["target", ".git", "docs"];
 
@@ -186,8 +190,8 @@ impl Bench {
         program.ok_or_else(|| format!("cargo built no tests called `{file}`"))
     }
 
-    /// Whether what `finder` runs passes. An error if it can't be run.
-    fn passes(&self, finder: &Finder) -> Result<bool, String> {
+    /// Whether what `finder` runs passes within `time_max`. An error if it can't be run.
+    fn passes(&self, finder: &Finder, time_max: Duration) -> Result<bool, String> {
         let (package, file, test) = match finder {
             Finder::Sim { .. } => ("scenarios", "seeds", "the_promise_holds_for_so_many_seeds"),
             Finder::RealStore { .. } => {
@@ -216,7 +220,7 @@ impl Bench {
         let status = loop {
             match running.try_wait().map_err(|error| error.to_string())? {
                 Some(status) => break status,
-                None if begun.elapsed() > TEST_TIME_MAX || interrupt::check().is_err() => {
+                None if begun.elapsed() > time_max || interrupt::check().is_err() => {
                     running
                         .kill()
                         .and_then(|()| running.wait().map(drop))
@@ -236,9 +240,9 @@ impl Bench {
         Ok(status.success())
     }
 
-    fn hunt(&self, mutant: &Mutant) -> Result<bool, String> {
+    fn hunt(&self, mutant: &Mutant, time_max: Duration) -> Result<bool, String> {
         self.patch(&mutant.patch, false)?;
-        let passes = self.passes(&mutant.finder);
+        let passes = self.passes(&mutant.finder, time_max);
         self.patch(&mutant.patch, true)?;
         passes.map(|passes| !passes)
     }
@@ -253,14 +257,17 @@ pub fn run(only: Option<&str>) -> Result<Outcome, Failure> {
     let directory = tempfile::Builder::new().prefix("lockstep-mutants-").tempdir()?;
     let bench = Bench::new(directory.path())?;
     let begun = Instant::now();
-    let finders: BTreeSet<&Finder> = mutants.iter().map(|mutant| &mutant.finder).collect();
+    let mut times_max: BTreeMap<&Finder, Duration> =
+        mutants.iter().map(|mutant| (&mutant.finder, TEST_TIME_MAX)).collect();
     say(&format!("{} mutants; first without any", mutants.len()));
-    for finder in finders {
+    for (finder, time_max) in &mut times_max {
         interrupt::check()?;
-        let passes = bench.passes(finder).map_err(failure)?;
+        let started = Instant::now();
+        let passes = bench.passes(finder, *time_max).map_err(failure)?;
         if !passes {
             return Err(failure(format!("`{}` fails without a mutant", finder.name())));
         }
+        *time_max = (started.elapsed() * LONGER_MAX).max(TEST_TIME_MIN);
     }
     let (mut rows, mut escaped, mut done) = (Vec::new(), Vec::new(), 0);
     let mut text = format!("{:<34} {:<4} {:>7}  found by", "mutant", "rule", "seconds");
@@ -270,7 +277,7 @@ pub fn run(only: Option<&str>) -> Result<Outcome, Failure> {
             break;
         }
         let started = Instant::now();
-        let found = bench.hunt(mutant);
+        let found = bench.hunt(mutant, times_max[&mutant.finder]);
         let seconds = started.elapsed().as_secs_f64();
         let by = match &found {
             Ok(true) => mutant.finder.name(),

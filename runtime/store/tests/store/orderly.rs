@@ -1,7 +1,7 @@
 //! Without any fault: what was put in comes out.
 
 use lockstep_core::ids::{Number, StoreId};
-use lockstep_store::{Store, Work, export, inspect, verify};
+use lockstep_store::{Background, Store, Work, export, inspect, verify};
 
 use crate::world::{World, end_of, entries, same, state_of};
 
@@ -65,7 +65,7 @@ fn the_next_segment_is_made_as_soon_as_one_is_left() {
     let world = World::new();
     let (mut store, _) = world.open();
     let background = store.background();
-    let beside = std::thread::spawn(move || background.run(|error| panic!("{error}")));
+    let beside = std::thread::spawn(move || background.run(|error| panic!("{error}"), Background::run_once));
     let segment = |number| world.segment(world.options.fresh, number);
     let wait_for = |number| {
         let begun = std::time::Instant::now();
