@@ -4,31 +4,19 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use redb::StorageBackend;
 
 use crate::disk::DiskFile;
 
-/// So many bytes are written between two syncs, so that the disk is never busy with a checkpoint for long: the redo log's
-/// own syncs wait behind it.
-const PIECE_BYTES: u64 = 512 << 10;
-
 /// Reads and writes the file.
 #[derive(Debug)]
 pub(crate) struct FileBackend {
-    file: Box<dyn DiskFile>,
-    sync_failed: Arc<AtomicBool>,
-    unsynced_bytes: AtomicU64,
-}
-
-impl FileBackend {
-    /// Over `file`. `sync_failed` is set when a sync fails: what the engine has written may then never reach the disk,
-    /// whatever later syncs say (R26).
-    pub fn new(file: Box<dyn DiskFile>, sync_failed: Arc<AtomicBool>) -> Self {
-        FileBackend { file, sync_failed, unsynced_bytes: AtomicU64::new(0) }
-    }
+    pub file: Box<dyn DiskFile>,
+    /// A sync failed: what the engine has written may never reach the disk, whatever later syncs say (R26).
+    pub sync_failed: Arc<AtomicBool>,
 }
 
 impl StorageBackend for FileBackend {
@@ -42,7 +30,6 @@ impl StorageBackend for FileBackend {
         self.file.set_len(len)
     }
     fn sync_data(&self) -> io::Result<()> {
-        self.unsynced_bytes.store(0, Ordering::Relaxed);
         let synced = self.file.sync_data();
         if synced.is_err() {
             self.sync_failed.store(true, Ordering::Release);
@@ -50,10 +37,7 @@ impl StorageBackend for FileBackend {
         synced
     }
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.file.write_at(offset, data)?;
-        let unsynced =
-            self.unsynced_bytes.fetch_add(data.len() as u64, Ordering::Relaxed) + data.len() as u64;
-        if unsynced < PIECE_BYTES { Ok(()) } else { self.sync_data() }
+        self.file.write_at(offset, data)
     }
 }
 
