@@ -44,7 +44,7 @@ impl ApiVersion {
 /// Marks an [`ApiVersion`] in a file: `LOCKSTEP`.
 pub const API_MAGIC: u64 = u64::from_be_bytes(*b"LOCKSTEP");
 /// The contract's version that this crate speaks.
-pub const API_VERSION: ApiVersion = ApiVersion { magic: API_MAGIC, major: 1, minor: 1 };
+pub const API_VERSION: ApiVersion = ApiVersion { magic: API_MAGIC, major: 1, minor: 2 };
 /// The name of the symbol (an [`ApiVersion`]) that every plugin exports beside `abi_stable`'s header.
 pub const API_VERSION_SYMBOL: &str = "LOCKSTEP_PLUGIN_API";
 /// The same with a trailing NUL, as `dlsym` wants it.

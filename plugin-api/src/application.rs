@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::abi::PluginModuleRef;
 use crate::outcome::Error;
 use crate::plan::Feature;
+use crate::posting::Receiver;
 use crate::procedure::Procedure;
 use crate::table::TableDeclared;
 
@@ -25,6 +26,8 @@ pub struct Application {
     pub features: &'static [Feature],
     #[doc(hidden)]
     pub procedures: &'static [Procedure],
+    #[doc(hidden)]
+    pub sends: Option<&'static [Receiver]>,
     #[doc(hidden)]
     pub start: Option<Hook>,
     #[doc(hidden)]
@@ -133,6 +136,7 @@ impl Application {
             tables: self.tables.iter().map(table).collect(),
             features: self.features.iter().map(|f| (f.name.into(), f.description.into())).collect(),
             procedures: self.procedures.iter().map(procedure).collect(),
+            sends: self.sends.map(|sends| sends.iter().map(Receiver::described).collect()),
         }
     }
 }
@@ -150,6 +154,9 @@ pub struct Description {
     pub features: Vec<(String, String)>,
     /// Its procedures; named by place.
     pub procedures: Vec<ProcedureDescription>,
+    /// Whom it sends messages to; none where it does not say. A value of its own behind the others, since 1.2.
+    #[serde(skip)]
+    pub sends: Option<Vec<ReceiverDescription>>,
 }
 
 impl Description {
@@ -158,8 +165,19 @@ impl Description {
     /// # Errors
     /// When it is not a description.
     pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
-        postcard::from_bytes(bytes)
-            .map_err(|error| Error::new(format_args!("its description can't be read: {error}")))
+        let unreadable = |error| Error::new(format_args!("its description can't be read: {error}"));
+        let (mut description, rest) = postcard::take_from_bytes::<Description>(bytes).map_err(unreadable)?;
+        if !rest.is_empty() {
+            description.sends = postcard::from_bytes(rest).map_err(unreadable)?;
+        }
+        Ok(description)
+    }
+
+    /// As [`decode`](Self::decode) reads it: what 1.0 had, then what came later.
+    pub(crate) fn encode(&self) -> Result<Vec<u8>, postcard::Error> {
+        let mut bytes = postcard::to_stdvec(self)?;
+        bytes.extend(postcard::to_stdvec(&self.sends)?);
+        Ok(bytes)
     }
 }
 
@@ -214,4 +232,45 @@ pub struct UnitDescription {
     pub reads_body: bool,
     /// It acts on the world, and this undo takes that back (R19).
     pub undo: Option<String>,
+}
+
+/// A receiver of messages, described.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceiverDescription {
+    /// The application.
+    pub application: String,
+    /// The procedure of it.
+    pub procedure: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn description(sends: Option<Vec<ReceiverDescription>>) -> Description {
+        Description {
+            name: "orders".into(),
+            version: (1, 0, 0),
+            tables: vec![],
+            features: vec![],
+            procedures: vec![],
+            sends,
+        }
+    }
+
+    #[test]
+    fn what_came_with_1_2_stands_behind_what_1_0_has_and_may_be_missing() {
+        let receiver = ReceiverDescription { application: "ledger".into(), procedure: "transfer".into() };
+        for sends in [None, Some(vec![]), Some(vec![receiver])] {
+            let bytes = description(sends.clone()).encode().unwrap();
+            assert_eq!(Description::decode(&bytes).unwrap(), description(sends));
+            // As an older host reads it, and as an older plugin gives it.
+            let first = postcard::to_stdvec(&description(None)).unwrap();
+            assert_eq!(bytes[..first.len()], first);
+            assert_eq!(Description::decode(&first).unwrap(), description(None));
+        }
+        assert!(Description::decode(&[&*description(None).encode().unwrap(), &[7]].concat()).is_ok());
+        let torn = [&*postcard::to_stdvec(&description(None)).unwrap(), &[1, 9]].concat();
+        assert!(Description::decode(&torn).is_err());
+    }
 }

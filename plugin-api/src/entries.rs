@@ -75,7 +75,7 @@ unsafe fn guarded<E: Display>(errors: *const Sink, entry: impl FnOnce() -> Resul
 }
 
 unsafe extern "C" fn describe<A: Exported>(out: *const Sink) -> Status {
-    let described = caught(|| postcard::to_stdvec(&A::application().description()));
+    let described = caught(|| A::application().description().encode());
     let Ok(Ok(bytes)) = described else { return status::PANICKED };
     // SAFETY: the host lends a valid sink.
     unsafe { ((*out).put)((*out).this, Bytes::of(&bytes)) };

@@ -33,7 +33,9 @@ pub const fn version(text: &str) -> (u32, u32, u32) {
 
 /// Declares an application: makes a function `application()` of the crate that gives it.
 ///
-/// Lists stand in this order; `features`, `start` and `shutdown` may be left out. `start` and `shutdown` name functions
+/// Lists stand in this order; `features`, `sends`, `start` and `shutdown` may be left out. `sends` names every
+/// [`Receiver`](crate::Receiver) of messages in another application: a message to any other is then a fault, and an
+/// upgrade is refused before it begins where one of them is not there. `start` and `shutdown` name functions
 /// `fn() -> Result<(), Error>`, which are run on the thread that runs the application, before its first event and
 /// after its last one. Threads that `start` made are joined by `shutdown`.
 ///
@@ -89,6 +91,7 @@ macro_rules! application {
         tables: [$($table:expr),* $(,)?],
         $(features: [$($feature:expr),* $(,)?],)?
         procedures: [$($procedure:path),* $(,)?]
+        $(, sends: [$($receiver:expr),* $(,)?])?
         $(, start: $start:expr)?
         $(, shutdown: $shutdown:expr)?
         $(,)?
@@ -109,6 +112,7 @@ macro_rules! application {
                 tables: const { &[$($table.declared()),*] },
                 features: const { &[$($($feature),*)?] },
                 procedures: const { &[$($procedure().listed()),*] },
+                sends: $crate::export::sends([$(const { &[$($receiver),*] })?]),
                 start: $crate::export::hook([$($start as $crate::application::Hook)?]),
                 shutdown: $crate::export::hook([$($shutdown as $crate::application::Hook)?]),
                 module: $crate::entries::module_of::<Linked>,
@@ -120,7 +124,8 @@ macro_rules! application {
     ($($other:tt)*) => {
         ::core::compile_error!(
             "write `application! { name: \"..\", version: \"1.0.0\", tables: [..], features: [..], procedures: [..], \
-             start: .., shutdown: .. }` in this order; `features`, `start` and `shutdown` may be left out"
+             sends: [..], start: .., shutdown: .. }` in this order; `features`, `sends`, `start` and `shutdown` may be \
+             left out"
         );
     };
 }
@@ -130,6 +135,15 @@ macro_rules! application {
 #[must_use]
 pub const fn hook<const N: usize>(hooks: [crate::application::Hook; N]) -> Option<crate::application::Hook> {
     if N == 0 { None } else { Some(hooks[0]) }
+}
+
+/// The receivers, if there is a list of them.
+#[doc(hidden)]
+#[must_use]
+pub const fn sends<const N: usize>(
+    lists: [&'static [crate::Receiver]; N],
+) -> Option<&'static [crate::Receiver]> {
+    if N == 0 { None } else { Some(lists[0]) }
 }
 
 /// Makes the crate that it stands in a plugin file of an application: `export_application!(my_app::application);`.

@@ -75,7 +75,7 @@ pub use lockstep_plugin_macros::procedure;
 pub use lockstep_plugin_macros::work_unit;
 pub use outcome::{Error, OrRefuse, Outcome, Refusal, Reply, Stop};
 pub use plan::{Feature, Plan, Undo};
-pub use posting::{To, When};
+pub use posting::{Receiver, To, When};
 pub use table::{Scratch, Table};
 
 #[doc(hidden)]
@@ -86,8 +86,8 @@ pub use serde;
 /// Everything that a plugin's source needs.
 pub mod prelude {
     pub use crate::{
-        Context, Derived, Error, Feature, Key, Level, OrRefuse, Outcome, Plan, Refusal, Reply, Scratch, Stop,
-        Table, To, Translate, Translated, When,
+        Context, Derived, Error, Feature, Key, Level, OrRefuse, Outcome, Plan, Receiver, Refusal, Reply,
+        Scratch, Stop, Table, To, Translate, Translated, When,
     };
     pub use crate::{application, procedure, refuse, refuse_unless, work_unit};
     pub use serde::{Deserialize, Serialize};

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::abi::{Bytes, status};
+use crate::application::ReceiverDescription;
 use crate::context::{Context, checked};
 use crate::outcome::Error;
 use crate::procedure::Typed;
@@ -67,6 +68,44 @@ impl<'a> To<'a> {
     #[must_use]
     pub const fn partition(self, partition: u16) -> Self {
         To { partition, ..self }
+    }
+}
+
+/// A procedure of another application that this one sends messages to, for `sends` of
+/// [`application!`](crate::application!). Since plugin API 1.2.
+///
+/// ```
+/// # use lockstep_plugin_api::prelude::*;
+/// application! {
+///     name: "orders",
+///     version: "1.0.0",
+///     tables: [],
+///     procedures: [bill],
+///     sends: [Receiver::new("billing", "charge")],
+/// }
+///
+/// #[procedure(version = 1)]
+/// fn bill(cx: &mut Context, name: &String) -> Reply<()> {
+///     cx.send(To::application("billing"), "charge", name)?;
+///     Ok(())
+/// }
+/// # fn main() {}
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receiver {
+    application: &'static str,
+    procedure: &'static str,
+}
+
+impl Receiver {
+    /// `procedure` of `application`, in whatever partition.
+    #[must_use]
+    pub const fn new(application: &'static str, procedure: &'static str) -> Self {
+        Receiver { application, procedure }
+    }
+
+    pub(crate) fn described(&self) -> ReceiverDescription {
+        ReceiverDescription { application: self.application.into(), procedure: self.procedure.into() }
     }
 }
 
@@ -193,7 +232,8 @@ impl Context {
     /// answers; whoever wants an answer has one sent back.
     ///
     /// # Errors
-    /// When the parameters can't be encoded. What is over a bound is a fault of the procedure.
+    /// When the parameters can't be encoded. What is over a bound is a fault of the procedure, and so is a message to
+    /// another application where `application!` has `sends` and this receiver is not in it.
     ///
     /// ```
     /// # use lockstep_plugin_api::prelude::*;

@@ -1,7 +1,8 @@
 //! What two processors say to each other on a link.
 //!
 //! A link is one TCP connection for one group. Its first frame, both ways, is [`LinkMessage::Hello`]; then come the
-//! cores' frames, and between them the bytes of plugin files that one side has and the other needs (R29).
+//! cores' frames, and between them the bytes of plugin files that one side has and the other needs (R29), and what operators
+//! asked, for the trail of the other.
 //! Deliberately absent: what the cores' frames mean.
 
 use std::sync::Arc;
@@ -10,8 +11,10 @@ use lockstep_core::ids::{NodeId, PluginHash};
 use lockstep_core::message::Frame;
 use serde::{Deserialize, Serialize};
 
+use crate::trail::TrailEntry;
+
 /// The version of the links' protocol; a processor refuses another major version.
-pub const LINK_PROTOCOL: (u16, u16) = (1, 2);
+pub const LINK_PROTOCOL: (u16, u16) = (1, 3);
 /// What the partner sent breaks the protocol; the link is made anew.
 pub(crate) const PROTOCOL_BROKEN: &str = "LS0611";
 /// The largest plugin file that is taken from a partner, in bytes.
@@ -63,6 +66,15 @@ pub enum LinkMessage {
         /// Nothing, or code, sentence and help of why the file is not taken.
         refused: Option<(String, String, String)>,
     },
+    /// The sender was asked something: its audit trail has more than the receiver knows of.
+    TrailGrown,
+    /// The sender has the receiver's audit trail up to here, and would have what is behind it.
+    TrailHave {
+        /// The number of the last entry; 0 for none.
+        number: u64,
+    },
+    /// The next of the sender's audit trail.
+    TrailEntries(Vec<TrailEntry>),
 }
 
 /// Who is at the other end of a link, and for which group.

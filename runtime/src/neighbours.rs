@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 use lockstep_core::channels::GroupMessage;
+use lockstep_core::descriptor::ApplicationDescriptor;
 use lockstep_core::ids::GroupName;
 
-use crate::engine::inbound::Bell;
+use crate::engine::inbound::EngineHandle;
 
 /// A message is for a group that this processor does not have.
 const NO_SUCH_GROUP: &str = "LS0642";
@@ -22,8 +23,8 @@ const WAITING_MAX: usize = 1_024;
 const NAMED_EVERY: Duration = Duration::from_secs(60);
 
 type Word = (GroupName, GroupMessage);
-/// The way into an engine, and its bell.
-type Door = (Sender<Word>, Bell);
+/// The way into an engine, which is rung for.
+type Door = (Sender<Word>, EngineHandle);
 
 /// All groups of a processor. Cheap to clone.
 #[derive(Clone, Default)]
@@ -40,13 +41,22 @@ pub struct Seat {
 }
 
 impl Neighbours {
-    /// The place of the group `name`, whose engine wakes to `bell`.
+    /// The place of a group, whose engine has this handle.
     #[must_use]
-    pub fn seat(&self, name: GroupName, bell: Bell) -> Seat {
+    pub fn seat(&self, engine: &EngineHandle) -> Seat {
+        let name = engine.group();
         let (door, heard) = crossbeam_channel::bounded(WAITING_MAX);
         let mut doors = self.doors.write().unwrap_or_else(PoisonError::into_inner);
-        doors.insert(name.clone(), (door, bell));
+        doors.insert(name.clone(), (door, engine.clone()));
         Seat { name, neighbours: self.clone(), heard, missed: BTreeMap::new() }
+    }
+
+    /// What runs here, by application: the version of its first partition.
+    #[must_use]
+    pub fn versions(&self) -> Vec<Arc<ApplicationDescriptor>> {
+        let doors = self.doors.read().unwrap_or_else(PoisonError::into_inner);
+        let first = doors.values().filter(|(_, engine)| engine.partition == 0);
+        first.map(|(_, engine)| engine.face().descriptor()).collect()
     }
 }
 
@@ -54,13 +64,13 @@ impl Seat {
     /// Tells a neighbour, or this group itself.
     pub fn tell(&mut self, to: GroupName, what: GroupMessage) {
         let doors = self.neighbours.doors.read().unwrap_or_else(PoisonError::into_inner);
-        let Some((door, bell)) = doors.get(&to) else {
+        let Some((door, engine)) = doors.get(&to) else {
             drop(doors);
             return self.name_missing(to);
         };
         // Without room it is lost, and told again.
         if door.try_send((self.name.clone(), what)).is_ok() {
-            bell.ring();
+            engine.ring();
         }
     }
 
@@ -94,16 +104,31 @@ mod tests {
     use super::*;
     use crate::engine::poll_and_bell;
 
+    /// Which belongs to an engine that nobody drives.
+    fn seat(neighbours: &Neighbours, application: &str) -> Seat {
+        let (_poll, bell) = poll_and_bell().expect("a bell can be had");
+        let descriptor = ApplicationDescriptor {
+            name: application.into(),
+            version: Default::default(),
+            hash: Default::default(),
+            tables: vec![],
+            features: vec![],
+            procedures: vec![],
+            sends: None,
+        };
+        neighbours.seat(&EngineHandle::new(application, (0, 1), bell, Arc::new(descriptor)).0)
+    }
+
     fn name(application: &str) -> GroupName {
         GroupName { application: application.into(), partition: 0 }
     }
 
     #[test]
     fn a_word_reaches_its_group_and_no_other_and_what_has_no_room_is_dropped() {
-        let (_poll, bell) = poll_and_bell().expect("a bell can be had");
         let neighbours = Neighbours::default();
-        let mut first = neighbours.seat(name("first"), bell.clone());
-        let second = neighbours.seat(name("second"), bell);
+        let (mut first, second) = (seat(&neighbours, "first"), seat(&neighbours, "second"));
+        let versions: Vec<_> = neighbours.versions().iter().map(|version| version.name.clone()).collect();
+        assert_eq!(versions, ["first", "second"]);
         let word = |through| GroupMessage::Taken { through };
         first.tell(name("second"), word(1));
         first.tell(name("nobody"), word(2));

@@ -133,8 +133,8 @@ impl Processor {
         };
 
         let site = Arc::new(Site { node: config.node.clone(), http, events, admin: config.admin.clone() });
-        let shared = Shared::start(&config.data, &generations, site)?;
         let neighbours = Neighbours::default();
+        let shared = Shared::start(&config.data, &generations, &neighbours, site)?;
         let (mut engines, mut links, mut arbiter_threads) = (Engines::default(), Vec::new(), Vec::new());
         let mut guards = Vec::new();
         for (application, partition) in groups(&config)? {
@@ -297,13 +297,18 @@ struct Shared {
 }
 
 impl Shared {
-    fn start(data: &Path, generations: &Generations, site: Arc<Site>) -> Result<Self, StartError> {
+    fn start(
+        data: &Path,
+        generations: &Generations,
+        neighbours: &Neighbours,
+        site: Arc<Site>,
+    ) -> Result<Self, StartError> {
         let no_thread = |error: std::io::Error| {
             StartError::of_system(format!("a thread can't be had: {error}"), "see the limits on threads")
         };
         Ok(Shared {
-            plugins: PluginLoader::new(generations.clone()).start(),
-            trail: Trail::open(data).map_err(no_thread)?,
+            plugins: PluginLoader::new(generations.clone(), neighbours.clone()).start(),
+            trail: Trail::open(data, &site.node).map_err(no_thread)?,
             notifier: Notifier::launch().map_err(no_thread)?,
             site,
         })
@@ -414,7 +419,7 @@ fn begin(
     let Shared { plugins, trail, notifier, site } = shared.clone();
     let services = Services { arbiter, watcher, plugins, trail, notifier, site };
     let node = config.node.clone();
-    let seat = neighbours.seat(group.name(), bell.clone());
+    let seat = neighbours.seat(&handle);
     let engine = EngineLoop::new(EngineParts {
         group,
         node,

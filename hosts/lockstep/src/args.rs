@@ -86,7 +86,7 @@ pub enum Command {
     /// The database of a stopped processor
     #[command(subcommand)]
     Db(Db),
-    /// Show the audit trail of the processor: who asked for what, when and why, and what changed
+    /// Show the audit trail: who asked either processor for what, when and why, and what changed in this one
     Audit {
         /// The application.
         #[command(flatten)]

@@ -103,7 +103,7 @@ impl From<AdminError> for Failure {
 
 /// The same failure, as a preflight's: what concerns the file or the pair of versions is a refusal.
 pub fn of_preflight(error: AdminError) -> Failure {
-    let refused = error.code.starts_with("LS04") || error.code.starts_with("LS071");
+    let refused = ["LS04", "LS071", "LS073"].iter().any(|codes| error.code.starts_with(codes));
     let exit = if refused { Exit::Refused } else { Exit::Failed };
     Failure::new(exit, &error.code, error.message, error.help)
 }
@@ -119,6 +119,7 @@ mod tests {
         };
         assert_eq!(exit("LS0410"), Exit::Refused);
         assert_eq!(exit("LS0711"), Exit::Refused);
+        assert_eq!(exit("LS0730"), Exit::Refused);
         assert_eq!(exit("LS0702"), Exit::Failed);
         assert_eq!(exit("LS0631"), Exit::Failed);
     }

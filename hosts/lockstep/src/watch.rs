@@ -1,11 +1,13 @@
 //! `--watch`: shows an upgrade until it is over. Steps that are over become lines; what is under way is redrawn in
-//! place on a terminal, and printed when it changes its step where there is none.
+//! place on a terminal; where there is none, it is printed when there is something new to say: another step, a pause, what the
+//! gates say together.
 
 use std::io::IsTerminal as _;
+use std::mem::Discriminant;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use lockstep_core::campaign::{CampaignRecord, Decide, Step};
+use lockstep_core::campaign::{CampaignRecord, Decide, Judgement, Step};
 use lockstep_core::command::CampaignStatus;
 use lockstep_runtime::admin::protocol::{AdminReply, AdminVerb, UpgradeVerb};
 use serde_json::json;
@@ -72,7 +74,8 @@ pub fn until_over(session: &Session, application: Option<&str>, after: Option<u6
         let progress = match progress(session, application) {
             Ok(progress) => progress,
             Err(failure) if answered.elapsed() > SILENCE_MAX => return Err(failure),
-            Err(_) => {
+            Err(failure) => {
+                screen.waits(&failure)?;
                 std::thread::sleep(ASK_EVERY);
                 continue;
             }
@@ -120,7 +123,26 @@ struct Screen {
     bar: ProgressBar,
     text: bool,
     lines: usize,
-    last_plain: Option<Step>,
+    /// What the lines without a terminal have said last.
+    last_plain: Option<Said>,
+    waits: bool,
+}
+
+/// What is worth another line where nothing is redrawn.
+#[derive(PartialEq, Eq)]
+struct Said {
+    step: Step,
+    paused: bool,
+    accepted: bool,
+    judgement: Option<Discriminant<Judgement>>,
+}
+
+impl Said {
+    fn of(status: &CampaignStatus) -> Self {
+        let CampaignRecord { step, paused, accepted, .. } = status.record;
+        let judgement = status.judgement.as_ref().map(std::mem::discriminant);
+        Said { step, paused, accepted, judgement }
+    }
 }
 
 impl Screen {
@@ -131,7 +153,7 @@ impl Screen {
         let style =
             ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
         bar.set_style(style);
-        Screen { bar, text: output == Output::Text, lines: 0, last_plain: None }
+        Screen { bar, text: output == Output::Text, lines: 0, last_plain: None, waits: false }
     }
 
     fn line(&self, line: &str) -> Result<(), Failure> {
@@ -150,15 +172,25 @@ impl Screen {
         Ok(())
     }
 
+    /// The processor does not answer, and is asked again.
+    fn waits(&mut self, failure: &Failure) -> Result<(), Failure> {
+        if !self.text || std::mem::replace(&mut self.waits, true) {
+            return Ok(());
+        }
+        self.line(&format!(" ..  no answer yet: {failure}; asked again for {} s", SILENCE_MAX.as_secs()))
+    }
+
     fn show(&mut self, application: &str, status: &CampaignStatus) -> Result<(), Failure> {
         if !self.text {
             return Ok(());
         }
+        self.waits = false;
         self.lines(&steps_over(&status.record))?;
         let now = under_way(application, status);
         if self.bar.is_hidden() {
-            if self.last_plain != Some(status.record.step) {
-                self.last_plain = Some(status.record.step);
+            let said = Some(Said::of(status));
+            if self.last_plain != said {
+                self.last_plain = said;
                 for line in &now {
                     self.line(line)?;
                 }
@@ -213,6 +245,7 @@ mod tests {
             since: Micros(0),
             first: NodeId("b".into()),
             yardstick_p99_us: 0,
+            longest_gap: Micros(0),
             paused: false,
             paused_at: Micros(0),
             accepted: true,

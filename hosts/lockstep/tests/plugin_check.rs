@@ -83,7 +83,7 @@ fn a_file_alone_says_what_it_is() {
         "\
 ledger 1.4.0   V1   SIZE bytes
   sha-256     HASH
-  plugin API  1.1
+  plugin API  1.2
   procedure      version  work units
   open_account   v1       open_account                  completed at a takeover
   transfer       v1       check, debit, credit, record  completed at a takeover
@@ -140,6 +140,20 @@ format 2 (R17)
 }
 
 #[test]
+fn whom_a_version_sends_messages_to_is_shown() {
+    let orders = plugin("standing-orders-so");
+    let output = check(&[text(&orders)]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let said = printed(&output);
+    assert!(said.ends_with("  sends to  procedure\n  ledger    transfer\n"), "{said}");
+    let output = check(&[text(&orders), "--output", "json"]);
+    let sends = serde_json::json!([{"application": "ledger", "procedure": "transfer"}]);
+    assert_eq!(json(&output)["sends"], sends);
+    let output = check(&[text(v1()), "--output", "json"]);
+    assert_eq!(json(&output)["sends"], Value::Null, "it does not say");
+}
+
+#[test]
 fn one_version_written_twice_is_compatible_with_itself() {
     let twin = plugin("ledger-v1-twin-so");
     let output = check(&[text(&twin), "--against", text(v1()), "--output", "json"]);
@@ -154,7 +168,7 @@ fn a_pair_that_is_none_ends_with_3_and_says_what_is_wrong_in_both_forms() {
     let output = check(&[text(v1()), "--against", text(v2()), "--output", "json"]);
     assert_eq!(output.status.code(), Some(3), "{output:?}");
     let found = json(&output);
-    assert_eq!((&found["file"]["api"], &found["file"]["version"]), (&"1.1".into(), &"1.4.0".into()));
+    assert_eq!((&found["file"]["api"], &found["file"]["version"]), (&"1.2".into(), &"1.4.0".into()));
     let pair = &found["pair"];
     assert_eq!(pair["verdict"], "incompatible");
     let of = |what: &str, name: &str| {

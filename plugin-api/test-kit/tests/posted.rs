@@ -10,7 +10,8 @@ application! {
     name: "reminders",
     version: "1.0.0",
     tables: [NOTES, TOLD],
-    procedures: [remind, fire, forget, note, flood],
+    procedures: [remind, fire, forget, note, flood, stray],
+    sends: [Receiver::new("mail", "queued"), Receiver::new("mail", "reminded")],
 }
 
 /// How often each reminder fired.
@@ -82,6 +83,13 @@ fn flood(cx: &mut Context, timers: &u32) -> Reply<()> {
     Ok(())
 }
 
+/// Sends to whom it is told; `application!` names two receivers.
+#[procedure(version = 1)]
+fn stray(cx: &mut Context, to: &(String, String)) -> Reply<()> {
+    cx.send(To::application(&to.0), &*to.1, "lost")?;
+    Ok(())
+}
+
 /// Lets time pass, and gives what timers did.
 fn fired(pair: &mut Pair, seconds: u64) -> Vec<Answer> {
     let mut ended = pair.advance(Duration::from_secs(seconds));
@@ -140,6 +148,23 @@ fn a_message_of_another_application_is_taken_once_and_its_refusal_blocks_nothing
     assert!(pair.receive(shop(), call("note", &7_u8)).fault().is_some(), "it can't be decoded");
     assert_eq!(pair.receive(shop(), call("note", "b")).reply::<u32>(), 1);
     assert_eq!(pair.rows(&TOLD), [(0, "a".to_string()), (1, "b".to_string())]);
+}
+
+#[test]
+fn a_message_to_a_receiver_that_is_not_declared_is_a_fault_that_names_it() {
+    let mut pair = Pair::of(application());
+    for (to, sent) in [(("mail", "queued"), true), (("reminders", "note"), true), (("mail", "note"), false)] {
+        let answer = pair.run(call("stray", &to));
+        assert_eq!(answer.fault().is_none(), sent, "{answer:?}");
+    }
+    let answer = pair.run(call("stray", &("shop", "queued")));
+    assert!(
+        answer.fault().is_some_and(|(_, message)| {
+            message.contains("a message is for `queued` of `shop`, which is not among the receivers")
+        }),
+        "{answer:?}"
+    );
+    assert_eq!(pair.messages().len(), 1, "that to `mail`");
 }
 
 #[test]

@@ -27,6 +27,7 @@ application! {
     version: "1.0.0",
     tables: [ORDERS],
     procedures: [order, cancel, due, left],
+    sends: [Receiver::new("ledger", "transfer")],
 }
 
 /// Control parameters of the ledger's `transfer`, as it declares them.

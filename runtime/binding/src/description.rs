@@ -1,11 +1,13 @@
 //! What a plugin says of itself, in the core's words.
 
 use lockstep_core::descriptor::{
-    ApplicationDescriptor, BodyUse, FeatureDescriptor, ProcedureDescriptor, Recovery, TableDescriptor,
-    TableKind, UnitDescriptor, Version,
+    ApplicationDescriptor, BodyUse, FeatureDescriptor, ProcedureDescriptor, Receiver, Recovery,
+    TableDescriptor, TableKind, UnitDescriptor, Version,
 };
 use lockstep_core::ids::PluginHash;
-use lockstep_plugin_api::application::{Description, ProcedureDescription, TableDescription};
+use lockstep_plugin_api::application::{
+    Description, ProcedureDescription, ReceiverDescription, TableDescription,
+};
 
 /// The descriptor of a plugin that came from the file `hash`.
 pub(crate) fn descriptor(description: Description, hash: PluginHash) -> ApplicationDescriptor {
@@ -18,7 +20,12 @@ pub(crate) fn descriptor(description: Description, hash: PluginHash) -> Applicat
         tables: description.tables.into_iter().map(table).collect(),
         features: description.features.into_iter().map(feature).collect(),
         procedures: description.procedures.into_iter().map(procedure).collect(),
+        sends: description.sends.map(|sends| sends.into_iter().map(receiver).collect()),
     }
+}
+
+fn receiver(receiver: ReceiverDescription) -> Receiver {
+    Receiver { application: receiver.application, procedure: receiver.procedure }
 }
 
 fn table(table: TableDescription) -> TableDescriptor {

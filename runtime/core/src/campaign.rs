@@ -277,6 +277,9 @@ pub struct CampaignRecord {
     pub first: NodeId,
     /// p99 latency of the old version as active while mixed (R30's yardstick), microseconds; 0 when not measured.
     pub yardstick_p99_us: u64,
+    /// The longest time without an answer at a planned switchover of this campaign, in microseconds, as the processors
+    /// measure it; 0 when none was measured.
+    pub longest_gap: Micros,
     /// Stopped by the operator; no new step is begun.
     pub paused: bool,
     /// Since when, by the stream's clock; 0 while it is not. A pause does not count as time of the step.

@@ -269,6 +269,8 @@ pub struct CampaignStatus {
     pub divergences: u64,
     /// p99 latency in the evaluation, microseconds.
     pub p99_us: u64,
+    /// As in the record, with a switchover of this step: microseconds, 0 when none was measured.
+    pub longest_gap: Micros,
     /// What the user's own checks have shown; none where there are none, or none has ended yet.
     pub own_checks: Option<CheckVerdict>,
     /// What the evaluation says; none outside of step 203.

@@ -340,8 +340,15 @@ mod tests {
                 table("of_b", TableKind::Hash, Some("b")),
             ];
             let (name, version, hash) = ("turned".into(), Version::default(), PluginHash::default());
-            let descriptor =
-                ApplicationDescriptor { name, version, hash, tables, features: vec![], procedures: vec![] };
+            let descriptor = ApplicationDescriptor {
+                name,
+                version,
+                hash,
+                tables,
+                features: vec![],
+                procedures: vec![],
+                sends: None,
+            };
             descriptor.check().unwrap();
             Turned(descriptor)
         }

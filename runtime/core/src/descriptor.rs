@@ -162,6 +162,15 @@ impl ProcedureDescriptor {
     }
 }
 
+/// A procedure of another application, or of this one, that a version sends messages to (R34).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Receiver {
+    /// The application.
+    pub application: String,
+    /// The procedure.
+    pub procedure: String,
+}
+
 /// One version of an application.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApplicationDescriptor {
@@ -177,10 +186,14 @@ pub struct ApplicationDescriptor {
     pub features: Vec<FeatureDescriptor>,
     /// Its procedures, in the order in which its code numbers them.
     pub procedures: Vec<ProcedureDescriptor>,
+    /// Every receiver of its messages in other applications; none where it does not say (R34).
+    pub sends: Option<Vec<Receiver>>,
 }
 
 /// The most features a version may declare: they travel as one 64-bit set.
 pub const FEATURES_MAX: usize = 64;
+/// The most receivers of messages that a version may declare.
+pub const SENDS_MAX: usize = 256;
 
 impl ApplicationDescriptor {
     /// Whether the descriptor is one that the runtime can work with.
@@ -256,7 +269,44 @@ impl ApplicationDescriptor {
                 }
             }
         }
+        self.check_sends()
+    }
+
+    /// What it sends within itself is its own affair; what stands among `sends` all the same must be right.
+    fn check_sends(&self) -> Result<(), String> {
+        let Some(sends) = &self.sends else { return Ok(()) };
+        if sends.len() > SENDS_MAX {
+            return Err(format!("{} receivers are declared; at most {SENDS_MAX} are possible", sends.len()));
+        }
+        for (at, receiver) in sends.iter().enumerate() {
+            let Receiver { application, procedure } = receiver;
+            let named = |name: &str| (1..=64).contains(&name.len()) && !name.contains('\0');
+            if !named(application) || !named(procedure) {
+                return Err(format!(
+                    "the receiver `{procedure}` of `{application}` needs names of 1 to 64 bytes"
+                ));
+            }
+            if sends[..at].contains(receiver) {
+                return Err(format!("the receiver `{procedure}` of `{application}` is declared twice"));
+            }
+            if *application == self.name
+                && self.procedure(procedure).is_none_or(|(_, declared)| declared.reads_only)
+            {
+                return Err(format!(
+                    "it sends messages to its own `{procedure}`, which is no procedure of it that writes"
+                ));
+            }
+        }
         Ok(())
+    }
+
+    /// Whether messages may go to `procedure` of `application`: all do where it does not say, and its own always.
+    #[must_use]
+    pub fn sends_to(&self, application: &str, procedure: &str) -> bool {
+        application == self.name
+            || self.sends.as_ref().is_none_or(|sends| {
+                sends.iter().any(|it| it.application == application && it.procedure == procedure)
+            })
     }
 
     /// The procedure called `name`.

@@ -238,6 +238,7 @@ mod tests {
             tables,
             features: vec![],
             procedures,
+            sends: None,
         }
     }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::campaign::{CampaignRecord, Step};
 use crate::descriptor::Version;
-use crate::ids::{PluginHash, Term};
+use crate::ids::{Micros, PluginHash, Term};
 
 /// From partition 0's active to another group's, and at the same time the question how that one is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +45,8 @@ pub struct LegReport {
     pub divergences: u64,
     /// Processors that died of the target in this step, or hung in it (R21).
     pub deaths: u64,
+    /// How long nobody was answered at its last planned switchover, if that was measured since the campaign began.
+    pub gap: Option<Micros>,
     /// Latencies in this step: buckets that are not empty, with their counts.
     pub latencies: Vec<(u16, u32)>,
 }

@@ -29,6 +29,7 @@ pub mod migration;
 pub mod note;
 pub mod partition;
 pub mod posted;
+pub mod receivers;
 pub mod record;
 pub mod row_key;
 pub mod sessions;

@@ -199,6 +199,8 @@ pub enum PeerMessage {
     HandOver {
         /// The record.
         record: Record,
+        /// So long ago its last answer left; none when there was nothing to answer.
+        silent_for: Option<Micros>,
     },
     /// An order of the campaign.
     Order {

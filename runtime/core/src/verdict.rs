@@ -302,6 +302,7 @@ mod tests {
             tables: tables.iter().map(table).collect(),
             features: vec![],
             procedures: vec![],
+            sends: None,
         }
     }
 

@@ -321,6 +321,7 @@ impl Ledger {
                 vec![]
             },
             procedures,
+            sends: None,
         };
         let (took_us, deeds) = (Arc::default(), Deeds::default());
         Ledger { edition, descriptor, units_run: Arc::default(), took_us, deeds }

@@ -24,8 +24,8 @@ use super::protocol::{AdminError, UpgradeOptions, UpgradePlan};
 use super::verbs::{INCOMPATIBLE, NOT_IN_LOCK_STEP, UNDER_WAY, UNREADABLE};
 use super::verbs::{error, group_status, look_at, refuse_foreign, report};
 use crate::engine::inbound::{EngineHandle, Inbound};
-use crate::plugins::{CheckedPlugin, room_for};
-use crate::plugins::{NO_ROOM, NOT_PASSED_ON};
+use crate::plugins::{CheckedPlugin, Failure, room_for, unanswered};
+use crate::plugins::{NO_ROOM, NOT_PASSED_ON, UNANSWERED};
 
 /// How long the partner's host may take to try a file.
 const PARTNER_TIME_MAX: Duration = Duration::from_secs(30);
@@ -63,6 +63,7 @@ pub(super) async fn plan(
         let message = format!("a campaign is under way at step {}", campaign.record.step.figure());
         refusals.push(error(UNDER_WAY, message, "see `lockstep upgrade status`; wait, or abort it"));
     }
+    refusals.extend(of_receivers(view, new).await);
     refusals.extend(room_for(view.generations.keep(), bytes).err().map(|why| no_room(&view.node.0, &why)));
     refusals.extend(of_partner(engine, &checked, bytes, keeps).await.err());
     let features = if options.enable_features { new_features(status, new) } else { Vec::new() };
@@ -193,6 +194,40 @@ fn of_checks(
             Some(_) => continue,
         };
         refusals.push(error("LS0719", why, "name a procedure of both versions, or declare it `one_sided`"));
+    }
+    refusals
+}
+
+/// Messages that nobody would take on this host.
+pub(super) fn unanswered_here(view: &View, new: &ApplicationDescriptor) -> Vec<AdminError> {
+    let versions: Vec<_> =
+        view.engines.applications().map(|(_, engines)| engines[0].face().descriptor()).collect();
+    let here = |failure: Failure| AdminError {
+        code: failure.code,
+        message: format!("{}: {}", view.node, failure.message),
+        help: failure.help,
+    };
+    unanswered(new, &versions).into_iter().map(here).collect()
+}
+
+/// Messages that nobody would take: on this host, and while another application's upgrade is under way, which may still go
+/// back. The partner's host looks at its own side when it tries the file.
+async fn of_receivers(view: &View, new: &ApplicationDescriptor) -> Vec<AdminError> {
+    let mut refusals = unanswered_here(view, new);
+    for receiver in new.sends.iter().flatten().filter(|receiver| receiver.application != new.name) {
+        let (application, procedure) = (&receiver.application, &receiver.procedure);
+        let Some(engines) = view.engines.of(application) else { continue };
+        let campaign = group_status(&engines[0]).await.ok().and_then(|status| status.campaign);
+        let Some(plan) = campaign.map(|campaign| campaign.record.plan) else { continue };
+        if plan.only_new.contains(procedure) || plan.retire.contains(procedure) {
+            let message = format!(
+                "{} {} sends messages to `{procedure}` of `{application}`, which only one of {} and {} has, and that \
+                 upgrade is under way",
+                new.name, new.version, plan.from, plan.to
+            );
+            let help = format!("see `lockstep upgrade status {application}`; wait for its end");
+            refusals.push(AdminError { code: UNANSWERED.into(), message, help });
+        }
     }
     refusals
 }

@@ -56,7 +56,7 @@ pub(super) async fn carry_out(view: &View, request: AdminRequest) -> AdminRespon
         tracing::info!(by, verb = ?request.verb, "an operator asks");
     }
     let asked = (!request.verb.only_looks())
-        .then(|| (request.application.clone(), in_words(&request.verb), request.why.clone()));
+        .then(|| (application_of(view, &request), in_words(&request.verb), request.why.clone()));
     let result = verb(view, request, by.clone()).await;
     if let Some((application, command, why)) = asked {
         let result = match &result {
@@ -65,10 +65,26 @@ pub(super) async fn carry_out(view: &View, request: AdminRequest) -> AdminRespon
             Err(error) => format!("{}: {}", error.code, error.message),
         };
         view.trail.add(TrailEntry::now(application.as_deref(), &by, &why, What::Command { command, result }));
+        if let Some(engine) = view.engines.all().find(|engine| engine.face().linked()) {
+            // Without room the partner hears of it with the next one.
+            let _ = engine.tell(Inbound::TrailGrown);
+        }
     }
     match result {
         Ok(reply) => AdminResponse::Ok(Box::new(reply)),
         Err(error) => AdminResponse::Error(error),
+    }
+}
+
+/// The application that a request is for: that which is named, or the only one; none where it is for the processor.
+fn application_of(view: &View, request: &AdminRequest) -> Option<String> {
+    let only = || {
+        let mut names = view.engines.names();
+        names.next().filter(|_| names.next().is_none()).map(str::to_owned)
+    };
+    match request.verb {
+        AdminVerb::Shutdown => None,
+        _ => request.application.clone().or_else(only),
     }
 }
 
@@ -348,6 +364,9 @@ async fn load(view: &View, engines: &[EngineHandle], path: PathBuf) -> Reply {
             comparison.reasons.join("; "),
             "the two versions can't run as a pair",
         ));
+    }
+    if let Some(unanswered) = preflight::unanswered_here(view, &checked.descriptor).into_iter().next() {
+        return Err(unanswered);
     }
     keep(view, &checked)?;
     groups::ask_all(engines, &Command::Load { hash: checked.hash }).await

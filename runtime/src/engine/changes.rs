@@ -131,8 +131,8 @@ impl EngineLoop {
                 figure: record.step.figure(),
                 reason: record.reason.clone(),
             };
-            let by = if change == "started" { &*plan.started_by } else { "" };
-            self.services.trail.add(TrailEntry::now(Some(&self.handle.application), by, "", what));
+            let (by, why) = if change == "started" { (&*plan.started_by, &*plan.why) } else { ("", "") };
+            self.services.trail.add(TrailEntry::now(Some(&self.handle.application), by, why, what));
         }
     }
 

@@ -9,7 +9,7 @@ use lockstep_core::effect::{Alarm, Effect};
 use lockstep_core::input::Input;
 
 use super::clients::ORIGIN_OTHERS;
-use super::failpoints::die;
+use super::failpoints::{Moment, die};
 use super::inbound::Inbound;
 use super::store_thread::StoreOp;
 use super::{ASSERTION_FAILED, EngineLoop};
@@ -145,7 +145,10 @@ impl EngineLoop {
             Effect::Swap { expected, next } => self.services.swap(&self.handle, expected, next),
             Effect::Watch { store, hellos } => self.services.watch(store, hellos),
             Effect::AskLiving { store, hellos } => self.services.ask_living(store, hellos),
-            Effect::LoadPlugin { hash } => self.services.load_plugin(hash, &self.handle),
+            Effect::LoadPlugin { hash } => {
+                self.failpoints.at_swap(Moment::Ordered);
+                self.services.load_plugin(hash, &self.handle);
+            }
             Effect::RunChecks { run, campaign } => self.run_checks(run, *campaign),
             Effect::Discard { application } => self.services.discard(application),
             Effect::RoleChanged { role, term, in_sync } => {

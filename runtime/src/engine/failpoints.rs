@@ -56,8 +56,51 @@ pub enum Failpoint {
         /// Killed; else stopped.
         kill: bool,
     },
+    /// Killed, or stopped, at a moment of the standby's swap.
+    AtSwap {
+        /// The moment.
+        moment: Moment,
+        /// Killed; else stopped.
+        kill: bool,
+    },
     /// Nothing fails any more.
     Disarm,
+}
+
+/// Moments in which a standby changes its version (R28), in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// The standby: the order has come, nothing is loaded.
+    Ordered,
+    /// The standby: a piece of the file has come, and it was not the last.
+    File,
+    /// The standby: the version is loaded and started, and not announced.
+    Loaded,
+    /// The active: the announcement has come, and is not answered.
+    Announced,
+    /// The active: the answer has left.
+    Answered,
+    /// The standby: the old version's thread hands over to the new one's.
+    HandOver,
+}
+
+impl Moment {
+    const ALL: [(&'static str, Moment); 6] = [
+        ("ordered", Moment::Ordered),
+        ("file", Moment::File),
+        ("loaded", Moment::Loaded),
+        ("announced", Moment::Announced),
+        ("answered", Moment::Answered),
+        ("hand-over", Moment::HandOver),
+    ];
+}
+
+/// Points in a standby's swap begin with this; the moment's name follows.
+const SWAP: &str = "swap-";
+
+fn moment_of(point: &str) -> Option<Moment> {
+    let name = point.strip_prefix(SWAP)?;
+    Moment::ALL.into_iter().find(|(known, _)| *known == name).map(|(_, moment)| moment)
 }
 
 /// Points in the steps of a campaign begin with this; the step's name follows.
@@ -78,6 +121,12 @@ impl TryFrom<&protocol::Failpoint> for Failpoint {
         if let (Some(step), Kill | Stop) = (step_of(&asked.point), asked.action) {
             return Ok(Failpoint::AtStep { step, kill: asked.action == Kill });
         }
+        if let (Some(moment), Kill | Stop) = (moment_of(&asked.point), asked.action) {
+            let kill = asked.action == Kill;
+            if kill || moment != Moment::Answered {
+                return Ok(Failpoint::AtSwap { moment, kill });
+            }
+        }
         Ok(match (asked.point.as_str(), asked.action) {
             (_, Off) => Failpoint::Disarm,
             ("before-step-up", Kill) => Failpoint::KillBeforeStepUp { count },
@@ -93,7 +142,8 @@ impl TryFrom<&protocol::Failpoint> for Failpoint {
                 return Err(format!(
                     "there is no failpoint `{point}` with action {action:?}; there are before-step-up, \
                      after-step-up, after-frame, link-bytes, before-answer, turn (kill), turn (panic), \
-                     stall-ms (fail), append (fail), step-NAME of an upgrade (kill, stop)"
+                     stall-ms (fail), append (fail), step-NAME of an upgrade, \
+                     swap-NAME of a standby's change of version (kill, stop)"
                 ));
             }
         })
@@ -149,6 +199,11 @@ impl Failpoints {
             Failpoint::KillBeforeStepUp { count } if step_up => (count, Verdict::DieBefore),
             Failpoint::KillAfterStepUp { count } if step_up => (count, Verdict::DieAfter),
             Failpoint::KillAfterFrame { count } => (count, Verdict::DieAfter),
+            Failpoint::AtSwap { moment: Moment::Answered, .. }
+                if matches!(frame.message, PeerMessage::VersionsFrom { .. }) =>
+            {
+                return Verdict::DieAfter;
+            }
             _ => return Verdict::Send,
         };
         *count = count.saturating_sub(1);
@@ -187,10 +242,18 @@ impl Failpoints {
             return;
         }
         match self.armed.take() {
-            Some(Failpoint::AtStep { kill: false, .. }) => {
-                let own = rustix::process::getpid();
-                let _ = rustix::process::kill_process(own, rustix::process::Signal::STOP);
-            }
+            Some(Failpoint::AtStep { kill: false, .. }) => stand_still(),
+            _ => die(),
+        }
+    }
+
+    /// A standby's swap is at this moment: dies or stands still at once, if that is due.
+    pub fn at_swap(&mut self, now: Moment) {
+        if !matches!(&self.armed, Some(Failpoint::AtSwap { moment, .. }) if *moment == now) {
+            return;
+        }
+        match self.armed.take() {
+            Some(Failpoint::AtSwap { kill: false, .. }) => stand_still(),
             _ => die(),
         }
     }
@@ -213,6 +276,12 @@ impl Failpoints {
             }
         }
     }
+}
+
+/// Stops the process, until somebody lets it go on.
+fn stand_still() {
+    let own = rustix::process::getpid();
+    let _ = rustix::process::kill_process(own, rustix::process::Signal::STOP);
 }
 
 /// Ends the process at once, as a crash would.
@@ -243,6 +312,19 @@ mod tests {
         assert_eq!(points.at_frame(&step_up(0)), Verdict::Send);
         assert_eq!(points.at_frame(&heartbeat), Verdict::Send);
         assert_eq!(points.at_frame(&step_up(1)), Verdict::DieBefore);
+    }
+
+    #[test]
+    fn points_of_a_swap_are_known_by_name() {
+        use protocol::FailpointAction::{Kill, Stop};
+        let asked = |point: &str, action| {
+            Failpoint::try_from(&protocol::Failpoint { point: point.into(), action, after: 0 })
+        };
+        let armed = Failpoint::AtSwap { moment: Moment::HandOver, kill: false };
+        assert_eq!(asked("swap-hand-over", Stop), Ok(armed));
+        assert!(asked("swap-answered", Kill).is_ok());
+        // A frame that stays in a stopped process has not left.
+        assert!(asked("swap-answered", Stop).is_err() && asked("swap-nowhere", Kill).is_err());
     }
 
     #[test]

@@ -113,6 +113,8 @@ pub enum Inbound {
         /// Whether it is taken, and why not.
         found: Result<(), Failure>,
     },
+    /// This processor was asked something, which goes to the partner's audit trail.
+    TrailGrown,
     /// A test arms a failpoint.
     Arm(Failpoint),
     /// Stop: no client is read any more, what was appended is made durable, then the sender is told.

@@ -21,6 +21,7 @@ pub mod inbound;
 mod link;
 mod partner_notes;
 pub mod store_thread;
+mod trail_link;
 mod turn;
 pub mod witness;
 

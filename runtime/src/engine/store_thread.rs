@@ -460,6 +460,7 @@ mod tests {
             tables: vec![],
             features: vec![],
             procedures: vec![],
+            sends: None,
         };
         let (engine, control, _requests) = EngineHandle::new("test", (0, 1), bell, Arc::new(descriptor));
         let mut store = opened(directory).thread.launch(engine).unwrap_or_else(|error| panic!("{error}"));

@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 use lockstep_core::command::Command;
 use lockstep_core::ids::{LinkId, Origin};
 use lockstep_core::input::Input;
+use lockstep_core::message::PeerMessage;
 
 use super::clients::{FIRST_TOKEN, ORIGIN_OTHERS, Said, Serving};
+use super::failpoints::Moment;
 use super::inbound::Inbound;
 use super::link::{Dialled, Link, OUT_BYTES_SOFT};
 use super::partner_notes::NOTES;
@@ -88,6 +90,7 @@ impl EngineLoop {
 
     fn end_of_turn(&mut self) -> TurnEnd {
         if let Some(old) = self.retired.take() {
+            self.failpoints.at_swap(Moment::HandOver);
             return TurnEnd::Retire(old);
         }
         if self.stopping.is_some() && self.store_backlog.is_empty() && self.store.is_idle() {
@@ -154,7 +157,12 @@ impl EngineLoop {
                 self.step(input);
             }
             Inbound::Notes { stream, partner } => self.notes_up(stream, partner),
-            Inbound::Input(input) => self.step(input),
+            Inbound::Input(input) => {
+                if matches!(input, Input::PluginLoaded { .. }) {
+                    self.failpoints.at_swap(Moment::Loaded);
+                }
+                self.step(input);
+            }
             Inbound::Durable { cuts, store, through } => {
                 if cuts == self.cuts {
                     self.step(Input::Durable { store, through });
@@ -203,6 +211,7 @@ impl EngineLoop {
                     link.tell(&LinkMessage::Probed { hash, refused });
                 }
             }
+            Inbound::TrailGrown => self.tell_trail_grown(),
             Inbound::Arm(failpoint) => self.failpoints.arm(failpoint),
             Inbound::Stop { done } => self.stopping = Some(done),
         }
@@ -224,6 +233,7 @@ impl EngineLoop {
                 self.link = Some(link);
                 self.handle.face().set_linked(true);
                 self.step(Input::LinkUp { link: id });
+                self.ask_for_trail();
             }
             Err(error) => {
                 tracing::warn!(%partner, %error, "a link can't be watched");
@@ -259,10 +269,17 @@ impl EngineLoop {
             let id = link.id;
             match link.take() {
                 Ok(Some(LinkMessage::Core(frame))) => {
+                    if matches!(frame.message, PeerMessage::Versions(_)) {
+                        self.failpoints.at_swap(Moment::Announced);
+                    }
                     self.step(Input::Peer { link: id, frame });
                     budget.spend();
                 }
-                Ok(Some(message)) => self.hear_about_files(message),
+                Ok(Some(message)) => {
+                    if let Some(message) = self.hear_about_trails(message) {
+                        self.hear_about_files(message);
+                    }
+                }
                 Ok(None) => {
                     if let Some(why) = link.end().map(str::to_owned) {
                         self.link_down(&why);
@@ -317,7 +334,7 @@ impl EngineLoop {
             LinkMessage::PluginBytes { hash, offset, total, bytes } => {
                 let Some(file) = link.file_in.as_mut().filter(|file| file.hash() == hash) else { return };
                 match file.take(offset, total, &bytes) {
-                    Ok(None) => {}
+                    Ok(None) => self.failpoints.at_swap(Moment::File),
                     Ok(Some(bytes)) => {
                         link.file_in = None;
                         self.services.plugin_got(hash, bytes, &self.handle);
@@ -328,7 +345,11 @@ impl EngineLoop {
                     }
                 }
             }
-            LinkMessage::Hello(_) | LinkMessage::Core(_) => {
+            LinkMessage::Hello(_)
+            | LinkMessage::Core(_)
+            | LinkMessage::TrailGrown
+            | LinkMessage::TrailHave { .. }
+            | LinkMessage::TrailEntries(_) => {
                 self.link_down("a second `Hello` came");
             }
         }

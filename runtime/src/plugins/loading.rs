@@ -63,6 +63,16 @@ impl Failure {
         Failure::new(super::NO_ROOM, why, "make room in the data directory's file system")
     }
 
+    /// Messages would have nobody to take them.
+    pub(crate) fn unanswered(why: String, help: String) -> Self {
+        Failure { code: super::UNANSWERED.into(), message: why, help, may_pass: false }
+    }
+
+    /// Both, with the first one's code and help.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Failure { message: format!("{}; {}", self.message, other.message), ..self }
+    }
+
     /// What came is not what was announced.
     pub(crate) fn other_bytes() -> Self {
         Failure::new(super::NOT_PASSED_ON, "the bytes that came have another hash", "ask again").passing()

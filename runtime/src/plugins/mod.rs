@@ -23,10 +23,13 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 use lockstep_core::application::Application;
+use lockstep_core::descriptor::ApplicationDescriptor;
 use lockstep_core::ids::PluginHash;
 use lockstep_core::input::Input;
+use lockstep_core::receivers::{self, Unanswered};
 
 use crate::engine::inbound::{EngineHandle, Inbound};
+use crate::neighbours::Neighbours;
 
 /// A version that does not run any more can't be unloaded now.
 pub(crate) const NOT_UNLOADED: &str = "LS0441";
@@ -34,6 +37,8 @@ pub(crate) const NOT_UNLOADED: &str = "LS0441";
 pub(crate) const NO_ROOM: &str = "LS0717";
 /// A plugin's file did not get from one processor to the other as it was.
 pub(crate) const NOT_PASSED_ON: &str = "LS0718";
+/// Messages would have nobody to take them.
+pub(crate) const UNANSWERED: &str = "LS0730";
 
 /// Load the file `hash` beside what runs; answered to the engine.
 #[derive(Message)]
@@ -107,13 +112,14 @@ pub struct Discard {
 /// so that nothing of a plugin is left on a thread that lives on.
 pub struct PluginLoader {
     generations: Generations,
+    neighbours: Neighbours,
 }
 
 impl PluginLoader {
-    /// A loader over `generations`.
+    /// A loader over `generations`; `neighbours` says what else runs here.
     #[must_use]
-    pub fn new(generations: Generations) -> Self {
-        PluginLoader { generations }
+    pub(crate) fn new(generations: Generations, neighbours: Neighbours) -> Self {
+        PluginLoader { generations, neighbours }
     }
 
     fn on_thread(&self, work: impl FnOnce(&Generations) + Send + 'static) {
@@ -214,17 +220,19 @@ impl Handler<Probe> for PluginLoader {
     type Result = ();
 
     fn handle(&mut self, probe: Probe, _: &mut Self::Context) {
+        let versions = self.neighbours.versions();
         self.on_thread(move |generations| {
             let Probe { hash, content, bytes, keeps, engine } = probe;
-            let found = try_here(generations, hash, &content, bytes, keeps);
+            let found = try_here(generations, &versions, hash, &content, bytes, keeps);
             engine.tell_waiting(Inbound::Probed { hash, found });
         });
     }
 }
 
-/// Tries a file of the partner's on this host; nothing of it stays in this process.
+/// Tries a file of the partner's on this host, beside the versions that run here; nothing of it stays in this process.
 fn try_here(
     generations: &Generations,
+    versions: &[Arc<ApplicationDescriptor>],
     hash: PluginHash,
     content: &Arc<Vec<u8>>,
     bytes: u64,
@@ -237,10 +245,25 @@ fn try_here(
         return Err(Failure::other_bytes());
     }
     room_for(keep, bytes).map_err(Failure::no_room)?;
+    if let Some(first) = unanswered(&checked.descriptor, versions).into_iter().reduce(Failure::and) {
+        return Err(first);
+    }
     if keeps {
         keep.put(content).map_err(|error| Failure::not_kept(&error))?;
     }
     Ok(())
+}
+
+/// What is against `new` among these versions, which run on one processor: messages that nobody would take (R34).
+pub(crate) fn unanswered(
+    new: &ApplicationDescriptor,
+    versions: &[Arc<ApplicationDescriptor>],
+) -> Vec<Failure> {
+    let (own, others): (Vec<_>, Vec<_>) =
+        versions.iter().cloned().partition(|version| version.name == new.name);
+    let Some(old) = own.first() else { return Vec::new() };
+    let found = receivers::unanswered(old, new, &others).into_iter();
+    found.map(|Unanswered { why, help }| Failure::unanswered(why, help)).collect()
 }
 
 impl Handler<Discard> for PluginLoader {

@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use lockstep_core::command::Role;
 use lockstep_core::descriptor::Version;
+use lockstep_core::ids::NodeId;
 use serde::{Deserialize, Serialize};
 
 /// The longest text of an entry, in characters; what is longer is cut.
@@ -13,7 +14,13 @@ const TEXT_MAX: usize = 1_000;
 /// Something that was asked for, or that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrailEntry {
-    /// When, in milliseconds since 1970, by this processor's clock.
+    /// The processor that was asked, or where it happened; empty in what was written before this was noted.
+    #[serde(default)]
+    pub node: String,
+    /// Grows from entry to entry of a processor, also over restarts.
+    #[serde(default)]
+    pub number: u64,
+    /// When, in milliseconds since 1970, by that processor's clock.
     pub at_ms: u64,
     /// The application; none where it is about the whole processor, or was not named.
     pub application: Option<String>,
@@ -69,18 +76,38 @@ impl TrailEntry {
     #[must_use]
     pub fn now(application: Option<&str>, by: &str, why: &str, what: What) -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        TrailEntry {
+        let entry = TrailEntry {
+            node: String::new(),
+            number: 0,
             at_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
             application: application.map(str::to_owned),
-            by: cut(by),
-            why: cut(why),
-            what: match what {
+            by: by.to_owned(),
+            why: why.to_owned(),
+            what,
+        };
+        entry.bounded()
+    }
+
+    /// With its texts cut.
+    pub(super) fn bounded(self) -> Self {
+        TrailEntry {
+            node: cut(&self.node),
+            application: self.application.as_deref().map(cut),
+            by: cut(&self.by),
+            why: cut(&self.why),
+            what: match self.what {
                 What::Command { command, result } => {
                     What::Command { command: cut(&command), result: cut(&result) }
                 }
                 what => what,
             },
+            ..self
         }
+    }
+
+    /// As the partner's, if `node` is its name: a command that it was asked.
+    pub(super) fn of_partner(self, node: &NodeId) -> Option<Self> {
+        (self.node == node.0 && matches!(self.what, What::Command { .. })).then(|| self.bounded())
     }
 }
 

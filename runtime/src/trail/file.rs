@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 
 use super::TrailEntry;
 
-/// The file in a processor's data directory.
-const NAME: &str = "trail.jsonl";
+/// What a processor was asked, and what happened in it: the file in its data directory.
+pub(super) const OWN: &str = "trail.jsonl";
+/// What its partner was asked.
+pub(super) const PARTNERS: &str = "trail-partner.jsonl";
 /// No more is read than this, in bytes: a file that is longer was not written here.
 const BYTES_MAX: u64 = 64 << 20;
 
@@ -22,9 +24,9 @@ pub(super) struct TrailFile {
 }
 
 impl TrailFile {
-    /// Opens the trail in `directory`; gives the latest `kept` entries.
-    pub fn open(directory: &Path, kept: usize) -> io::Result<(Self, Vec<TrailEntry>)> {
-        let path = directory.join(NAME);
+    /// Opens the trail `name` in `directory`; gives the latest `kept` entries.
+    pub fn open(directory: &Path, name: &str, kept: usize) -> io::Result<(Self, Vec<TrailEntry>)> {
+        let path = directory.join(name);
         let text = match fs::metadata(&path) {
             Ok(found) if found.len() > BYTES_MAX => {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "it is far too long"));
@@ -41,8 +43,8 @@ impl TrailFile {
     }
 
     /// A trail that could not be read: it is begun anew with the next entry.
-    pub fn lost(directory: &Path, kept: usize) -> Self {
-        TrailFile { path: directory.join(NAME), file: None, lines: 0, kept }
+    pub fn lost(directory: &Path, name: &str, kept: usize) -> Self {
+        TrailFile { path: directory.join(name), file: None, lines: 0, kept }
     }
 
     fn write_anew(&mut self, entries: &[TrailEntry]) -> io::Result<()> {
@@ -103,30 +105,30 @@ mod tests {
     #[test]
     fn entries_survive_a_restart_and_old_ones_go() {
         let directory = tempfile::tempdir().unwrap();
-        let (mut trail, found) = TrailFile::open(directory.path(), 10).unwrap();
+        let (mut trail, found) = TrailFile::open(directory.path(), OWN, 10).unwrap();
         assert!(found.is_empty());
         let all: Vec<_> = (0..57).map(entry).collect();
         all.iter().for_each(|entry| trail.append(entry).unwrap());
-        let lines = fs::read_to_string(directory.path().join(NAME)).unwrap().lines().count();
+        let lines = fs::read_to_string(directory.path().join(OWN)).unwrap().lines().count();
         assert!((10..=20).contains(&lines), "{lines}");
         drop(trail);
-        let (_, found) = TrailFile::open(directory.path(), 10).unwrap();
+        let (_, found) = TrailFile::open(directory.path(), OWN, 10).unwrap();
         assert_eq!(found, all[47..]);
     }
 
     #[test]
     fn half_a_line_is_passed_over_and_the_next_one_is_whole() {
         let directory = tempfile::tempdir().unwrap();
-        let (mut trail, _) = TrailFile::open(directory.path(), 10).unwrap();
+        let (mut trail, _) = TrailFile::open(directory.path(), OWN, 10).unwrap();
         trail.append(&entry(1)).unwrap();
         drop(trail);
-        let path = directory.path().join(NAME);
+        let path = directory.path().join(OWN);
         let mut torn = File::options().append(true).open(&path).unwrap();
         torn.write_all(b"{\"at_ms\":17,\"appl").unwrap();
-        let (mut trail, found) = TrailFile::open(directory.path(), 10).unwrap();
+        let (mut trail, found) = TrailFile::open(directory.path(), OWN, 10).unwrap();
         assert_eq!(found.len(), 1);
         trail.append(&entry(2)).unwrap();
-        let (_, found) = TrailFile::open(directory.path(), 10).unwrap();
+        let (_, found) = TrailFile::open(directory.path(), OWN, 10).unwrap();
         assert_eq!(found.len(), 2);
     }
 }

@@ -46,6 +46,7 @@ impl Idle {
             tables: vec![],
             features: vec![],
             procedures: vec![],
+            sends: None,
         })
     }
 }

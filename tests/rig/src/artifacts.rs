@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::Failure;
 
 /// The packages whose programs and plugin files the rig needs.
-const PACKAGES: [&str; 11] = [
+const PACKAGES: [&str; 12] = [
     "lockstepd",
     "lockstep",
     "rig",
@@ -20,6 +20,7 @@ const PACKAGES: [&str; 11] = [
     "ledger-v2-so",
     "ledger-v2-broken-so",
     "standing-orders-so",
+    "standing-orders-v2-so",
     "nodelete",
     "odd-layout",
 ];
@@ -143,6 +144,12 @@ impl Artifacts {
     #[must_use]
     pub fn standing_orders(&self) -> &Path {
         self.found("standing-orders-so")
+    }
+
+    /// Standing orders, version 2, which needs version 2 of the ledger.
+    #[must_use]
+    pub fn standing_orders_v2(&self) -> &Path {
+        self.found("standing-orders-v2-so")
     }
 
     /// The ledger, version 1, in a file that the dynamic linker never unmaps.

@@ -163,11 +163,17 @@ impl Node {
             "(\n    node: {:?},\n    data: {:?},\n    listen: (http: {http:?}, events: {events:?}, link: {link:?}),\n\
              {peer}    arbiter: Local({:?}),\n{durability}{}    applications: [(name: \"ledger\", plugin: {:?}{partitions}){beside}],\n)\n",
             self.name,
-            self.directory.join(format!("data-{}", self.name)),
+            self.data(),
             self.arbiter,
             self.settings.more,
             self.plugin,
         )
+    }
+
+    /// Its data directory.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.directory.join(format!("data-{}", self.name))
     }
 
     /// Starts it, without waiting until it is ready.

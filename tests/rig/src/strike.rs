@@ -25,11 +25,11 @@ use crate::{Failure, admin, interrupt};
 /// How long a stopped process stands still.
 const STOPPED: Duration = Duration::from_secs(5);
 /// How long a killed processor stays away.
-const AWAY: Duration = Duration::from_millis(300);
+pub(crate) const AWAY: Duration = Duration::from_millis(300);
 /// An upgrade is over by then, whatever happened to it.
-const OVER_MAX: Duration = Duration::from_secs(90);
+pub(crate) const OVER_MAX: Duration = Duration::from_secs(90);
 /// A step is reached by then.
-const STEP_MAX: Duration = Duration::from_secs(30);
+pub(crate) const STEP_MAX: Duration = Duration::from_secs(30);
 
 /// What is struck.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -94,14 +94,7 @@ impl Struck {
 /// # Errors
 /// When the pair can't be run, or the step is not reached.
 pub fn run(artifacts: &Artifacts, directory: &Path, rate: f64, strike: Strike) -> Result<Struck, Failure> {
-    let mut pair = Pair::start(artifacts, directory, artifacts.ledger_v1())?;
-    let mut settings =
-        LoadSettings::new(pair.events(), Pace::Open { rate_per_s: rate }, directory.join("load.record"));
-    settings.accounts = 400;
-    settings.deadline_ms = 30_000;
-    let mut load = Load::start(artifacts.rig(), settings)?;
-    load.phase("upgrade")?;
-    load.wait_answers(100)?;
+    let (mut pair, load) = under_load(artifacts, directory, rate)?;
     let target = match strike.step {
         // It faults under traffic, and the evaluation fails.
         Step::BackSwitchOver | Step::BackLoad => artifacts.ledger_v2_broken(),
@@ -111,7 +104,34 @@ pub fn run(artifacts: &Artifacts, directory: &Path, rate: f64, strike: Strike) -
         Whom::CommandLine => strike_command_line(&mut pair, target, strike)?,
         Whom::Active | Whom::Standby => strike_processor(&mut pair, target, strike)?,
     };
-    let (killed, mut problems) = first;
+    let may_be_unknown = (strike.step, strike.whom) == (Step::IsolateFirst, Whom::Active);
+    see_the_end(pair, load, first, may_be_unknown)
+}
+
+/// A pair with a load of `rate` transfers a second, under way.
+pub(crate) fn under_load(
+    artifacts: &Artifacts,
+    directory: &Path,
+    rate: f64,
+) -> Result<(Pair, Load), Failure> {
+    let pair = Pair::start(artifacts, directory, artifacts.ledger_v1())?;
+    let mut settings =
+        LoadSettings::new(pair.events(), Pace::Open { rate_per_s: rate }, directory.join("load.record"));
+    settings.accounts = 400;
+    settings.deadline_ms = 30_000;
+    let mut load = Load::start(artifacts.rig(), settings)?;
+    load.phase("upgrade")?;
+    load.wait_answers(100)?;
+    Ok((pair, load))
+}
+
+/// Waits for the end of the upgrade, on both in the same version, and audits.
+pub(crate) fn see_the_end(
+    mut pair: Pair,
+    mut load: Load,
+    (killed, mut problems): After,
+    may_be_unknown: bool,
+) -> Result<Struck, Failure> {
     let mut last = None;
     let group = pair.wait_until("the end of the upgrade", OVER_MAX, |group| {
         last = group.campaigns.last().cloned();
@@ -125,7 +145,7 @@ pub fn run(artifacts: &Artifacts, directory: &Path, rate: f64, strike: Strike) -
         Some(record) => ("fell-back", record.reason.clone(), took_ms(record)),
         None => ("not-begun", String::new(), 0),
     };
-    if last.is_none() && (strike.step, strike.whom) != (Step::IsolateFirst, Whom::Active) {
+    if last.is_none() && !may_be_unknown {
         problems.push("there is no record of the upgrade".into());
     }
     let runs = group.members.first().and_then(|member| member.hash);
@@ -142,7 +162,7 @@ pub fn run(artifacts: &Artifacts, directory: &Path, rate: f64, strike: Strike) -
 }
 
 /// Whom clients may have lost for a while, and what went wrong.
-type After = (Vec<Killed>, Vec<String>);
+pub(crate) type After = (Vec<Killed>, Vec<String>);
 
 fn strike_processor(pair: &mut Pair, target: &Path, strike: Strike) -> Result<After, Failure> {
     let active = pair.active()?;
@@ -209,7 +229,8 @@ fn strike_command_line(pair: &mut Pair, target: &Path, strike: Strike) -> Result
 }
 
 /// Gates that a small load passes in a moment. A single stall of a shared disk moves the p99 of a few events.
-const GATES: [&str; 6] = ["--time-min-ms", "400", "--events-min", "100", "--latency-ratio-max-percent", "0"];
+pub(crate) const GATES: [&str; 6] =
+    ["--time-min-ms", "400", "--events-min", "100", "--latency-ratio-max-percent", "0"];
 
 fn start(pair: &Pair, target: &Path) -> Result<(), Failure> {
     let target = target.display().to_string();
@@ -231,7 +252,7 @@ fn is_uniform(group: &GroupStatus) -> bool {
 }
 
 /// Waits until the kernel says that the process stands still.
-fn wait_stopped(node: &Node) -> Result<(), Failure> {
+pub(crate) fn wait_stopped(node: &Node) -> Result<(), Failure> {
     let until = Instant::now() + STEP_MAX;
     loop {
         interrupt::check()?;
@@ -254,6 +275,6 @@ fn took_ms(record: &CampaignRecord) -> u64 {
     }
 }
 
-fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_millis() as u64)
 }

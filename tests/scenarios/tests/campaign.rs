@@ -1,5 +1,7 @@
 //! Whole campaigns (R28 to R31), undisturbed and with a processor killed in every step.
 
+use std::cell::Cell;
+
 use lockstep_core::campaign::{Redundancy, Step};
 use lockstep_core::command::{Command, CommandError, Role};
 use lockstep_core::ids::Micros;
@@ -42,6 +44,32 @@ fn runs(world: &World, node: usize) -> Edition {
 
 fn hashes(world: &World) -> [Edition; 2] {
     [0, 1].map(|node| runs(world, node))
+}
+
+/// What operators read as the gap is what clients see, but for the way of one message.
+#[test]
+fn the_gap_at_the_switchover_is_measured_and_is_no_longer_than_clients_see_it() {
+    for seed in 1..=5 {
+        let mut world = under_way(seed, Edition::Two, Redundancy::Keep);
+        let answered =
+            |world: &World| world.clients.iter().map(|client| client.acknowledged.len()).sum::<usize>();
+        let (last, longest) = (Cell::new((world.now, answered(&world))), Cell::new(0));
+        world.run_until(|world| {
+            let (at, count) = last.get();
+            if answered(world) > count {
+                longest.set(longest.get().max(world.now.since(at).0));
+                last.set((world.now, answered(world)));
+            }
+            over(world)
+        });
+        let longest = longest.get();
+        let active = world.active().expect("there is an active");
+        let campaign = world.group(active).state().meta.campaigns.last().expect("it is remembered").clone();
+        let measured = campaign.longest_gap.0;
+        assert_eq!(campaign.step, Step::Done, "{campaign:?}");
+        assert!(measured > 0 && measured <= longest + 1_000, "{measured} us, and clients saw {longest} us");
+        world.settle_and_check();
+    }
 }
 
 #[test]

@@ -64,11 +64,19 @@ fn simple(global: &Global, which: &Which, harm: Option<&str>, verb: AdminVerb) -
 
 /// Asks for something that has no answer but that it is done or under way.
 pub fn acknowledge(session: &Session, application: Option<&str>, verb: AdminVerb) -> Result<Exit, Failure> {
+    acknowledge_as(session, application, verb, "under way; see `lockstep status`")
+}
+
+/// As [`acknowledge`]; `accepted` is said for people when it is under way.
+pub fn acknowledge_as(
+    session: &Session,
+    application: Option<&str>,
+    verb: AdminVerb,
+    accepted: &str,
+) -> Result<Exit, Failure> {
     match session.ask(application, verb)? {
         AdminReply::Done => session.print("done\n", &json!({"done": true}))?,
-        AdminReply::Accepted => {
-            session.print("under way; see `lockstep status`\n", &json!({"accepted": true}))?;
-        }
+        AdminReply::Accepted => session.print(&format!("{accepted}\n"), &json!({"accepted": true}))?,
         other => return Err(unexpected(&other)),
     }
     Ok(Exit::Ok)

@@ -6,7 +6,8 @@
 use std::path::{Path, PathBuf};
 
 use lockstep_core::descriptor::{
-    BodyUse, FeatureDescriptor, ProcedureDescriptor, Recovery, TableDescriptor, UnitDescriptor, Version,
+    BodyUse, FeatureDescriptor, ProcedureDescriptor, Receiver, Recovery, TableDescriptor, UnitDescriptor,
+    Version,
 };
 use lockstep_core::ids::PluginHash;
 use lockstep_core::judgement::{Judgement, judge};
@@ -72,6 +73,8 @@ pub struct Findings {
     pub features: Vec<FeatureDescriptor>,
     /// Its tables and their formats.
     pub tables: Vec<TableDescriptor>,
+    /// Whom it sends messages to; none when it does not say.
+    pub sends: Option<Vec<Receiver>>,
     /// What may keep it from being unloaded, and the like.
     pub warnings: Vec<String>,
     /// The other version; none when none was named.
@@ -132,6 +135,7 @@ fn findings(new: &CheckedPlugin, old: Option<&CheckedPlugin>) -> Findings {
         procedures: new.descriptor.procedures.iter().map(procedure).collect(),
         features: new.descriptor.features.clone(),
         tables: new.descriptor.tables.clone(),
+        sends: new.descriptor.sends.clone(),
         warnings: new.warnings.clone(),
         against: old.map(identity),
         pair: old.map(|old| judge(&old.descriptor, &new.descriptor)),

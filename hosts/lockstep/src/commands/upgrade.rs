@@ -4,7 +4,7 @@ use lockstep_runtime::admin::protocol::{AdminReply, AdminVerb, UpgradePlan, Upgr
 use lockstep_runtime::trail::{KEPT, What};
 use serde_json::json;
 
-use super::{acknowledge, trail};
+use super::{acknowledge_as, trail};
 use crate::args::{Campaign, Output, Upgrade, WayOut};
 use crate::campaign_file::{Wanted, wanted};
 use crate::failure::{Exit, Failure, of_preflight};
@@ -14,8 +14,8 @@ use crate::watch;
 
 /// Carries out a command about the rolling upgrade.
 pub fn run(session: &Session, command: Upgrade) -> Result<Exit, Failure> {
-    let simple = |application: Option<String>, verb| {
-        acknowledge(session, application.as_deref(), AdminVerb::Upgrade(verb))
+    let simple = |application: Option<String>, verb, accepted: &str| {
+        acknowledge_as(session, application.as_deref(), AdminVerb::Upgrade(verb), accepted)
     };
     match command {
         Upgrade::Plan(campaign) => plan(session, &campaign),
@@ -24,20 +24,28 @@ pub fn run(session: &Session, command: Upgrade) -> Result<Exit, Failure> {
             let application = which.application.as_deref();
             if watch { watch::until_over(session, application, None) } else { status(session, application) }
         }
-        Upgrade::Pause(which) => simple(which.application, UpgradeVerb::Pause),
-        Upgrade::Resume(which) => simple(which.application, UpgradeVerb::Resume),
+        Upgrade::Pause(which) => {
+            let said = "paused: no new step is begun until `lockstep upgrade resume`";
+            simple(which.application, UpgradeVerb::Pause, said)
+        }
+        Upgrade::Resume(which) => simple(which.application, UpgradeVerb::Resume, "it goes on"),
         Upgrade::Accept(WayOut { which, partner_gone }) => {
             if partner_gone {
                 session.confirm("The upgrade ends with this processor alone on the new version.")?;
             }
-            simple(which.application, UpgradeVerb::Accept { partner_gone })
+            simple(
+                which.application,
+                UpgradeVerb::Accept { partner_gone },
+                "accepted; see `lockstep upgrade status`",
+            )
         }
         Upgrade::Abort(WayOut { which, partner_gone }) => {
             session.confirm(match partner_gone {
                 false => "The upgrade ends; both processors return to the old version.",
                 true => "The upgrade ends with this processor alone on the old version.",
             })?;
-            simple(which.application, UpgradeVerb::Abort { partner_gone })
+            let said = "on the way back; see `lockstep upgrade status`";
+            simple(which.application, UpgradeVerb::Abort { partner_gone }, said)
         }
         Upgrade::History(which) => {
             match session.ask(which.application.as_deref(), AdminVerb::Upgrade(UpgradeVerb::History))? {

@@ -4,6 +4,7 @@
 
 use lockstep_core::campaign::{CampaignRecord, CheckVerdict, Decide, Judgement, Step};
 use lockstep_core::command::CampaignStatus;
+use lockstep_core::ids::Micros;
 
 use super::words::{clock, count, counted, latency, seconds};
 
@@ -39,8 +40,14 @@ pub fn steps_over(record: &CampaignRecord) -> Vec<String> {
         .collect();
     if record.step.is_over() {
         lines.push(outcome(record));
+        lines.extend(gap(record.longest_gap).map(|gap| format!("     {gap}")));
     }
     lines
+}
+
+/// `longest gap at switchover 3 ms`; none when none was measured.
+fn gap(longest: Micros) -> Option<String> {
+    (longest.0 > 0).then(|| format!("longest gap at switchover {}", latency(longest.0)))
 }
 
 /// The last line of a campaign that is over.
@@ -82,6 +89,12 @@ pub fn under_way(application: &str, status: &CampaignStatus) -> Vec<String> {
         return with_notes(head, record);
     }
     head.push_str(&format!("{} of {}", clock(in_step_ms), clock(gates.time_min_ms)));
+    if let Some(per_s) = (status.events * 1_000).checked_div(in_step_ms) {
+        head.push_str(&format!("   {} events/s", count(per_s)));
+    }
+    if let Some(gap) = gap(status.longest_gap) {
+        head.push_str(&format!("   {gap}"));
+    }
     let mut lines = with_notes(head, record);
     let ratio = match (record.yardstick_p99_us, status.p99_us) {
         (0, 0) => "p99 not measured".to_owned(),
@@ -170,7 +183,8 @@ pub fn history(campaigns: &[CampaignRecord]) -> String {
         };
         let end = if record.step == Step::Done { "done" } else { "fell back" };
         let reason = if record.reason.is_empty() { String::new() } else { format!(": {}", record.reason) };
-        format!("{}   {end} after {length}{reason}\n", heading(record))
+        let gap = gap(record.longest_gap).map_or_else(String::new, |gap| format!("; {gap}"));
+        format!("{}   {end} after {length}{reason}{gap}\n", heading(record))
     };
     campaigns.iter().map(line).collect()
 }
@@ -179,7 +193,7 @@ pub fn history(campaigns: &[CampaignRecord]) -> String {
 mod tests {
     use super::*;
     use lockstep_core::campaign::{CampaignPlan, Gates, OwnCheck, OwnChecks, Redundancy};
-    use lockstep_core::ids::{Micros, NodeId, PluginHash};
+    use lockstep_core::ids::{NodeId, PluginHash};
 
     fn evaluating() -> CampaignStatus {
         let second = |s: u64| Micros(s * 1_000_000);
@@ -211,6 +225,7 @@ mod tests {
                 since: second(103),
                 first: NodeId("b".into()),
                 yardstick_p99_us: 2_000,
+                longest_gap: Micros(0),
                 paused: false,
                 paused_at: Micros(0),
                 accepted: false,
@@ -228,6 +243,7 @@ mod tests {
             faults: 0,
             divergences: 0,
             p99_us: 2_040,
+            longest_gap: Micros(3_120),
             own_checks: None,
             judgement: Some(Judgement::Undecided),
             rollback_in_ms: Some(1_159_000),
@@ -242,7 +258,7 @@ mod tests {
              ok  201  isolate b                   0.00 s\n \
              ok  202  b on 2.0.0, in sync         3.00 s\n \
              ok  203  switch over to b            0.00 s\n \
-             >>  203  evaluate on b               0:41 of 2:00\n     \
+             >>  203  evaluate on b               0:41 of 2:00   12,314 events/s   longest gap at switchover 3.1 ms\n     \
                  0 faults   0 divergences   p99 1.02 x old   events 504,881 of 10,000\n     \
                  falls back by itself in 19:19 unless accepted:  lockstep upgrade accept ledger\n"
         );
@@ -287,10 +303,13 @@ mod tests {
             status("ledger", None, Some(&record)).lines().last().unwrap(),
             "back  200  fell back: 1.4.0 runs everywhere: faults: 3, and at most 0 are allowed"
         );
+        record.longest_gap = Micros(850);
+        let said = status("ledger", None, Some(&record));
+        assert_eq!(said.lines().last().unwrap(), "     longest gap at switchover 850 us");
         assert_eq!(
             history(&[record]),
             "upgrade 42: 1.4.0 -> 2.0.0, started by root   fell back after 50.25 s: \
-             faults: 3, and at most 0 are allowed\n"
+             faults: 3, and at most 0 are allowed; longest gap at switchover 850 us\n"
         );
         assert_eq!(status("ledger", None, None), "no upgrade is under way, and none was before\n");
     }

@@ -18,6 +18,11 @@ pub fn findings(findings: &Findings) -> String {
             findings.features.iter().map(|feature| vec![feature.name.clone(), feature.description.clone()]);
         out.push_str(&columns("  ", "  ", &headed(&["feature", ""], rows)));
     }
+    if let Some(sends) = &findings.sends {
+        let rows = sends.iter().map(|it| vec![it.application.clone(), it.procedure.clone()]);
+        let nobody = sends.is_empty().then(|| vec!["(no other application)".into()]);
+        out.push_str(&columns("  ", "  ", &headed(&["sends to", "procedure"], rows.chain(nobody))));
+    }
     for warning in &findings.warnings {
         out.push_str(&format!("warning: {warning}\n"));
     }

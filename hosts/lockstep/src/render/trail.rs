@@ -3,14 +3,16 @@
 use lockstep_runtime::trail::TrailEntry;
 use time::OffsetDateTime;
 
-/// Entries, oldest first: when (UTC), who, what, why.
+/// Entries, oldest first: when (UTC), at which processor, who, what, why.
 pub fn trail(entries: &[TrailEntry]) -> String {
+    let at = entries.iter().map(|entry| entry.node.chars().count()).max().unwrap_or(0).max(1);
     let who = entries.iter().map(|entry| entry.by.chars().count()).max().unwrap_or(0).max(1);
     let line = |entry: &TrailEntry| {
         let by = if entry.by.is_empty() { "-" } else { &entry.by };
         let why = if entry.why.is_empty() { String::new() } else { format!("   ({})", entry.why) };
+        let node = if entry.node.is_empty() { "-" } else { &entry.node };
         let of = entry.application.as_deref().unwrap_or("-");
-        format!("{}  {by:<who$}  {of}  {}{why}\n", when(entry.at_ms), entry.what)
+        format!("{}  {node:<at$}  {by:<who$}  {of}  {}{why}\n", when(entry.at_ms), entry.what)
     };
     entries.iter().map(line).collect()
 }
@@ -33,6 +35,8 @@ mod tests {
     #[test]
     fn who_did_what_when_and_why() {
         let entry = |at_ms, by: &str, why: &str, command: &str| TrailEntry {
+            node: if by.is_empty() { String::new() } else { "a".into() },
+            number: 1,
             at_ms,
             application: Some("ledger".into()),
             by: by.into(),
@@ -45,8 +49,8 @@ mod tests {
         ];
         assert_eq!(
             trail(&entries),
-            "2026-01-31 23:59:59 UTC  root  ledger  upgrade pause: accepted   (ticket 7)\n\
-             1970-01-01 00:00:00 UTC  -     ledger  upgrade resume: accepted\n"
+            "2026-01-31 23:59:59 UTC  a  root  ledger  upgrade pause: accepted   (ticket 7)\n\
+             1970-01-01 00:00:00 UTC  -  -     ledger  upgrade resume: accepted\n"
         );
     }
 }

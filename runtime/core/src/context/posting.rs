@@ -98,6 +98,14 @@ impl UnitContext<'_> {
         if procedure.is_empty() || procedure.len() > PROCEDURE_BYTES_MAX {
             return self.breached(format!("a procedure's name has 1 to {PROCEDURE_BYTES_MAX} bytes"));
         }
+        if !self.descriptor.sends_to(&to.application, procedure) {
+            let name = &to.application;
+            return self.breached(format!(
+                "a message is for `{procedure}` of `{name}`, which is not among the receivers that {} {} declares \
+                 (`sends`)",
+                self.descriptor.name, self.descriptor.version
+            ));
+        }
         if !self.may_post(TableId::OUTBOX, parameters) {
             return;
         }

@@ -130,6 +130,7 @@ impl Group {
             let us = self.now.since(output.arrived).0;
             self.latencies.record(us);
             self.evaluation.latencies.record(us);
+            self.gap.answered(self.now);
             self.answer(output.asker, output.answer);
         }
     }

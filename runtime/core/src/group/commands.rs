@@ -3,6 +3,7 @@
 use super::evaluation::{judge, rollback_after_ms};
 use super::feed::Feed;
 use super::follow::Follow;
+use super::gap;
 use super::outputs::Asker;
 use super::{Group, LATENCY_WINDOW};
 use crate::campaign::{CampaignRecord, Step};
@@ -185,6 +186,7 @@ impl Group {
             faults: view.faults,
             divergences: view.divergences,
             p99_us: view.p99_us,
+            longest_gap: gap::longest(record, &self.gap, &others),
             own_checks: view.own_checks.cloned(),
             judgement,
             rollback_in_ms,

@@ -173,6 +173,7 @@ impl Group {
             divergences,
             diverged_stores,
             evaluation,
+            gap: _,
             order_sent,
             order_attempt,
             follow,

@@ -23,6 +23,7 @@ mod evaluation;
 mod feed;
 mod firing;
 mod follow;
+mod gap;
 mod identity;
 mod in_place;
 mod intake;
@@ -70,6 +71,7 @@ use disk_failure::DiskFailure;
 use evaluation::Evaluation;
 use feed::{Feed, Waiting};
 use follow::{Follow, Pending};
+use gap::Gap;
 use intake::Intake;
 use latency::Latencies;
 use messages::Messages;
@@ -187,6 +189,7 @@ pub struct Group {
     /// Stores that diverged: only a copy brings their processor back, also after a restart (R15).
     diverged_stores: BTreeSet<StoreId>,
     evaluation: Evaluation,
+    gap: Gap,
     siblings: Siblings,
     order_sent: Option<(PluginHash, Micros)>,
     order_attempt: u32,
@@ -300,6 +303,7 @@ impl Group {
             divergences: BTreeMap::new(),
             diverged_stores: BTreeSet::new(),
             evaluation: Evaluation::default(),
+            gap: Gap::default(),
             siblings: Siblings::default(),
             order_sent: None,
             order_attempt: 0,
@@ -652,7 +656,7 @@ impl Group {
         match message {
             PeerMessage::Hello(hello) => self.on_hello(*hello),
             PeerMessage::RecordChanged(record) => self.adopt(record, None),
-            PeerMessage::HandOver { record } => self.on_hand_over(record),
+            PeerMessage::HandOver { record, silent_for } => self.on_hand_over(record, silent_for),
             PeerMessage::Forward { ticket, request } => {
                 self.on_request(Asker::Partner { link, ticket }, *request)
             }

@@ -643,7 +643,8 @@ impl Group {
         assert!(self.outputs.is_empty(), "a planned switchover is made when nothing waits (R5)");
         assert!(!self.is_acting(), "a planned switchover is made between procedures (R19)");
         let asker = self.hand_over.take().map_or(Asker::Nobody, |hand_over| hand_over.asker);
-        self.send(PeerMessage::HandOver { record });
+        let silent_for = self.gap.silent_for(self.now);
+        self.send(PeerMessage::HandOver { record, silent_for });
         self.forget_messages();
         self.waiting = None;
         self.role = Role::Standby;
@@ -659,7 +660,7 @@ impl Group {
         self.forward_all();
     }
 
-    pub(super) fn on_hand_over(&mut self, record: Record) {
+    pub(super) fn on_hand_over(&mut self, record: Record, silent_for: Option<Micros>) {
         if record.active.store != self.store || self.role == Role::Active {
             return self.adopt(record, None);
         }
@@ -667,6 +668,9 @@ impl Group {
             return self.close_link("a switchover came in the middle of a procedure");
         }
         self.adopt(record, None);
+        if self.role == Role::Active {
+            self.gap.handed_over(silent_for, self.now);
+        }
         // This process is younger than the record that names it: it must raise the term (R7), and may, because the
         // other recorded member has just said that it is not the active.
         self.arbiter.yielded = self.role != Role::Active;

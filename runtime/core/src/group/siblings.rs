@@ -243,6 +243,7 @@ impl Group {
             faults: self.evaluation.faults,
             divergences: self.evaluation.divergences,
             deaths: self.evaluation.deaths,
+            gap: self.gap.measured(),
             latencies: self.evaluation.latencies.buckets(),
         }
     }

@@ -4,6 +4,7 @@
 use super::Group;
 use super::evaluation::{LATENCY_EVENTS_MIN, plan_evaluation};
 use super::feed::{DIVERGENCES_MAX, Feed};
+use super::gap;
 use super::outputs::Asker;
 use super::siblings::plan_together;
 use crate::campaign::{CampaignPlan, CampaignRecord, CheckVerdict, Redundancy, Step};
@@ -256,6 +257,7 @@ impl Group {
         self.evaluation.entered = self.state.meta.last;
         self.order_sent = None;
         self.siblings.forget();
+        self.gap.forget();
     }
 
     /// What the stream says of a campaign is held (R29).
@@ -428,6 +430,7 @@ impl Group {
             let measured = latencies.total() >= LATENCY_EVENTS_MIN;
             record.yardstick_p99_us = if measured { latencies.percentile(99.0) } else { 0 };
         }
+        record.longest_gap = gap::longest(&record, &self.gap, &self.reports_at(record.revision));
         let time = self.stream_time();
         record.trail.push((step, time));
         record.step = step;
@@ -577,6 +580,7 @@ impl Group {
             since: time,
             first: first.node,
             yardstick_p99_us: 0,
+            longest_gap: Micros(0),
             paused: false,
             paused_at: Micros(0),
             accepted: false,

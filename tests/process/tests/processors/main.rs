@@ -16,6 +16,7 @@ mod poison;
 mod starts;
 mod swaps;
 mod telling;
+mod trails;
 mod upgrades;
 mod wrong_files;
 

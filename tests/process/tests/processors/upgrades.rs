@@ -10,6 +10,7 @@ use rig::clients::ClientThread;
 use rig::ledger;
 use rig::pair::Pair;
 use rig::strike::{How, Strike, Whom, run};
+use rig::swap_strike::{self, Moment};
 use serde_json::Value;
 
 use crate::{artifacts, load, pair};
@@ -43,6 +44,50 @@ fn the_active_may_die_on_the_way_back() {
 #[test]
 fn the_command_line_may_die() {
     strike(Step::SwitchOver, Whom::CommandLine, How::Kill);
+}
+
+/// R28, redundancy `keep`: whenever the active dies, the standby holds all that was acknowledged and takes over.
+#[track_caller]
+fn in_the_swap(moment: Moment) {
+    let directory = tempfile::tempdir().unwrap();
+    let struck = swap_strike::run(artifacts(), directory.path(), 400.0, moment);
+    let struck = struck.unwrap_or_else(|failure| panic!("{moment:?}: {failure}"));
+    assert!(struck.holds(), "{moment:?}: {struck:?}");
+}
+
+#[test]
+fn the_active_may_die_when_the_standby_has_its_order() {
+    in_the_swap(Moment::Ordered);
+}
+
+#[test]
+fn the_active_may_die_while_it_sends_the_file() {
+    in_the_swap(Moment::FileSent);
+}
+
+#[test]
+fn the_active_may_die_while_the_file_is_tried() {
+    in_the_swap(Moment::Trial);
+}
+
+#[test]
+fn the_active_may_die_when_the_new_version_is_loaded_and_not_announced() {
+    in_the_swap(Moment::Loaded);
+}
+
+#[test]
+fn the_active_may_die_when_the_new_version_is_announced_and_not_answered() {
+    in_the_swap(Moment::Announced);
+}
+
+#[test]
+fn the_active_may_die_when_it_has_said_from_where_on_the_new_version_holds() {
+    in_the_swap(Moment::Answered);
+}
+
+#[test]
+fn the_active_may_die_while_the_old_thread_hands_over_to_the_new_one() {
+    in_the_swap(Moment::HandOver);
 }
 
 /// R17, R30: what the new version wrote stands, and the old one reads it.
