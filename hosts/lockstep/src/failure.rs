@@ -44,6 +44,8 @@ pub struct Told {
     pub help: String,
     /// How the program ends.
     pub exit: Exit,
+    /// What else is to stand in the JSON object beside `error`; null for nothing.
+    pub beside: serde_json::Value,
 }
 
 impl std::fmt::Display for Told {
@@ -66,7 +68,16 @@ impl miette::Diagnostic for Told {
 impl Failure {
     /// A failure in words.
     pub fn new(exit: Exit, code: &str, message: impl Into<String>, help: impl Into<String>) -> Self {
-        Failure::Told(Told { code: code.into(), message: message.into(), help: help.into(), exit })
+        let beside = serde_json::Value::Null;
+        Failure::Told(Told { code: code.into(), message: message.into(), help: help.into(), exit, beside })
+    }
+
+    /// The same, with the fields of an object beside it in JSON.
+    pub fn beside(self, beside: serde_json::Value) -> Self {
+        match self {
+            Failure::Told(told) => Failure::Told(Told { beside, ..told }),
+            config => config,
+        }
     }
 
     /// How the program ends.
@@ -85,7 +96,15 @@ impl Failure {
             Failure::Config(error) => (text(error.code()), text(error.help())),
             Failure::Told(told) => (text(told.code()), text(told.help())),
         };
-        serde_json::json!({"error": {"code": code, "message": self.to_string(), "help": help}})
+        let mut json = match self {
+            Failure::Told(Told { beside: serde_json::Value::Object(beside), .. }) => beside.clone(),
+            _ => serde_json::Map::new(),
+        };
+        json.insert(
+            "error".into(),
+            serde_json::json!({"code": code, "message": self.to_string(), "help": help}),
+        );
+        json.into()
     }
 }
 
@@ -135,5 +154,8 @@ mod tests {
             failure.json().to_string(),
             r#"{"error":{"code":"LS0801","help":"is it running?","message":"no processor answers"}}"#
         );
+        let failure = failure.beside(serde_json::json!({"last": 7}));
+        assert_eq!(failure.json()["last"], 7);
+        assert_eq!(failure.json()["error"]["code"], "LS0801");
     }
 }

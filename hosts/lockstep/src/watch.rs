@@ -89,24 +89,22 @@ pub fn until_over(session: &Session, application: Option<&str>, after: Option<u6
                     && status.record.plan.decide == Decide::Automatic
                 {
                     screen.finish(&[])?;
-                    session.print("", &json!({"current": status, "last": null}))?;
                     let message = format!("the evaluation is inconclusive: {why}");
                     let help = format!("{}, or abort; otherwise it falls back by itself", accept(name));
-                    return Err(Failure::new(Exit::Inconclusive, "LS0720", message, help));
+                    let failure = Failure::new(Exit::Inconclusive, "LS0720", message, help);
+                    return Err(failure.beside(json!({"current": status, "last": null})));
                 }
             }
             Look::Over(record) => {
                 screen.finish(&steps_over(&record))?;
-                session.print("", &json!({"current": null, "last": record}))?;
-                return match record.step {
-                    Step::Done => Ok(Exit::Ok),
-                    _ => Err(Failure::new(
-                        Exit::FellBack,
-                        "LS0721",
-                        outcome(&record),
-                        "the old version serves; see the processors' logs for the faults themselves",
-                    )),
-                };
+                let progress = json!({"current": null, "last": record});
+                if record.step == Step::Done {
+                    session.print("", &progress)?;
+                    return Ok(Exit::Ok);
+                }
+                let help = "the old version serves; see the processors' logs for the faults themselves";
+                let failure = Failure::new(Exit::FellBack, "LS0721", outcome(&record), help);
+                return Err(failure.beside(progress));
             }
             Look::NotYet if after.is_some() && seen.is_none() && begun.elapsed() < SEEN_WITHIN => {}
             Look::NotYet => {

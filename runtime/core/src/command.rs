@@ -323,13 +323,13 @@ impl Command {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum CommandError {
     /// There is no active that could do it.
-    #[error("no active can be reached; wait for a takeover or see `lockstep status`")]
+    #[error("no active can be reached")]
     NoActive,
     /// The partner is not there or not in sync.
     #[error("the partner is not in sync: {0}")]
     NotInSync(String),
     /// A campaign is under way.
-    #[error("a campaign is under way at step {0}; see `lockstep upgrade status`")]
+    #[error("a campaign is under way at step {0}")]
     CampaignUnderWay(u16),
     /// There is none.
     #[error("no campaign is under way")]

@@ -20,4 +20,6 @@ pub mod unit_page;
 
 pub use directory_lock::{DirectoryLock, DirectoryLockError};
 pub use liveness::{Died, LivenessLock, LivenessWatch, is_living};
-pub use process::{boot_id, core_dumps_off, core_dumps_on, give_way, raise_open_files_limit, random_u128};
+pub use process::{
+    boot_id, core_dumps_off, core_dumps_on, give_way, raise_open_files_limit, random_u128, stand_still,
+};

@@ -1,5 +1,5 @@
 //! Settings and facts of this process and of this machine: the boot id, core dumps, the limit on open
-//! files, randomness from the kernel.
+//! files, a stop, randomness from the kernel.
 //!
 //! Deliberately absent: configuration. The callers say what they want.
 
@@ -47,6 +47,15 @@ pub fn raise_open_files_limit() -> io::Result<u64> {
         setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
     }
     Ok(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX))
+}
+
+/// Stops this process where the calling thread stands, until somebody sends it `SIGCONT`. For failpoints.
+///
+/// The signal is for this very thread, which so does nothing more before the whole process stands still; one for the process
+/// might find another thread first.
+pub fn stand_still() {
+    // SAFETY: `raise` touches no memory of ours, and `SIGSTOP` can have no handler.
+    let _always_well = unsafe { libc::raise(libc::SIGSTOP) };
 }
 
 /// 128 random bits from the kernel, for ids that must not collide.

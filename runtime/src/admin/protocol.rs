@@ -83,7 +83,7 @@ impl AdminVerb {
                 | AdminVerb::Audit { .. }
                 | AdminVerb::Features(FeaturesVerb::List)
                 | AdminVerb::Plugin(PluginVerb::List)
-                | AdminVerb::Upgrade(UpgradeVerb::Status | UpgradeVerb::History)
+                | AdminVerb::Upgrade(UpgradeVerb::Plan { .. } | UpgradeVerb::Status | UpgradeVerb::History)
         )
     }
 }

@@ -196,7 +196,7 @@ pub(super) async fn ask(engine: &EngineHandle, command: Command) -> Result<Comma
                 (NOT_IN_LOCK_STEP, "wait until `lockstep status` shows the pair in lock step")
             }
             CommandError::CampaignUnderWay(_) => {
-                (UNDER_WAY, "see `lockstep upgrade status`; pause or abort it first")
+                (UNDER_WAY, "see `lockstep upgrade status`; wait, or abort it")
             }
             CommandError::NoCampaign => ("LS0703", "`lockstep upgrade history` lists those that are over"),
             CommandError::NotNow(_) => ("LS0632", "see `lockstep status`"),

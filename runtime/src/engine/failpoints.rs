@@ -242,7 +242,7 @@ impl Failpoints {
             return;
         }
         match self.armed.take() {
-            Some(Failpoint::AtStep { kill: false, .. }) => stand_still(),
+            Some(Failpoint::AtStep { kill: false, .. }) => lockstep_os::stand_still(),
             _ => die(),
         }
     }
@@ -253,7 +253,7 @@ impl Failpoints {
             return;
         }
         match self.armed.take() {
-            Some(Failpoint::AtSwap { kill: false, .. }) => stand_still(),
+            Some(Failpoint::AtSwap { kill: false, .. }) => lockstep_os::stand_still(),
             _ => die(),
         }
     }
@@ -276,12 +276,6 @@ impl Failpoints {
             }
         }
     }
-}
-
-/// Stops the process, until somebody lets it go on.
-fn stand_still() {
-    let own = rustix::process::getpid();
-    let _ = rustix::process::kill_process(own, rustix::process::Signal::STOP);
 }
 
 /// Ends the process at once, as a crash would.

@@ -4,6 +4,7 @@
 //! that it got. So nothing is kept of what was sent, and what a broken link loses is asked for again.
 
 use super::EngineLoop;
+use super::link::OUT_BYTES_SOFT;
 use crate::link_message::LinkMessage;
 
 impl EngineLoop {
@@ -27,6 +28,8 @@ impl EngineLoop {
         let link = self.link.as_mut()?;
         match message {
             LinkMessage::TrailGrown => link.tell(&LinkMessage::TrailHave { number: trail.partners_last() }),
+            // What a partner asks for is bounded by what it reads; it asks again when there is more to hear.
+            LinkMessage::TrailHave { .. } if link.waiting_output() > OUT_BYTES_SOFT => {}
             LinkMessage::TrailHave { number } => {
                 let entries = trail.behind(number);
                 if !entries.is_empty() {

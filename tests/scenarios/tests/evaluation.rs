@@ -194,6 +194,26 @@ fn a_check_that_can_not_be_run_or_never_ends_is_inconclusive() {
 // -- pause, resume, accept, abort
 
 #[test]
+fn what_is_asked_twice_changes_the_record_once() {
+    let mut plan = to_two();
+    plan.gates.events_min = u64::MAX;
+    let mut world = under_way(31, plan);
+    until(&mut world, Step::Evaluate);
+    let active = world.active().expect("an active");
+    for command in [Command::PauseCampaign, ACCEPT, ABORT] {
+        let revisions = [0, 1].map(|_| {
+            world.command(active, command.clone());
+            assert!(world.last_result().is_ok(), "{command:?}: {:?}", world.last_result());
+            let campaign = &world.group(active).state().meta.campaign;
+            campaign.as_ref().expect("it is under way").revision
+        });
+        assert_eq!(revisions[0], revisions[1], "{command:?}");
+    }
+    assert_eq!(end(&mut world).step, Step::FellBack);
+    settle(&mut world);
+}
+
+#[test]
 fn a_pause_holds_any_step_and_its_time_does_not_count() {
     for wanted in [Step::LoadFirst, Step::Evaluate, Step::LoadSecond] {
         let mut plan = to_two();

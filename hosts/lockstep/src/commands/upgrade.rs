@@ -56,8 +56,8 @@ pub fn run(session: &Session, command: Upgrade) -> Result<Exit, Failure> {
                         What::Upgrade { .. } => true,
                         What::Role { .. } => false,
                     });
-                    let text =
-                        format!("{}{}", render::campaign::history(&campaigns), render::trail::trail(&trail));
+                    let parts = [render::campaign::history(&campaigns), render::trail::trail(&trail)];
+                    let text = parts.join(if trail.is_empty() { "" } else { "\n" });
                     session.print(&text, &json!({"campaigns": campaigns, "trail": trail}))?;
                     Ok(Exit::Ok)
                 }

@@ -2,7 +2,7 @@
 //!
 //! A step's line is final once the next step was entered; the last line is about what is under way.
 
-use lockstep_core::campaign::{CampaignRecord, CheckVerdict, Decide, Judgement, Step};
+use lockstep_core::campaign::{CampaignRecord, CheckVerdict, Decide, Judgement, Redundancy, Step};
 use lockstep_core::command::CampaignStatus;
 use lockstep_core::ids::Micros;
 
@@ -14,7 +14,11 @@ const TITLE_WIDTH: usize = 26;
 /// What a step is called.
 fn title(record: &CampaignRecord, step: Step) -> String {
     let (first, from, to) = (&record.first, record.plan.from, record.plan.to);
+    let keeps = record.plan.redundancy == Redundancy::Keep;
     match step {
+        // Nobody is isolated then.
+        Step::IsolateFirst if keeps => format!("{first} stays in sync"),
+        Step::IsolateSecond if keeps => "the other stays in sync".into(),
         Step::IsolateFirst => format!("isolate {first}"),
         Step::LoadFirst => format!("{first} on {to}, in sync"),
         Step::SwitchOver => format!("switch over to {first}"),
@@ -33,9 +37,11 @@ fn title(record: &CampaignRecord, step: Step) -> String {
 pub fn steps_over(record: &CampaignRecord) -> Vec<String> {
     let pairs = record.trail.iter().zip(record.trail.iter().skip(1));
     let mut lines: Vec<String> = pairs
-        .map(|((step, begun), (_, ended))| {
-            let title = title(record, *step);
-            format!(" ok  {}  {title:<TITLE_WIDTH$}  {}", step.figure(), seconds(ended.since(*begun).0))
+        .map(|((step, begun), (next, ended))| {
+            let (title, took) = (title(record, *step), seconds(ended.since(*begun).0));
+            // The step that leads back is not done.
+            let mark = if next.is_back() && !step.is_back() { "<- " } else { "ok " };
+            format!(" {mark} {}  {title:<TITLE_WIDTH$}  {took}", step.figure())
         })
         .collect();
     if record.step.is_over() {
@@ -192,7 +198,7 @@ pub fn history(campaigns: &[CampaignRecord]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lockstep_core::campaign::{CampaignPlan, Gates, OwnCheck, OwnChecks, Redundancy};
+    use lockstep_core::campaign::{CampaignPlan, Gates, OwnCheck, OwnChecks};
     use lockstep_core::ids::{NodeId, PluginHash};
 
     fn evaluating() -> CampaignStatus {
@@ -255,7 +261,7 @@ mod tests {
         assert_eq!(
             status("ledger", Some(&evaluating()), None),
             "upgrade 42: 1.4.0 -> 2.0.0, started by root\n \
-             ok  201  isolate b                   0.00 s\n \
+             ok  201  b stays in sync             0.00 s\n \
              ok  202  b on 2.0.0, in sync         3.00 s\n \
              ok  203  switch over to b            0.00 s\n \
              >>  203  evaluate on b               0:41 of 2:00   12,314 events/s   longest gap at switchover 3.1 ms\n     \
@@ -305,6 +311,10 @@ mod tests {
         );
         record.longest_gap = Micros(850);
         let said = status("ledger", None, Some(&record));
+        assert!(
+            said.contains("\n <-  203  evaluate on b               47.00 s\n ok  200  back: 1.4.0 active"),
+            "{said}"
+        );
         assert_eq!(said.lines().last().unwrap(), "     longest gap at switchover 850 us");
         assert_eq!(
             history(&[record]),

@@ -480,14 +480,14 @@ impl Group {
             return self.start_campaign(*plan);
         }
         let Some(record) = self.state.meta.campaign.clone() else { return Err(CommandError::NoCampaign) };
-        let mut record = *record;
+        let before = *record;
+        let mut record = before.clone();
         match command {
-            Command::PauseCampaign if record.paused => return Ok(CommandReply::Accepted),
+            Command::PauseCampaign if record.paused => {}
             Command::PauseCampaign => {
                 record.paused = true;
                 record.paused_at = self.stream_time();
             }
-            Command::ResumeCampaign if !record.paused => return Ok(CommandReply::Accepted),
             Command::ResumeCampaign => self.unpause(&mut record),
             Command::AcceptCampaign { partner_gone } => {
                 if record.step.is_back() {
@@ -515,7 +515,10 @@ impl Group {
             }
             _ => return Err(CommandError::NotBuilt("this command".into())),
         }
-        self.put_campaign(record);
+        // What was asked for already changes nothing.
+        if record != before {
+            self.put_campaign(record);
+        }
         Ok(CommandReply::Accepted)
     }
 

@@ -77,6 +77,11 @@ fn a_check_that_can_not_be_run_is_inconclusive_and_the_operator_is_told() {
     let arguments = ["--check-command", "/no/such/program", "--time-max-ms", "400", "--watch"];
     let said = failure(start(&pair, &arguments));
     assert!(said.contains("LS0720") && said.contains("could not be run"), "{said}");
+    // One JSON object, with the figures beside the error.
+    let at = said.find('{').unwrap_or_else(|| panic!("{said}"));
+    let json: serde_json::Value =
+        serde_json::from_str(&said[at..]).unwrap_or_else(|error| panic!("{error}: {said}"));
+    assert!(json["current"]["record"].is_object() && json["error"]["code"] == "LS0720", "{said}");
     pair.lockstep(&["upgrade", "accept", "ledger"]).unwrap();
     let over = pair.wait_until("the end of the upgrade", Duration::from_secs(60), |group| {
         Ok(!group.campaigns.is_empty() && admin::in_lock_step(group))
