@@ -120,9 +120,10 @@ impl From<AdminError> for Failure {
     }
 }
 
-/// The same failure, as a preflight's: what concerns the file or the pair of versions is a refusal.
+/// The same failure, as a preflight's: what concerns the file, the pair of versions, what runs beside it, or another upgrade
+/// under way is a refusal.
 pub fn of_preflight(error: AdminError) -> Failure {
-    let refused = ["LS04", "LS071", "LS073"].iter().any(|codes| error.code.starts_with(codes));
+    let refused = ["LS04", "LS0702", "LS071", "LS073"].iter().any(|codes| error.code.starts_with(codes));
     let exit = if refused { Exit::Refused } else { Exit::Failed };
     Failure::new(exit, &error.code, error.message, error.help)
 }
@@ -132,14 +133,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_preflight_refuses_files_and_versions_and_nothing_else() {
+    fn a_preflight_refuses_what_it_looks_at_and_nothing_else() {
         let exit = |code: &str| {
             of_preflight(AdminError { code: code.into(), message: String::new(), help: String::new() }).exit()
         };
         assert_eq!(exit("LS0410"), Exit::Refused);
         assert_eq!(exit("LS0711"), Exit::Refused);
         assert_eq!(exit("LS0730"), Exit::Refused);
-        assert_eq!(exit("LS0702"), Exit::Failed);
+        // As `upgrade plan` ends, which lists it among the refusals.
+        assert_eq!(exit("LS0702"), Exit::Refused);
         assert_eq!(exit("LS0631"), Exit::Failed);
     }
 
