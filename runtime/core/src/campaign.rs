@@ -307,13 +307,11 @@ impl CampaignRecord {
         self.trail.iter().filter(|(entered, _)| *entered == step).count()
     }
 
-    /// Once it is over with the partner declared gone: the version that runs, and the one that a partner which comes
-    /// back may still run (R30).
+    /// Once it is over: the version that runs, and the other one, which a partner that was away may still run (R30).
     #[must_use]
-    pub fn left_behind(&self) -> Option<(PluginHash, PluginHash)> {
+    pub fn ended_on(&self) -> Option<(PluginHash, PluginHash)> {
         let (from, to) = (self.plan.from_hash, self.plan.to_hash);
         match self.step {
-            _ if !self.partner_gone => None,
             Step::Done => Some((to, from)),
             Step::FellBack => Some((from, to)),
             _ => None,

@@ -174,7 +174,9 @@ fn settle_and_check(partitions: &mut Partitions) {
                 world.role(node).is_some_and(|role| matches!(role, Role::Active | Role::Standby))
                     && world.group(node).state().meta.campaign.is_none()
             });
-            roles && world.in_sync()
+            // One that was away when a campaign ended is led to what it ended with, once it is back (R29).
+            let alike = world.group(0).descriptor().hash == world.group(1).descriptor().hash;
+            roles && alike && world.in_sync()
         })
     });
     let end = |world: &World, node: usize| {

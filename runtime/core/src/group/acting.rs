@@ -212,7 +212,7 @@ impl Group {
         self.outputs.push(Output { number, confirm: None, asker, answer, arrived });
         // What waited for the stream: a version first, as its standby has been waiting with it (R28).
         if let Some(partner) = &mut self.partner
-            && matches!(partner.feed, super::Feed::InStep)
+            && matches!(partner.feed, super::Feed::InStep | super::Feed::Nothing)
             && let Some(announced) = partner.announced.take()
         {
             self.on_versions(announced);

@@ -248,8 +248,12 @@ impl Group {
         }
     }
 
-    /// Puts into the stream what runs on the partner, if the record of it is another (R29).
+    /// Puts into the stream what runs on the partner, if the record of it is another (R29). What it has only missed to
+    /// leave is not written down: it is going to load what is.
     fn note_installed(&mut self) {
+        if self.is_partner_left_behind() {
+            return;
+        }
         let Some(partner) = &self.partner else { return };
         let (Some(hello), Some(application)) = (&partner.hello, &partner.application) else { return };
         let (node, descriptor) = (hello.node.clone(), (**application).clone());

@@ -1,8 +1,8 @@
 //! The way of a lone survivor (R30). Its partner was lost in a campaign and is declared gone by the operator, so the legs
 //! cannot be gone: the survivor changes its own version, in place, at a procedure boundary, and the campaign is over.
 //!
-//! A partner that comes back later may still run the other version. It is told to load what runs here, so that no mixed
-//! pair stays.
+//! A partner that comes back later may still run the other version, after any campaign. It is told to load what runs
+//! here, so that no mixed pair stays.
 //!
 //! Deliberately absent: enabling features, which needs a second processor (R31).
 
@@ -56,19 +56,27 @@ impl Group {
         self.install(node, &descriptor);
     }
 
-    /// After such a campaign: a partner that came back with the version that was left behind is told to load what runs
-    /// here, once it is in step.
+    /// After a campaign: a partner that came back with the version that was left behind is told to load what runs here,
+    /// once it is in step.
     pub(super) fn lead_left_behind(&mut self) {
+        if self.is_partner_left_behind() {
+            self.order_load(self.own_hash());
+        }
+    }
+
+    /// Whether the partner runs what the last campaign left behind, and nobody loaded it there afterwards: it was away, or
+    /// has lost the word that its change of version was taken (R28).
+    pub(super) fn is_partner_left_behind(&self) -> bool {
         let meta = &self.state.meta;
         if meta.campaign.is_some() {
-            return;
+            return false;
         }
-        let left = meta.campaigns.last().and_then(|campaign| campaign.left_behind());
-        if let Some((runs, left)) = left
-            && self.own_hash() == runs
+        let Some(last) = meta.campaigns.last() else { return false };
+        let Some((runs, left)) = last.ended_on() else { return false };
+        let hello = self.partner.as_ref().and_then(|partner| partner.hello.as_ref());
+        let installed = hello.and_then(|hello| meta.installed.get(&hello.node));
+        self.own_hash() == runs
             && self.partner_hash() == Some(left)
-        {
-            self.order_load(runs);
-        }
+            && (last.partner_gone || installed.is_some_and(|installed| installed.hash == runs))
     }
 }

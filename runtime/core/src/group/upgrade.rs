@@ -609,13 +609,19 @@ impl Group {
         }
         match partner.feed {
             Feed::InStep if self.acting.is_none() => {}
-            Feed::Nothing => {
+            Feed::Nothing if self.acting.is_none() => {
                 // Out of service: its hello will say the same when it is back.
+                self.install(node, &theirs);
                 self.set_partner_application(*theirs);
                 // One that waits for another version has loaded what was ordered: it is told what it needs (R29).
                 return self.feed_anew();
             }
-            Feed::InStep | Feed::Entries { .. } | Feed::CopyWaits | Feed::Copy { .. } | Feed::CopySent => {
+            Feed::Nothing
+            | Feed::InStep
+            | Feed::Entries { .. }
+            | Feed::CopyWaits
+            | Feed::Copy { .. }
+            | Feed::CopySent => {
                 partner.announced = Some(theirs);
                 return;
             }

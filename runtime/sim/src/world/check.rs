@@ -76,7 +76,18 @@ impl World {
             let meta = &group.state().meta;
             group.held() == meta.last && meta.campaign.is_none() && meta.migration.is_none()
         };
-        a.state().meta.last == b.state().meta.last && over(a) && over(b) && self.nothing_posted(0)
+        a.state().meta.last == b.state().meta.last
+            && over(a)
+            && over(b)
+            && self.nothing_posted(0)
+            && (0..2).all(|node| self.runs_what_is_installed(node))
+    }
+
+    /// Whether `node` runs the version that the stream says it does (R29).
+    fn runs_what_is_installed(&self, node: usize) -> bool {
+        let group = self.group(node);
+        let installed = group.state().meta.installed.get(&name(node));
+        installed.is_none_or(|installed| installed.hash == group.descriptor().hash)
     }
 
     /// Whether no timer waits at `node`, and no message.
