@@ -144,6 +144,16 @@ impl Meta {
         formats.collect()
     }
 
+    /// A campaign is over: whoever runs what it left behind is to run what it ended with (R29).
+    fn leave_behind(&mut self, record: &CampaignRecord) {
+        let Some((runs, left)) = record.ended_on() else { return };
+        let plan = &record.plan;
+        let version = if runs == plan.to_hash { plan.to } else { plan.from };
+        for installed in self.installed.values_mut().filter(|installed| installed.hash == left) {
+            *installed = Installed { version, hash: runs };
+        }
+    }
+
     fn migrated(&mut self, chunk: &Chunk) {
         let migration = self.migration.as_mut().expect("chunks come while a migration is under way (R31)");
         if migration.note(chunk, self.tables.get_mut(&chunk.table)) {
@@ -170,6 +180,7 @@ impl Meta {
             Control::Campaign(record) => {
                 self.campaign = record.clone();
                 if let Some(record) = record.as_ref().filter(|record| record.step.is_over()) {
+                    self.leave_behind(record);
                     self.campaigns.push((**record).clone());
                     let surplus = self.campaigns.len().saturating_sub(CAMPAIGNS_MAX);
                     self.campaigns.drain(..surplus);

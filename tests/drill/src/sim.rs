@@ -252,7 +252,7 @@ pub fn run(from: u64, seeds: u64, lives: Lives) -> Result<Outcome, Failure> {
         .concat()
         .into_iter()
         .chain(lives.real_store.then_some("checkpoint"))
-        .chain(DISORDER.into_iter().filter(|_| lives.generation >= Generation::Ninth))
+        .chain(DISORDER.into_iter().filter(|_| lives.groups <= 1 && lives.generation >= Generation::Ninth))
         .filter(|name| lives.generation >= chaos::LATEST && done >= SEEDS_FOR_ALL && count(name) == 0)
         .collect();
     let ok = failed.is_empty() && missing.is_empty() && done > 0;

@@ -7,9 +7,11 @@
 //! Deliberately absent: enabling features, which needs a second processor (R31).
 
 use super::Group;
+use super::outputs::Asker;
+use crate::campaign::CampaignRecord;
 use crate::command::Role;
 use crate::effect::Effect;
-use crate::ids::PluginHash;
+use crate::ids::{NodeId, PluginHash};
 
 impl Group {
     /// Whether this active is on its own in a campaign whose operator declared the partner gone.
@@ -56,27 +58,36 @@ impl Group {
         self.install(node, &descriptor);
     }
 
-    /// After a campaign: a partner that came back with the version that was left behind is told to load what runs here,
-    /// once it is in step.
+    /// After a campaign: whoever still runs what it left behind is led to what it ended with. A partner is told to load it;
+    /// an active hands over to a partner that has it, and is led by that one then.
     pub(super) fn lead_left_behind(&mut self) {
+        let Some((runs, _)) = self.ended_on() else { return };
+        let own = self.is_left_behind(&self.config.node, self.own_hash());
+        let on_it = self.partner_hash() == Some(runs);
         if self.is_partner_left_behind() {
-            self.order_load(self.own_hash());
+            self.order_load(runs);
+        } else if own && on_it && self.recorded_partner().is_some() && self.hand_over.is_none() {
+            self.begin_hand_over(Asker::Nobody);
         }
     }
 
-    /// Whether the partner runs what the last campaign left behind, and nobody loaded it there afterwards: it was away, or
-    /// has lost the word that its change of version was taken (R28).
-    pub(super) fn is_partner_left_behind(&self) -> bool {
+    /// The version that the last campaign ended with, and the other one, when none is under way.
+    fn ended_on(&self) -> Option<(PluginHash, PluginHash)> {
         let meta = &self.state.meta;
-        if meta.campaign.is_some() {
-            return false;
-        }
-        let Some(last) = meta.campaigns.last() else { return false };
-        let Some((runs, left)) = last.ended_on() else { return false };
+        meta.campaigns.last().filter(|_| meta.campaign.is_none()).and_then(CampaignRecord::ended_on)
+    }
+
+    /// Whether `node`, which runs `hash`, runs what the last campaign left behind, and nobody loaded it there afterwards: it
+    /// was away, or has lost the word that its change of version was taken (R28).
+    pub(super) fn is_left_behind(&self, node: &NodeId, hash: PluginHash) -> bool {
+        let installed = self.state.meta.installed.get(node).map(|installed| installed.hash);
+        self.ended_on().is_some_and(|(runs, left)| hash == left && installed == Some(runs))
+    }
+
+    /// The same of the partner.
+    pub(super) fn is_partner_left_behind(&self) -> bool {
         let hello = self.partner.as_ref().and_then(|partner| partner.hello.as_ref());
-        let installed = hello.and_then(|hello| meta.installed.get(&hello.node));
-        self.own_hash() == runs
-            && self.partner_hash() == Some(left)
-            && (last.partner_gone || installed.is_some_and(|installed| installed.hash == runs))
+        let (Some(hello), Some(hash)) = (hello, self.partner_hash()) else { return false };
+        self.is_left_behind(&hello.node, hash)
     }
 }
