@@ -61,12 +61,19 @@ impl Group {
     /// After a campaign: whoever still runs what it left behind is led to what it ended with. A partner is told to load it;
     /// an active hands over to a partner that has it, and is led by that one then.
     pub(super) fn lead_left_behind(&mut self) {
-        let Some((runs, _)) = self.ended_on() else { return };
-        let own = self.is_left_behind(&self.config.node, self.own_hash());
-        let on_it = self.partner_hash() == Some(runs);
+        let Some((runs, left)) = self.ended_on() else { return };
         if self.is_partner_left_behind() {
-            self.order_load(runs);
-        } else if own && on_it && self.recorded_partner().is_some() && self.hand_over.is_none() {
+            return self.order_load(runs);
+        }
+        let own = self.is_left_behind(&self.config.node, self.own_hash());
+        if !own || self.recorded_partner().is_none() || self.is_acting() || self.notes.awaits_mark() {
+            return;
+        }
+        if self.partner_hash() == Some(left) {
+            // Loaded by hand there, and so here: what was lost is the word of it.
+            let descriptor = self.application.descriptor().clone();
+            self.install(self.config.node.clone(), &descriptor);
+        } else if self.partner_hash() == Some(runs) && self.hand_over.is_none() {
             self.begin_hand_over(Asker::Nobody);
         }
     }
