@@ -5,6 +5,7 @@ use lockstep_core::command::{Command, CommandError, Role};
 use lockstep_core::ids::Micros;
 use lockstep_sim::chaos::plan;
 use lockstep_sim::ledger::Edition;
+use lockstep_sim::world::disorder::Line;
 use lockstep_sim::world::{Settings, World};
 
 /// A pair on version 2 with its features on, and its active and standby.
@@ -28,8 +29,11 @@ fn runs(world: &World, node: usize) -> Edition {
 fn a_standby_that_is_recorded_refuses_a_version_below_the_floor() {
     let (mut world, active, standby) = enabled(1);
     world.command(active, Command::Load { hash: Edition::One.hash() });
-    // The active dies with the order under way: no stream is left, at whose boundary the version would change.
+    // The active dies with the order under way: no stream is left, at whose boundary the version would change. Its death is
+    // heard of only once the version is loaded.
     world.run_for(Micros(150));
+    world.hold_up(Line::System, standby, Micros::from_ms(200));
+    world.hold_up(Line::Arbiter, standby, Micros::from_ms(200));
     world.kill(active, true);
     world.run_until(|world| world.role(standby) == Some(Role::Active));
     assert_eq!(runs(&world, standby), Edition::Two, "it may have to take over, and does");
