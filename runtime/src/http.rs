@@ -15,10 +15,9 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use lockstep_core::command::Role;
 use lockstep_core::event::{Answer, Encoding, Event, EventId, FaultKind, KEY_BYTES_MAX, Outcome, Rejection};
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
 
 use crate::engine::answers::{self, FAULTED, fault_word, rejection_words};
-use crate::engine::inbound::EngineHandle;
+use crate::engine::inbound::{Busy, EngineHandle};
 use crate::engines::{Engines, by_key};
 use crate::http_body::{self, Sent, Unreadable};
 use crate::metrics;
@@ -32,6 +31,10 @@ const UNSERVED_MAX: Duration = Duration::from_millis(1_500);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How many HTTP connections are taken.
 const CONNECTIONS_MAX: usize = 1_024;
+
+/// What a client is told whose engine is not there.
+const NO_ENGINE: &str = "this processor is stopping, or builds its engine anew after a work unit that hung; send it again with \
+                         the same key, here or to the other processor";
 
 /// What the handlers know.
 pub struct Site {
@@ -239,14 +242,16 @@ async fn run(
     let busy = |detail: &str| {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "LS0316", detail, Again::SameId).of_event(&key)
     };
-    let answer = engine
-        .request(answers::by_key(partition_key.unwrap_or_default(), event))
-        .map_err(|_| busy("more requests wait than this processor takes; send it again with the same key"))?;
-    let answer = match wait(answer, || engine.face().served()).await {
+    let asked = engine.request(answers::by_key(partition_key.unwrap_or_default(), event));
+    let mut asked = asked.map_err(|why| {
+        busy(match why {
+            Busy::Full => "more requests wait than this processor takes; send it again with the same key",
+            Busy::Gone => NO_ENGINE,
+        })
+    })?;
+    let answer = match wait(asked.answer(), || engine.face().served()).await {
         Waited::Answer(answer) => answer,
-        Waited::Stopping => {
-            return Err(busy("this processor is stopping; send it to the other one with the same key"));
-        }
+        Waited::Gone => return Err(busy(NO_ENGINE)),
         Waited::Unserved => {
             let detail =
                 "no processor is active, or the active can't be reached; send it again with the same key";
@@ -266,20 +271,22 @@ async fn run(
 #[derive(Debug, PartialEq, Eq)]
 enum Waited {
     Answer(Answer),
-    Stopping,
+    /// Its engine has stopped or hung: no answer comes.
+    Gone,
     /// There has been no active for so long that the client had better try again later.
     Unserved,
     Late,
 }
 
 /// Waits for the answer while it may come.
-async fn wait(mut answer: oneshot::Receiver<Answer>, served: impl Fn() -> bool) -> Waited {
+async fn wait<E>(answer: impl Future<Output = Result<Answer, E>>, served: impl Fn() -> bool) -> Waited {
     let begun = Instant::now();
     let mut unserved_since = None;
+    tokio::pin!(answer);
     loop {
         match tokio::time::timeout(LOOK_EVERY, &mut answer).await {
             Ok(Ok(answer)) => return Waited::Answer(answer),
-            Ok(Err(_)) => return Waited::Stopping,
+            Ok(Err(_)) => return Waited::Gone,
             Err(_) if begun.elapsed() >= DEADLINE => return Waited::Late,
             Err(_) if served() => unserved_since = None,
             Err(_) if unserved_since.get_or_insert_with(Instant::now).elapsed() >= UNSERVED_MAX => {
@@ -400,6 +407,8 @@ fn json_page(status: StatusCode, value: &Value) -> HttpResponse {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::oneshot;
+
     use super::*;
 
     #[actix_rt::test]
@@ -421,7 +430,7 @@ mod tests {
         assert_eq!(wait(answer, || true).await, Waited::Answer(Answer::Retry { reason: String::new() }));
         let (sender, answer) = oneshot::channel::<Answer>();
         drop(sender);
-        assert_eq!(wait(answer, || true).await, Waited::Stopping);
+        assert_eq!(wait(answer, || true).await, Waited::Gone);
     }
 
     #[test]

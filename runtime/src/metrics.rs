@@ -39,12 +39,14 @@ pub async fn page(node: &str, engines: &Engines, plugins: &PluginMemory) -> Stri
 
 /// What is one for the whole process, whatever runs in it.
 fn of_process(node: &str, plugins: &PluginMemory) -> String {
-    let PluginMemory { kept, kept_bytes, kept_bytes_max, keys } = *plugins;
+    let PluginMemory { kept, kept_bytes, kept_bytes_max, hung, hung_max, keys } = *plugins;
     let mut page = String::new();
     for (name, help, value) in [
         ("plugins_kept", "Plugin libraries that can't be unloaded and stay mapped.", kept),
         ("plugins_kept_bytes", "The address space of plugin libraries that can't be unloaded.", kept_bytes),
         ("plugins_kept_bytes_max", "Beyond so much of it no further version is loaded.", kept_bytes_max),
+        ("engines_hung", "Engines that hang in a work unit, were given up, and still take memory.", hung),
+        ("engines_hung_max", "With one more of them the process ends.", hung_max),
         ("thread_keys", "Thread-specific data keys with a destructor, of 1,024 that a process has.", keys),
     ] {
         // Writing to a string does not fail.

@@ -7,40 +7,29 @@
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actix::prelude::*;
 use lockstep_core::command::{Command, Role};
-use lockstep_core::group::{Group, GroupConfig, StandbyStart};
-use lockstep_core::ids::{GroupName, NodeId};
-use lockstep_core::input::Input;
+use lockstep_core::ids::NodeId;
 use lockstep_os::DirectoryLock;
-use lockstep_os::unit_page::signals::Guard;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::admin::{self, Admin, View};
-use crate::arbiter::{self, LocalArbiter};
-use crate::arbiter_client::ArbiterClient;
+use crate::arbiter;
 use crate::checks::Site;
-use crate::config::{ApplicationConfig, ArbiterConfig, Durability, NodeConfig, StandbyMode};
+use crate::config::{ApplicationConfig, ArbiterConfig, NodeConfig};
 use crate::dial::{self, LinkActor, PartnerAddress};
-use crate::engine::actor::EngineActor;
 use crate::engine::inbound::{EngineHandle, Inbound};
-use crate::engine::store_thread::{self, OpenedStore};
-use crate::engine::witness::EngineWitness;
-use crate::engine::{EngineLoop, EngineParts, poll_and_bell};
 use crate::engines::Engines;
+use crate::ground::{Ground, Shared};
 use crate::http;
 use crate::neighbours::Neighbours;
-use crate::notes::{self, NoteFiles};
-use crate::notifier::Notifier;
-use crate::offline::group_dir;
+use crate::notes::watchdog::Watchdog;
 use crate::partitions_file::{self, Disagreement};
-use crate::plugins::{self, Failure, Generations, Keep, PluginLoader};
-use crate::services::Services;
-use crate::trail::Trail;
-use crate::watcher::Watcher;
+use crate::plugins::{Failure, Generations, Keep};
 
 /// How long a planned switchover at a stop may take.
 const HAND_OVER_TIME_MAX: Duration = Duration::from_secs(2);
@@ -97,10 +86,11 @@ pub struct Processor {
     link: SocketAddr,
     admin_path: PathBuf,
     engines: Engines,
-    arbiter_threads: Vec<Arbiter>,
+    builder: Arbiter,
     admin: Addr<Admin>,
     http_server: actix_web::dev::ServerHandle,
     stop: mpsc::Receiver<()>,
+    ground: Arc<Ground>,
     _directory: DirectoryLock,
 }
 
@@ -113,7 +103,7 @@ impl Processor {
         let directory = take_directory(&config.data)?;
         let keep =
             Keep::open(&config.data.join("plugins")).map_err(|error| cannot_write(&config.data, &error))?;
-        let generations = Generations::new(keep, config.kept_plugins_mb << 20);
+        let generations = Generations::new(keep, config.kept_plugins_mb << 20, config.hung_engines_max);
         let http_listener = listen("listen.http", config.listen.http)?;
         let events_listener = listen("listen.events", config.listen.events)?;
         let link_listener = listen("listen.link", config.listen.link)?;
@@ -135,20 +125,31 @@ impl Processor {
         let site = Arc::new(Site { node: config.node.clone(), http, events, admin: config.admin.clone() });
         let neighbours = Neighbours::default();
         let shared = Shared::start(&config.data, &generations, &neighbours, site)?;
-        let (mut engines, mut links, mut arbiter_threads) = (Engines::default(), Vec::new(), Vec::new());
-        let mut guards = Vec::new();
-        for (application, partition) in groups(&config)? {
-            let begun = begin(
-                &config,
-                application,
-                partition,
-                arbiter_directory,
-                &generations,
-                &shared,
-                &neighbours,
-            )?;
+        let builder = Arbiter::new();
+        let ground = Arc::new(Ground {
+            arbiter_directory: arbiter_directory.clone(),
+            generations: generations.clone(),
+            shared,
+            neighbours,
+            partner: partner.clone(),
+            watchdog: Watchdog::launch().map_err(|error| {
+                StartError::of_system(
+                    format!("the watchdog gets no thread: {error}"),
+                    "see the limits on threads",
+                )
+            })?,
+            main: Arbiter::current(),
+            builder: builder.handle(),
+            arbiter_threads: Mutex::default(),
+            applications: Mutex::default(),
+            stops: AtomicBool::new(false),
+            config,
+        });
+        let config = &ground.config;
+        let (mut engines, mut links) = (Engines::default(), Vec::new());
+        for (application, partition) in groups(config)? {
+            let begun = Ground::begin(&ground, application, partition, None)?;
             links.push(LinkActor::new(config.node.clone(), begun.handle.clone(), partner.clone()).start());
-            arbiter_threads.push(begun.arbiter_thread);
             match begun.started.await {
                 Ok(Ok(())) => {}
                 Ok(Err(failure)) => {
@@ -158,21 +159,14 @@ impl Processor {
                     return Err(Failure::of_thread("the engine's thread ended at once").into());
                 }
             }
-            guards.push((begun.handle.label.clone(), begun.guard.clone()));
-            let (node, partner) = (config.node.clone(), partner.clone());
-            actix_rt::spawn(notes::connection::keep(node, begun.handle.clone(), partner, begun.guard));
             engines.add(begun.handle);
         }
-        for (_, of_application) in engines.applications().filter(|(_, all)| all.len() > 1) {
-            // An engine that has just begun has room.
-            let _ = of_application[0].tell(Inbound::Siblings(of_application.to_vec()));
+        for (name, of_application) in engines.applications() {
+            let mut all = ground.applications.lock().unwrap_or_else(PoisonError::into_inner);
+            all.insert(name.to_owned(), of_application.to_vec());
+            drop(all);
+            ground.tell_siblings(name);
         }
-        notes::watchdog::launch(&config.node, guards).map_err(|error| {
-            StartError::of_system(
-                format!("the watchdog gets no thread: {error}"),
-                "see the limits on threads",
-            )
-        })?;
         let hellos = dial::hellos(&config.node, engines.all());
         actix_rt::spawn(dial::listen(into_tokio(link_listener)?, links, hellos));
         actix_rt::spawn(accept_clients(into_tokio(events_listener)?, engines.clone()));
@@ -197,20 +191,21 @@ impl Processor {
             let message = format!("the admin socket {} can't be made: {error}", config.admin.display());
             StartError::new("LS0106", message, "stop the other processor, or set `admin` to another path")
         })?;
-        let view =
-            View::new(config.node.clone(), engines.clone(), generations, shared.trail.clone(), stop_sender);
+        let trail = ground.shared.trail.clone();
+        let view = View::new(config.node.clone(), engines.clone(), generations, trail, stop_sender);
         let admin = Admin::new(view, socket, config.admin.clone()).start();
         Ok(Processor {
-            node: config.node,
+            node: config.node.clone(),
             http,
             events,
             link,
-            admin_path: config.admin,
+            admin_path: config.admin.clone(),
             engines,
-            arbiter_threads,
+            builder,
             admin,
             http_server,
             stop,
+            ground,
             _directory: directory,
         })
     }
@@ -241,6 +236,7 @@ impl Processor {
 
     /// Stops in order: hands over if it can, flushes, lets go.
     pub async fn stop(self) {
+        self.ground.stops.store(true, Ordering::Release);
         // All at once: one that waits in vain does not keep the others.
         let all: Vec<_> = self.engines.all().cloned().collect();
         let under_way: Vec<_> =
@@ -264,7 +260,11 @@ impl Processor {
                 );
             }
         }
-        for thread in self.arbiter_threads {
+        // It may be waiting for a disk, for an engine that is not needed any more.
+        self.builder.stop();
+        let threads =
+            std::mem::take(&mut *self.ground.arbiter_threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads.into_values() {
             thread.stop();
             let _ = thread.join();
         }
@@ -285,41 +285,6 @@ async fn hand_over(engine: &EngineHandle) {
         Ok(Ok(Err(error))) => tracing::info!(application = &*engine.label, %error, "not handed over"),
         _ => tracing::warn!(application = &*engine.label, "the partner did not take over in time"),
     }
-}
-
-/// What serves all groups of a processor.
-#[derive(Clone)]
-struct Shared {
-    plugins: Addr<PluginLoader>,
-    trail: Trail,
-    notifier: Notifier,
-    site: Arc<Site>,
-}
-
-impl Shared {
-    fn start(
-        data: &Path,
-        generations: &Generations,
-        neighbours: &Neighbours,
-        site: Arc<Site>,
-    ) -> Result<Self, StartError> {
-        let no_thread = |error: std::io::Error| {
-            StartError::of_system(format!("a thread can't be had: {error}"), "see the limits on threads")
-        };
-        Ok(Shared {
-            plugins: PluginLoader::new(generations.clone(), neighbours.clone()).start(),
-            trail: Trail::open(data, &site.node).map_err(no_thread)?,
-            notifier: Notifier::launch().map_err(no_thread)?,
-            site,
-        })
-    }
-}
-
-struct Begun {
-    handle: EngineHandle,
-    arbiter_thread: Arbiter,
-    started: oneshot::Receiver<Result<(), Failure>>,
-    guard: Arc<Guard>,
 }
 
 /// The groups of a configuration: each application's partitions, in order (R1).
@@ -344,100 +309,6 @@ fn groups(config: &NodeConfig) -> Result<Vec<(&ApplicationConfig, u16)>, StartEr
     Ok(all.flat_map(|each| (0..each.partitions).map(move |partition| (each, partition))).collect())
 }
 
-/// Opens the store, loads the plugin and starts the engine of one group.
-fn begin(
-    config: &NodeConfig,
-    application: &ApplicationConfig,
-    partition: u16,
-    arbiter_directory: &Path,
-    generations: &Generations,
-    shared: &Shared,
-    neighbours: &Neighbours,
-) -> Result<Begun, StartError> {
-    let name = &application.name;
-    let recent_bytes_max = usize::try_from(config.recent_mb << 20).unwrap_or(usize::MAX);
-    let arbiter = LocalArbiter::open(&arbiter_directory.join(format!("{name}.{partition}")))
-        .map_err(|error| cannot_write(arbiter_directory, &error))?;
-    let recorded = match arbiter.read() {
-        Ok(record) => {
-            let members = record.iter().flat_map(|record| record.in_sync.iter().map(|member| member.store));
-            Some(members.collect())
-        }
-        Err(error) => {
-            tracing::warn!(%error, code = arbiter::UNREACHABLE, "the arbiter's record can't be read at the start");
-            None
-        }
-    };
-    let directory = group_dir(config, name, partition);
-    let opened = store_thread::open(&directory, recorded, recent_bytes_max, config.durability)?;
-    let version = first_version(config, application, partition, generations, &opened)?;
-    let descriptor = Arc::new(version.descriptor().clone());
-    let (poll, bell) = poll_and_bell().map_err(|error| {
-        StartError::of_system(format!("the sockets can't be watched: {error}"), "see the limit on open files")
-    })?;
-    let (handle, control, requests) =
-        EngineHandle::new(name, (partition, application.partitions), bell.clone(), descriptor);
-    let seed = random("a seed")?;
-    let OpenedStore { store, trusted, may_lack_tail, state, recent, undos, thread } = opened;
-    let notes_directory = config.data.join("notes").join(format!("{name}.{partition}"));
-    let (note_files, guard) = NoteFiles::open(&notes_directory, &config.node)
-        .map_err(|error| cannot_write(&notes_directory, &error))?;
-    let mut group = Group::new(
-        GroupConfig {
-            partition,
-            partitions: application.partitions,
-            standby: match config.standby {
-                StandbyMode::Behind => StandbyStart::Behind,
-                StandbyMode::Beside => StandbyStart::Beside,
-            },
-            heartbeat_ms: config.timeouts.heartbeat_ms,
-            silence_shrink_ms: config.timeouts.silence_shrink_ms,
-            silence_promote_ms: config.timeouts.silence_promote_ms,
-            ack_age_max_ms: config.timeouts.ack_age_max_ms,
-            replicated: config.durability == Durability::Replicated,
-            may_lack_tail,
-            recent_bytes_max,
-            ..GroupConfig::new(config.node.clone(), name.clone(), seed)
-        },
-        store,
-        trusted,
-        state,
-        recent,
-        undos,
-        version,
-    );
-    // Before the partner thinks that this processor is dead.
-    let hang_ms_max = config.timeouts.silence_promote_ms / 4 * 3;
-    group.watch_units(Box::new(EngineWitness::new(&guard, hang_ms_max)));
-    for note in note_files.notes() {
-        // Taken in the first turn; there is room for more.
-        let _ = handle.tell(Inbound::Input(Input::Note { note: note.clone(), own: true }));
-    }
-    let (arbiter, arbiter_thread) = ArbiterClient::launch(arbiter, handle.clone());
-    let watcher = Watcher::new(handle.clone()).start();
-    let store = thread.launch(handle.clone())?;
-    let Shared { plugins, trail, notifier, site } = shared.clone();
-    let services = Services { arbiter, watcher, plugins, trail, notifier, site };
-    let node = config.node.clone();
-    let seat = neighbours.seat(&handle);
-    let engine = EngineLoop::new(EngineParts {
-        group,
-        node,
-        store,
-        services,
-        poll,
-        handle: handle.clone(),
-        bell,
-        control,
-        requests,
-        seat,
-        guard: guard.clone(),
-        note_files,
-    });
-    let started = EngineActor::launch(engine, generations);
-    Ok(Begun { handle, arbiter_thread, started, guard })
-}
-
 /// Sets up the process: core dumps off, as they delay the word of a death; huge pages for the heap, which is then
 /// given back sooner; as many files as the system allows.
 ///
@@ -449,74 +320,7 @@ pub fn prepare_process() -> std::io::Result<()> {
     lockstep_os::raise_open_files_limit().map(|_| ())
 }
 
-/// The version to begin with: what the database says runs here, if its file is kept, else what the configuration
-/// names (R29).
-fn first_version(
-    config: &NodeConfig,
-    application: &ApplicationConfig,
-    partition: u16,
-    generations: &Generations,
-    opened: &OpenedStore,
-) -> Result<Box<dyn lockstep_core::application::Application>, StartError> {
-    let installed = opened.state.meta.installed.get(&config.node).map(|installed| installed.hash);
-    let kept = installed.map(|hash| generations.keep().get(hash));
-    let (bytes, from) = match kept {
-        Some(Ok(Some(bytes))) => (bytes, "the keep"),
-        Some(Err(error)) => return Err(cannot_write(&config.data, &error)),
-        Some(Ok(None)) | None => {
-            let checked = plugins::check_file(&application.plugin)?;
-            if checked.descriptor.name != application.name {
-                let message = format!(
-                    "{} is application `{}`, and the configuration calls it `{}`",
-                    application.plugin.display(),
-                    checked.descriptor.name,
-                    application.name
-                );
-                return Err(StartError::new("LS0120", message, "correct `name` or `plugin`"));
-            }
-            (checked.content.to_vec(), "the configuration")
-        }
-    };
-    let group = GroupName { application: application.name.clone(), partition };
-    let generations = generations.clone();
-    let load = std::thread::Builder::new()
-        .name("plugin-load".into())
-        .spawn(move || plugins::load(&generations, &group, bytes))
-        .map_err(|error| StartError::of_system(error.to_string(), "see the limits on threads"))?;
-    let loaded =
-        load.join().map_err(|_| Failure::of_thread("the thread that loaded the plugin failed"))??;
-    let version = loaded.descriptor().version;
-    tracing::info!(
-        application = application.name,
-        %version,
-        hash = %loaded.descriptor().hash,
-        from,
-        "a plugin is loaded"
-    );
-    let floor = opened.state.meta.floor;
-    if version < floor {
-        tracing::warn!(
-            application = application.name,
-            %version,
-            %floor,
-            "this version may not read the rows here (R31): nothing is served until the partner tells what to load; if \
-             it can't, name a file of {floor} or above as `plugin`"
-        );
-    }
-    Ok(loaded)
-}
-
-fn random(what: &str) -> Result<u64, StartError> {
-    let random = lockstep_os::random_u128();
-    random.map(|random| random as u64).map_err(|error| {
-        StartError::of_system(
-            format!("{what} can't be had from the operating system: {error}"),
-            "start it again",
-        )
-    })
-}
-
-fn cannot_write(path: &Path, error: &dyn std::fmt::Display) -> StartError {
+pub(crate) fn cannot_write(path: &Path, error: &dyn std::fmt::Display) -> StartError {
     let message = format!("{} can't be used: {error}", path.display());
     StartError::new("LS0108", message, "see that it can be written by this user and its disk has room")
 }

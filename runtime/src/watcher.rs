@@ -33,6 +33,11 @@ pub struct AskLiving {
     pub hellos: u64,
 }
 
+/// Stop: the engine was given up (R23).
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Cease;
+
 /// Watches the partner of one group.
 pub struct Watcher {
     engine: EngineHandle,
@@ -92,5 +97,14 @@ impl Handler<AskLiving> for Watcher {
                 tracing::warn!(%store, %error, code = UNWATCHED, "whether the partner lives can't be said")
             }
         }
+    }
+}
+
+impl Handler<Cease> for Watcher {
+    type Result = ();
+
+    fn handle(&mut self, _: Cease, context: &mut Self::Context) {
+        self.watch = None;
+        context.stop();
     }
 }

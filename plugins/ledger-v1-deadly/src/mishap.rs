@@ -1,12 +1,14 @@
 //! What a work unit can do to its host, on demand.
 //!
-//! Invariant: it writes nothing before it does it.
+//! Invariant: it writes nothing before it does it; what hangs and goes on writes afterwards, when nobody takes it any more.
 
 use std::fs::OpenOptions;
 use std::hint::black_box;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
+use ledger_v1::name::AccountName;
+use ledger_v1::rows::{ACCOUNTS, Account};
 use lockstep_plugin_api::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +26,12 @@ pub enum How {
     Overflow,
     /// It never returns.
     Hang,
+    /// It never returns on a host that has the variable [`HANGS`].
+    HangThere,
+    /// It sleeps until it has been given up, then writes a row and returns.
+    Sleep,
+    /// It asks its host again and again for a row that nobody writes.
+    Ask,
     /// It returns after its deadline.
     Late,
     /// It panics.
@@ -39,6 +47,12 @@ pub struct Mishap {
 
 /// The deadline of a unit of `mishap`.
 const DEADLINE: Duration = Duration::from_millis(200);
+/// A host with this variable is one that hangs in what another survives.
+pub const HANGS: &str = "LEDGER_HANGS";
+/// How long a unit sleeps to be given up: well beyond its `hang_ms`.
+const SLEEP: Duration = Duration::from_millis(2_500);
+/// The account that a unit opens once it was given up. No reply says so, and no database has it.
+pub const LATE_ACCOUNT: &str = "late";
 
 /// Lets something happen to the host.
 #[procedure(version = 1, recovery = complete, deadline_ms = 200, hang_ms = 800)]
@@ -54,7 +68,7 @@ pub fn prepare(_cx: &mut Context, _mishap: &Mishap) -> Outcome {
 
 /// It happens here.
 #[work_unit]
-pub fn strike(_cx: &mut Context, mishap: &Mishap) -> Outcome {
+pub fn strike(cx: &mut Context, mishap: &Mishap) -> Outcome {
     if mishap.how == How::Panic {
         let span = tracing::info_span!("mishap", how = ?mishap.how);
         span.in_scope(|| tracing::info!("something is about to happen"));
@@ -64,13 +78,27 @@ pub fn strike(_cx: &mut Context, mishap: &Mishap) -> Outcome {
         How::Segfault => follow_null()?,
         How::Abort => std::process::abort(),
         How::Overflow => drop(black_box(overflow(black_box(0)))),
-        How::Hang => loop {
+        How::HangThere if std::env::var_os(HANGS).is_none() => {}
+        How::Hang | How::HangThere => loop {
             std::thread::park();
         },
+        How::Sleep => {
+            std::thread::sleep(SLEEP);
+            ACCOUNTS.put(cx, &late_account(), &Account::new(u32::MAX, 7))?;
+        }
+        How::Ask => {
+            while !ACCOUNTS.contains(cx, &late_account())? {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
         How::Late => std::thread::sleep(DEADLINE + DEADLINE / 2),
         How::Panic => panic!("the mishap panics"),
     }
     Ok(())
+}
+
+fn late_account() -> AccountName {
+    AccountName::new(LATE_ACCOUNT).expect("a short name is one")
 }
 
 /// Follows a pointer that leads nowhere. Safe code has none, so the operating system is asked to make it one.

@@ -19,6 +19,7 @@ use crate::ids::{Micros, Number, TableId};
 use crate::row_key::RowKey;
 use crate::state::Meta;
 use crate::tables::Tables;
+use crate::witness::Witness;
 
 /// The longest key of a row, in bytes.
 pub const KEY_BYTES_MAX: usize = 1 << 10;
@@ -158,6 +159,7 @@ pub struct Piece<'a> {
 
 /// What a work unit sees and does.
 pub struct UnitContext<'a> {
+    witness: Option<&'a dyn Witness>,
     descriptor: &'a ApplicationDescriptor,
     table_ids: &'a [TableId],
     tables: &'a Tables,
@@ -191,6 +193,7 @@ impl<'a> UnitContext<'a> {
         // Each unit has a series of its own, so that a unit that draws more does not move the next one's numbers.
         let random_state = surroundings.seed ^ (position as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         UnitContext {
+            witness: None,
             descriptor,
             table_ids,
             tables,
@@ -210,6 +213,19 @@ impl<'a> UnitContext<'a> {
     pub fn of(mut self, piece: Piece<'a>) -> Self {
         self.piece = Some(piece);
         self
+    }
+
+    /// The same, whose witness hears of each call of the unit's.
+    #[must_use]
+    pub fn seen_by(mut self, witness: &'a dyn Witness) -> Self {
+        self.witness = Some(witness);
+        self
+    }
+
+    /// Who is to hear of each call of the unit's, if anybody is.
+    #[must_use]
+    pub fn witness(&self) -> Option<&'a dyn Witness> {
+        self.witness
     }
 
     /// What is run, if the context knows it.

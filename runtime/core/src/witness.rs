@@ -23,13 +23,23 @@ pub struct Piece<'a> {
 }
 
 /// Sees each piece of the application's code begin and end, one at a time.
+///
+/// A piece that does not return may be given up by a witness of a processor (R23). From then on nothing on its thread
+/// counts: what the piece calls of its host, and its return, unwind with [`GivenUp`] to whoever runs the group.
 pub trait Witness: Send {
     /// It is about to run.
     fn begins(&mut self, piece: &Piece<'_>);
 
-    /// It has returned; so long it took, if it was timed.
+    /// It has called its host. Unwinds with [`GivenUp`] if it was given up.
+    fn calls(&self) {}
+
+    /// It has returned; so long it took, if it was timed. Unwinds with [`GivenUp`] if it was given up.
     fn ended(&mut self) -> Micros;
 }
+
+/// What the thread of a piece that was given up unwinds with, without a word: it is no failed assertion.
+#[derive(Clone, Copy, Debug)]
+pub struct GivenUp;
 
 impl Clone for Box<dyn Witness> {
     /// Whoever watches one group does not watch a copy of it.

@@ -349,6 +349,12 @@ pub struct PluginMemory {
     pub kept_bytes: u64,
     /// How much they may take before no further version is loaded.
     pub kept_bytes_max: u64,
+    /// Of the kept ones, those whose engine hangs in a work unit and was given up (R23).
+    #[serde(default)]
+    pub hung: u64,
+    /// How many may; with the next one the process ends.
+    #[serde(default)]
+    pub hung_max: u64,
     /// Thread-specific data keys (`pthread_key_create`) with a destructor, over the whole process, which has 1,024.
     pub keys: u64,
 }

@@ -6,9 +6,8 @@ use lockstep_core::campaign::{CampaignRecord, CheckVerdict};
 use lockstep_core::event::{Answer, Encoding, Event, EventId, Outcome, Request};
 use lockstep_core::partition::partition_of;
 use serde_json::Value;
-use tokio::sync::oneshot;
 
-use crate::engine::inbound::EngineHandle;
+use crate::engine::inbound::{Asked, EngineHandle};
 use crate::engine::now;
 
 /// Before an event is sent again that was told to come later.
@@ -66,7 +65,7 @@ fn ask(engine: &EngineHandle, request: &Request, until: Instant) -> Result<Answe
     let late = || "it was not answered in time".to_owned();
     loop {
         let answer = engine.request(request.clone()).map_err(|busy| busy.to_string());
-        match answer.and_then(|answer| wait(answer, until).ok_or_else(late)) {
+        match answer.and_then(|asked| wait(asked, until).ok_or_else(late)) {
             Ok(Answer::Retry { .. }) | Err(_) if Instant::now() + AGAIN_AFTER < until => {
                 std::thread::sleep(AGAIN_AFTER);
             }
@@ -77,10 +76,10 @@ fn ask(engine: &EngineHandle, request: &Request, until: Instant) -> Result<Answe
 }
 
 /// The answer; none when it does not come in time.
-fn wait(mut answer: oneshot::Receiver<Answer>, until: Instant) -> Option<Answer> {
+fn wait(mut asked: Asked<Answer>, until: Instant) -> Option<Answer> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().ok()?;
     runtime.block_on(async {
-        tokio::time::timeout_at(until.into(), &mut answer).await.ok().and_then(Result::ok)
+        tokio::time::timeout_at(until.into(), asked.answer()).await.ok().and_then(Result::ok)
     })
 }
 

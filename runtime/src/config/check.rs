@@ -14,6 +14,8 @@ use super::{ApplicationConfig, ArbiterConfig, Listen, NodeConfig, Timeouts, Writ
 
 /// The longest path of a Unix socket that the operating system takes.
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
+/// The most engines that may hang: each keeps a thread and all its rows in memory.
+const HUNG_ENGINES_MAX: u64 = 64;
 /// The longest name of a node or an application.
 const NAME_BYTES_MAX: usize = 64;
 
@@ -85,6 +87,19 @@ impl Place<'_> {
             format!("`{}` is not a name", field_name(at)),
             "expected 1 to 64 letters, digits, `-` or `_`",
             "names appear in paths, metrics and URLs; choose a short one",
+        ))
+    }
+
+    fn at_most(&self, field: &'static str, value: u64, most: u64) -> Result<u64, ConfigError> {
+        if value <= most {
+            return Ok(value);
+        }
+        Err(self.error(
+            "LS0104",
+            &[Field(field)],
+            format!("`{field}` is out of bounds"),
+            &format!("expected 0 to {most}"),
+            "leave the field out for its default",
         ))
     }
 
@@ -197,6 +212,7 @@ pub(super) fn check(written: Written, text: &str, path: &Path) -> Result<NodeCon
         timeouts: timeouts(&place, written.timeouts)?,
         recent_mb: place.at_least_one("recent_mb", written.recent_mb, 1 << 20)?,
         kept_plugins_mb: place.at_least_one("kept_plugins_mb", written.kept_plugins_mb, 1 << 20)?,
+        hung_engines_max: place.at_most("hung_engines_max", written.hung_engines_max, HUNG_ENGINES_MAX)?,
         log: written.log,
         admin,
     })

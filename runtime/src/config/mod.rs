@@ -52,6 +52,8 @@ pub struct NodeConfig {
     pub recent_mb: u64,
     /// How much plugin libraries may take that can't be unloaded; beyond it no further version is loaded.
     pub kept_plugins_mb: u64,
+    /// How many engines may hang in a work unit; with the next one the process ends (R23).
+    pub hung_engines_max: u64,
     /// A `tracing` filter such as `info` or `lockstep_runtime=debug,warn`.
     pub log: String,
     /// The admin socket.
@@ -160,6 +162,8 @@ pub(crate) struct Written {
     recent_mb: u64,
     #[serde(default = "default_kept_plugins_mb")]
     kept_plugins_mb: u64,
+    #[serde(default = "default_hung_engines_max")]
+    hung_engines_max: u64,
     #[serde(default = "default_log")]
     log: String,
     #[serde(default)]
@@ -206,6 +210,9 @@ fn default_recent_mb() -> u64 {
 }
 fn default_kept_plugins_mb() -> u64 {
     1024
+}
+fn default_hung_engines_max() -> u64 {
+    2
 }
 fn default_log() -> String {
     "info".into()

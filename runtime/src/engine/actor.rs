@@ -2,15 +2,19 @@
 //!
 //! The arbiter (a thread) belongs to one plugin generation. It waits for the engine's poll through one `AsyncFd` and
 //! runs turns; between two turns the actor's mailbox is served. When a generation ends, the engine is taken out,
-//! a new arbiter is made, and the old thread drops the old version and stops (R28).
+//! a new arbiter is made, and the old thread drops the old version and stops (R28). One whose work unit hung has been
+//! given up and replaced meanwhile (R23): should the unit return or call its host, all of the old engine is dropped here, and
+//! the thread ends.
 //! Deliberately absent: events; they never pass through a mailbox.
 
 use std::cell::RefCell;
 use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
 use actix::prelude::*;
+use lockstep_core::witness::GivenUp;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
@@ -70,6 +74,7 @@ impl Actor for EngineActor {
             match end {
                 End::Retire(old) => actor.move_on(old),
                 End::Stopped => actor.end(),
+                End::GivenUp => actor.leave(),
             }
             context.stop();
             Arbiter::current().stop();
@@ -80,6 +85,18 @@ impl Actor for EngineActor {
 enum End {
     Retire(Box<dyn lockstep_core::application::Application>),
     Stopped,
+    /// Another engine was built in the place of this one.
+    GivenUp,
+}
+
+/// One turn; none when a work unit came to an end in it that had been given up (R23).
+fn turn(engine: &mut EngineLoop) -> Option<TurnEnd> {
+    // Nothing looks at what it leaves behind: the engine is dropped.
+    match catch_unwind(AssertUnwindSafe(|| engine.turn())) {
+        Ok(end) => Some(end),
+        Err(payload) if payload.is::<GivenUp>() => None,
+        Err(payload) => resume_unwind(payload),
+    }
 }
 
 #[expect(deprecated, reason = "unsound only for types that do not own their descriptor; this one does")]
@@ -97,7 +114,8 @@ async fn drive(cell: &RefCell<Option<EngineLoop>>) -> End {
         let (end, deadline) = {
             let mut cell = cell.borrow_mut();
             let engine = cell.as_mut().expect("an engine was put in");
-            (engine.turn(), engine.deadline())
+            let Some(end) = turn(engine) else { return End::GivenUp };
+            (end, engine.deadline())
         };
         match end {
             TurnEnd::Again => {
@@ -139,6 +157,14 @@ impl EngineActor {
                 let _ = done.send(());
             }
         });
+    }
+
+    /// A unit that was given up has come to an end: what is left of its engine goes, and the library with the thread.
+    fn leave(&mut self) {
+        let Some(engine) = self.engine.borrow_mut().take() else { return };
+        let life = engine.life();
+        drop(engine);
+        self.generations.came_back(life);
     }
 
     /// The engine goes on on a new thread; then this one drops what is left of its generation.

@@ -12,10 +12,10 @@ use lockstep_core::event::{Answer, Request};
 use lockstep_core::ids::Origin;
 use lockstep_wire::events::{BODY_BYTES_MAX, ClientMessage, PARAMETERS_BYTES_MAX, PROTOCOL, ServerMessage};
 use lockstep_wire::frame;
-use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
 use super::answers::{reply_of, request_of};
+use super::sockets::{Socket, Sockets};
 
 /// The most connections.
 pub const CONNECTIONS_MAX: usize = 4_096;
@@ -75,7 +75,7 @@ impl Serving {
 }
 
 struct Connection {
-    stream: TcpStream,
+    stream: Socket,
     generation: u16,
     greeted: bool,
     since: Instant,
@@ -116,6 +116,7 @@ pub struct Clients {
     application: String,
     partition: u16,
     serving: Serving,
+    sockets: Sockets,
     slots: Vec<Option<Connection>>,
     generations: Vec<u16>,
     free: Vec<usize>,
@@ -132,13 +133,14 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// No connections.
+    /// No connections; those to come stand in `sockets` as well.
     #[must_use]
-    pub fn new(application: &str, partition: u16, serving: Serving) -> Self {
+    pub fn new(application: &str, partition: u16, serving: Serving, sockets: Sockets) -> Self {
         Clients {
             application: application.into(),
             partition,
             serving,
+            sockets,
             slots: Vec::new(),
             generations: Vec::new(),
             free: Vec::new(),
@@ -168,21 +170,21 @@ impl Clients {
             );
             return;
         }
-        if stream.set_nonblocking(true).and_then(|()| stream.set_nodelay(true)).is_err() {
-            return;
-        }
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             self.generations.push(0);
             self.slots.len() - 1
         });
-        let mut stream = TcpStream::from_std(stream);
         let token = Token(FIRST_TOKEN + slot);
-        if let Err(error) = registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE) {
-            tracing::warn!(%error, "a client's connection can't be watched");
-            self.free.push(slot);
-            return;
-        }
+        let added = self.sockets.add(stream, registry, token, Interest::READABLE | Interest::WRITABLE);
+        let stream = match added {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "a client's connection can't be watched");
+                self.free.push(slot);
+                return;
+            }
+        };
         self.ungreeted += 1;
         self.slots[slot] = Some(Connection {
             stream,

@@ -3,20 +3,28 @@
 //! Two queues: `control` carries what must never wait behind events (R35): acknowledgements of the store, the
 //! arbiter's answers, links, commands. `requests` carries events of HTTP clients; it is bounded and turns away what
 //! is too much. Events of binary clients and of the partner are in neither: the engine reads their sockets itself.
+//!
+//! Both, with the bell, are a *door*. A group has one engine at a time, but not for ever: one that hangs is given up, and
+//! another one is built (R23). Whoever wants the group has a handle that leads to the door of the engine that is there;
+//! whoever serves one engine (its store, its arbiter's client) has a handle on that one's door, so that nothing that was
+//! meant for an engine reaches its successor.
+//! Invariant: nothing goes into a door once it is closed, and what was in it then is dropped: who waits for an answer
+//! hears that none will come.
 
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError};
+use crossbeam_channel::{Receiver, Sender};
 use lockstep_core::command::{Command, CommandResult, Role};
 use lockstep_core::descriptor::ApplicationDescriptor;
 use lockstep_core::event::{Answer, Request};
 use lockstep_core::ids::{GroupName, NodeId, Number, PluginHash, StoreId, Term};
 use lockstep_core::input::Input;
 use lockstep_core::leg::CampaignWord;
-use std::sync::RwLock;
-use tokio::sync::oneshot;
+use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
+use tokio::sync::{oneshot, watch};
 
 use super::failpoints::Failpoint;
 use crate::admin::protocol::AdminError;
@@ -26,6 +34,8 @@ use crate::plugins::Failure;
 const CONTROL_MAX: usize = 4_096;
 /// How many HTTP requests may wait to be taken.
 const REQUESTS_MAX: usize = 1_024;
+/// A word that waits for room looks so often whether the engine is still there.
+const ROOM_LOOK: Duration = Duration::from_millis(20);
 
 /// A message to an engine.
 pub enum Inbound {
@@ -257,6 +267,14 @@ impl Face {
         self.in_sync.store(in_sync as u64, Ordering::Release);
     }
 
+    /// The engine was given up: nothing is served until there is another one (R23).
+    pub(crate) fn given_up(&self) {
+        self.set_served(false);
+        self.set_linked(false);
+        self.set_role(Role::Starting, self.term(), 0);
+        self.clients_dropped.fetch_add(self.clients.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+    }
+
     pub(super) fn set_descriptor(&self, descriptor: &ApplicationDescriptor) {
         let mut seen = self.descriptor.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         if **seen != *descriptor {
@@ -274,10 +292,86 @@ fn role_number(role: Role) -> u8 {
     }
 }
 
-/// The engine's queue is full, or the engine is gone.
+/// Why an engine does not take what it is handed, or does not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the engine does not take more at the moment")]
-pub struct Busy;
+pub enum Busy {
+    /// Its queue is full.
+    #[error("the engine does not take more at the moment")]
+    Full,
+    /// It has stopped; or it hung, and another one is built.
+    #[error("the engine is not there: it has stopped, or it hung and is built anew")]
+    Gone,
+}
+
+/// The way into one engine.
+struct Door {
+    control: Sender<Inbound>,
+    requests: Sender<HttpRequest>,
+    /// The engine's ends, for what is left in the queues when the door is closed.
+    ends: (Receiver<Inbound>, Receiver<HttpRequest>),
+    bell: Bell,
+    /// Whoever puts something in holds it for reading.
+    closed: RwLock<bool>,
+    /// The same, for those who wait for an answer.
+    gone: watch::Sender<bool>,
+}
+
+impl Door {
+    fn new(bell: Bell) -> Self {
+        let (control, control_end) = crossbeam_channel::bounded(CONTROL_MAX);
+        let (requests, requests_end) = crossbeam_channel::bounded(REQUESTS_MAX);
+        let (ends, closed) = ((control_end, requests_end), RwLock::new(false));
+        Door { control, requests, ends, bell, closed, gone: watch::Sender::new(false) }
+    }
+
+    /// Runs `put` unless the door is closed.
+    fn open<T>(&self, put: impl FnOnce(&Self) -> Result<T, Busy>) -> Result<T, Busy> {
+        let closed = self.closed.read().unwrap_or_else(PoisonError::into_inner);
+        let done = if *closed { Err(Busy::Gone) } else { put(self) };
+        drop(closed);
+        if done.is_ok() {
+            self.bell.ring();
+        }
+        done
+    }
+
+    /// Closes it; gives the control messages that nobody will take.
+    fn close(&self) -> Vec<Inbound> {
+        *self.closed.write().unwrap_or_else(PoisonError::into_inner) = true;
+        self.gone.send_replace(true);
+        while self.ends.1.try_recv().is_ok() {}
+        self.ends.0.try_iter().collect()
+    }
+}
+
+/// Where a handle leads.
+#[derive(Clone)]
+enum Way {
+    /// To the engine that the group has, whichever that is.
+    Group(Arc<RwLock<Arc<Door>>>),
+    /// To one engine.
+    Engine(Arc<Door>),
+}
+
+/// What an engine was asked. It answers, unless it goes before.
+pub struct Asked<T> {
+    answer: oneshot::Receiver<T>,
+    gone: watch::Receiver<bool>,
+}
+
+impl<T> Asked<T> {
+    /// The answer. May be dropped and asked for again.
+    ///
+    /// # Errors
+    /// When none will come.
+    pub async fn answer(&mut self) -> Result<T, Busy> {
+        tokio::select! {
+            biased;
+            answer = &mut self.answer => answer.map_err(|_| Busy::Gone),
+            _ = self.gone.wait_for(|gone| *gone) => Err(Busy::Gone),
+        }
+    }
+}
 
 /// The way to an engine, wherever it is. Cheap to clone.
 #[derive(Clone)]
@@ -290,14 +384,12 @@ pub struct EngineHandle {
     pub partitions: u16,
     /// The group in logs: `ledger`, or `ledger.2` where there are several partitions.
     pub label: Arc<str>,
-    control: Sender<Inbound>,
-    requests: Sender<HttpRequest>,
-    bell: Bell,
+    way: Way,
     face: Arc<Face>,
 }
 
 impl EngineHandle {
-    /// A handle on the engine of partition `.0` of `.1`, and the ends that the engine reads.
+    /// A handle on the group that is partition `.0` of `.1`, and the ends that its first engine reads.
     #[must_use]
     pub fn new(
         application: &str,
@@ -305,21 +397,61 @@ impl EngineHandle {
         bell: Bell,
         descriptor: Arc<ApplicationDescriptor>,
     ) -> (Self, Receiver<Inbound>, Receiver<HttpRequest>) {
-        let (control, control_end) = crossbeam_channel::bounded(CONTROL_MAX);
-        let (requests, requests_end) = crossbeam_channel::bounded(REQUESTS_MAX);
-        let face = Arc::new(Face::new(descriptor));
+        let door = Door::new(bell);
+        let (control_end, requests_end) = door.ends.clone();
         let label = if partitions == 1 { application.into() } else { format!("{application}.{partition}") };
         let handle = EngineHandle {
             application: application.into(),
             partition,
             partitions,
             label: label.into(),
-            control,
-            requests,
-            bell,
-            face,
+            way: Way::Group(Arc::new(RwLock::new(Arc::new(door)))),
+            face: Arc::new(Face::new(descriptor)),
         };
         (handle, control_end, requests_end)
+    }
+
+    /// From here on this handle on a group leads to another engine, which reads these ends and wakes to `bell`.
+    ///
+    /// # Panics
+    /// On a handle that leads to one engine alone.
+    #[must_use]
+    pub fn renew(
+        &self,
+        bell: Bell,
+        descriptor: &ApplicationDescriptor,
+    ) -> (Receiver<Inbound>, Receiver<HttpRequest>) {
+        let Way::Group(current) = &self.way else { panic!("one engine has no successor") };
+        let door = Door::new(bell);
+        let ends = door.ends.clone();
+        self.face.set_descriptor(descriptor);
+        *current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(door);
+        ends
+    }
+
+    /// A handle on the engine that is there now, and on no other.
+    #[must_use]
+    pub fn of_this_engine(&self) -> Self {
+        EngineHandle { way: Way::Engine(self.door()), ..self.clone() }
+    }
+
+    fn door(&self) -> Arc<Door> {
+        match &self.way {
+            Way::Engine(door) => door.clone(),
+            Way::Group(current) => current.read().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+
+    /// The engine takes nothing any more; gives what it was told and has not taken.
+    pub fn close(&self) -> Vec<Inbound> {
+        self.door().close()
+    }
+
+    /// Waits until the engine takes nothing any more.
+    pub async fn gone(&self) {
+        let mut gone = self.door().gone.subscribe();
+        // The door is held by this handle: its end is no error that can come.
+        let _ = gone.wait_for(|gone| *gone).await;
     }
 
     /// The group's name.
@@ -336,40 +468,52 @@ impl EngineHandle {
 
     /// Wakes the engine.
     pub fn ring(&self) {
-        self.bell.ring();
+        self.door().bell.ring();
     }
 
     /// Tells the engine; waits for room. For threads that do nothing else.
     pub fn tell_waiting(&self, inbound: Inbound) {
-        // An error means that the engine is gone, and then nobody needs the word.
-        if self.control.send(inbound).is_ok() {
-            self.bell.ring();
+        // Nobody needs the word when the engine is gone.
+        drop(self.hand_in(inbound));
+    }
+
+    /// As [`Self::tell_waiting`]; gives the word back when the engine is gone.
+    pub fn hand_in(&self, inbound: Inbound) -> Option<Box<Inbound>> {
+        let door = self.door();
+        let mut word = Some(inbound);
+        while word.is_some() {
+            let put = door.open(|door| {
+                let sent = word.take().map_or(Ok(()), |inbound| {
+                    let sent = door.control.try_send(inbound);
+                    sent.or_else(|error| door.control.send_timeout(error.into_inner(), ROOM_LOOK))
+                });
+                word = sent.err().map(|error| error.into_inner());
+                Ok(())
+            });
+            if put.is_err() {
+                break;
+            }
         }
+        word.map(Box::new)
     }
 
     /// Tells the engine; for threads that must not wait.
     ///
     /// # Errors
-    /// When there is no room.
+    /// When there is no room, or no engine.
     pub fn tell(&self, inbound: Inbound) -> Result<(), Busy> {
-        self.control.try_send(inbound).map_err(|_| Busy)?;
-        self.bell.ring();
-        Ok(())
+        self.door().open(|door| door.control.try_send(inbound).map_err(|_| Busy::Full))
     }
 
     /// Hands over a client's request.
     ///
     /// # Errors
-    /// When there is no room.
-    pub fn request(&self, request: Request) -> Result<oneshot::Receiver<Answer>, Busy> {
+    /// When there is no room, or no engine.
+    pub fn request(&self, request: Request) -> Result<Asked<Answer>, Busy> {
+        let door = self.door();
         let (reply, answer) = oneshot::channel();
-        match self.requests.try_send(HttpRequest { request, reply }) {
-            Ok(()) => {
-                self.bell.ring();
-                Ok(answer)
-            }
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Err(Busy),
-        }
+        door.open(|door| door.requests.try_send(HttpRequest { request, reply }).map_err(|_| Busy::Full))?;
+        Ok(Asked { answer, gone: door.gone.subscribe() })
     }
 
     /// Hands over an operator's command and waits for its result.
@@ -377,8 +521,67 @@ impl EngineHandle {
     /// # Errors
     /// When there is no room, or the engine went away.
     pub async fn command(&self, command: Command) -> Result<CommandResult, Busy> {
-        let (reply, result) = oneshot::channel();
-        self.tell(Inbound::Command { command, reply })?;
-        result.await.map_err(|_| Busy)
+        let door = self.door();
+        let (reply, answer) = oneshot::channel();
+        door.open(|door| door.control.try_send(Inbound::Command { command, reply }).map_err(|_| Busy::Full))?;
+        let gone = door.gone.subscribe();
+        drop(door);
+        Asked { answer, gone }.answer().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lockstep_core::event::Request;
+
+    use super::*;
+    use crate::engine::poll_and_bell;
+
+    fn descriptor() -> ApplicationDescriptor {
+        ApplicationDescriptor {
+            name: "test".into(),
+            version: Default::default(),
+            hash: Default::default(),
+            tables: vec![],
+            features: vec![],
+            procedures: vec![],
+            sends: None,
+        }
+    }
+
+    /// R23: the word of what served an engine that was given up never reaches the next one; the group's own does.
+    #[tokio::test]
+    async fn what_is_said_to_an_engine_that_was_given_up_reaches_no_other() {
+        let (_poll, bell) = poll_and_bell().unwrap();
+        let (group, control, _requests) =
+            EngineHandle::new("test", (0, 1), bell.clone(), Arc::new(descriptor()));
+        let old = group.of_this_engine();
+        let mut waits = group.request(Request::OpenSession).unwrap();
+        old.tell(Inbound::Input(Input::Tick)).unwrap();
+        let left = old.close();
+        assert!(matches!(left[..], [Inbound::Input(Input::Tick)]), "what it had not taken is given back");
+        assert_eq!(waits.answer().await.unwrap_err(), Busy::Gone, "no answer comes");
+        assert_eq!(group.tell(Inbound::Input(Input::Tick)), Err(Busy::Gone), "there is no engine now");
+        assert!(group.request(Request::OpenSession).is_err());
+        let (next, _next_requests) = group.renew(bell, &descriptor());
+        assert_eq!(old.tell(Inbound::Input(Input::SwapPrepared)), Err(Busy::Gone));
+        let back = old.hand_in(Inbound::Input(Input::SwapPrepared)).map(|back| *back);
+        assert!(matches!(back, Some(Inbound::Input(Input::SwapPrepared))), "it has its word back");
+        old.gone().await;
+        group.tell(Inbound::Input(Input::Tick)).unwrap();
+        assert!(matches!(next.try_recv(), Ok(Inbound::Input(Input::Tick))));
+        assert!(next.is_empty() && control.is_empty());
+    }
+
+    /// Whoever waits for room in the queue of an engine that hangs is let go when that is given up.
+    #[test]
+    fn who_waits_for_room_is_let_go_with_the_engine() {
+        let (_poll, bell) = poll_and_bell().unwrap();
+        let (group, _control, _requests) = EngineHandle::new("test", (0, 1), bell, Arc::new(descriptor()));
+        while group.tell(Inbound::Input(Input::Tick)).is_ok() {}
+        let engine = group.of_this_engine();
+        let waits = std::thread::spawn(move || engine.hand_in(Inbound::Input(Input::SwapPrepared)));
+        group.close();
+        assert!(waits.join().unwrap().is_some());
     }
 }

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use lockstep_core::ids::{LinkId, NodeId, PluginHash};
 use lockstep_core::message::Frame;
 use lockstep_wire::frame::{self, LINK_FRAME_BYTES_MAX};
-use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use tokio::sync::oneshot;
 
 use super::failpoints::{Failpoints, Verdict, die};
+use super::sockets::{Socket, Sockets};
 use crate::admin::protocol::AdminError;
 use crate::link_message::{LinkMessage, PLUGIN_PIECE_BYTES, PluginAssembly};
 
@@ -60,7 +60,7 @@ pub struct Link {
     pub partner: NodeId,
     /// How it came about.
     pub dialled: Dialled,
-    stream: TcpStream,
+    stream: Socket,
     input: Vec<u8>,
     taken: usize,
     output: Vec<u8>,
@@ -83,7 +83,7 @@ pub struct Link {
 }
 
 impl Link {
-    /// A link over `stream`, watched under `token`.
+    /// A link over `stream`, watched by the registry under the token, which stands among the sockets.
     ///
     /// # Errors
     /// When the socket can't be watched.
@@ -92,13 +92,9 @@ impl Link {
         partner: NodeId,
         dialled: Dialled,
         stream: std::net::TcpStream,
-        token: Token,
-        registry: &Registry,
+        (sockets, registry, token): (&Sockets, &Registry, Token),
     ) -> std::io::Result<Self> {
-        stream.set_nonblocking(true)?;
-        stream.set_nodelay(true)?;
-        let mut stream = TcpStream::from_std(stream);
-        registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+        let stream = sockets.add(stream, registry, token, Interest::READABLE | Interest::WRITABLE)?;
         Ok(Link {
             id,
             partner,

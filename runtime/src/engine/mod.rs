@@ -3,7 +3,8 @@
 //! [`EngineLoop`] is plain data that can be sent to another thread, which happens at every change of the plugin's
 //! generation (R28): core, tables, sockets and queues move as they are. [`actor`] puts it on an actix arbiter.
 //! Files by subject: `turn` is one turn, `effects` carries out what the core asks, `clients` and `link` are the
-//! sockets, `inbound` what other threads say, `store_thread` the redo log's thread.
+//! connections, `sockets` how they end when this thread hangs, `inbound` what other threads say, `store_thread` the redo
+//! log's thread.
 //!
 //! Deliberately absent: decisions. Whatever has to do with roles, numbers and answers is the core's.
 //! Invariants: the engine never blocks on anything but its own work; control never waits behind events (R35);
@@ -20,6 +21,7 @@ mod fault_log;
 pub mod inbound;
 mod link;
 mod partner_notes;
+pub mod sockets;
 pub mod store_thread;
 mod trail_link;
 mod turn;
@@ -46,6 +48,7 @@ use self::fault_log::FaultLog;
 use self::inbound::{Bell, EngineHandle, HttpRequest, Inbound};
 use self::link::Link;
 use self::partner_notes::PartnerNotes;
+use self::sockets::Sockets;
 use self::store_thread::{StoreHandle, StoreOp};
 use crate::neighbours::Seat;
 use crate::notes::NoteFiles;
@@ -95,6 +98,10 @@ pub struct EngineParts {
     pub control: Receiver<Inbound>,
     /// The end of the queue of requests.
     pub requests: Receiver<HttpRequest>,
+    /// Where its sockets stand for others.
+    pub sockets: Sockets,
+    /// Its number among the engines of this process: which one it is when it was given up (R23).
+    pub life: u64,
     /// Its place among the groups of this processor.
     pub(crate) seat: Seat,
     /// Guards the thread that runs the plugin's code.
@@ -125,6 +132,8 @@ pub struct EngineLoop {
     control: Receiver<Inbound>,
     requests: Receiver<HttpRequest>,
     seat: Seat,
+    sockets: Sockets,
+    life: u64,
     clients: Clients,
     link: Option<Link>,
     links_made: u64,
@@ -179,6 +188,8 @@ impl EngineLoop {
             requests,
             guard,
             note_files,
+            sockets,
+            life,
             seat,
         } = parts;
         let serving = Serving {
@@ -190,7 +201,9 @@ impl EngineLoop {
         };
         let changes = Changes::new(group.state().meta.campaign.as_deref());
         EngineLoop {
-            clients: Clients::new(&handle.application, handle.partition, serving),
+            clients: Clients::new(&handle.application, handle.partition, serving, sockets.clone()),
+            sockets,
+            life,
             group,
             node,
             started: false,
@@ -254,7 +267,8 @@ impl EngineLoop {
     /// Closes the store and lets everything go, the plugin's objects too; gives who is to be told that it has stopped.
     #[must_use]
     pub fn close(self) -> Option<oneshot::Sender<()>> {
-        let EngineLoop { store, stopping, .. } = self;
+        let EngineLoop { store, stopping, handle, .. } = self;
+        drop(handle.close());
         store.close();
         stopping
     }
@@ -272,6 +286,12 @@ impl EngineLoop {
     #[must_use]
     pub fn version_hash(&self) -> PluginHash {
         self.group.descriptor().hash
+    }
+
+    /// Its number among the engines of this process.
+    #[must_use]
+    pub fn life(&self) -> u64 {
+        self.life
     }
 
     /// The way to this engine.

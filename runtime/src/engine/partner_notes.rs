@@ -9,10 +9,10 @@ use lockstep_core::ids::NodeId;
 use lockstep_core::input::Input;
 use lockstep_core::note::{DeathNote, NoteKind};
 use lockstep_os::unit_page::{NOTE_BYTES, decode};
-use mio::net::TcpStream;
 use mio::{Interest, Token};
 
 use super::EngineLoop;
+use super::sockets::Socket;
 use crate::link_message::PROTOCOL_BROKEN;
 use crate::notes::note;
 
@@ -22,7 +22,7 @@ pub const NOTES: Token = Token(3);
 /// The connection and what has come on it.
 pub struct PartnerNotes {
     partner: NodeId,
-    stream: TcpStream,
+    stream: Socket,
     bytes: Vec<u8>,
 }
 
@@ -58,16 +58,9 @@ impl EngineLoop {
     /// A connection for the partner's note came in; it replaces any older one.
     pub(super) fn notes_up(&mut self, stream: std::net::TcpStream, partner: NodeId) {
         self.hear_notes();
-        if let Some(mut old) = self.partner_notes.take() {
-            // What was watched until here is closed with its socket; whether it still was is of no matter.
-            let _ = self.poll.registry().deregister(&mut old.stream);
-        }
-        let watched = stream.set_nonblocking(true).and_then(|()| {
-            let mut stream = TcpStream::from_std(stream);
-            self.poll.registry().register(&mut stream, NOTES, Interest::READABLE)?;
-            Ok(stream)
-        });
-        match watched {
+        // Closed, it is not watched any more.
+        self.partner_notes = None;
+        match self.sockets.add(stream, self.poll.registry(), NOTES, Interest::READABLE) {
             Ok(stream) => self.partner_notes = Some(PartnerNotes { partner, stream, bytes: Vec::new() }),
             Err(error) => tracing::warn!(%partner, %error, "a connection for death notes can't be watched"),
         }

@@ -6,10 +6,12 @@
 //! again only as the store's own rules say (R26).
 //! Deliberately absent: what entries mean.
 
+use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use lockstep_core::entry::{Entry, Row};
@@ -25,6 +27,8 @@ use super::inbound::{EngineHandle, Inbound};
 use crate::config::Durability;
 use crate::processor::StartError;
 
+/// A store does not end in order.
+pub const NOT_CLOSED: &str = "LS0521";
 /// How many batches may wait.
 const BATCHES_MAX: usize = 256;
 /// How many entries are taken before the sync.
@@ -95,9 +99,16 @@ impl StoreOp {
     }
 }
 
+/// What the thread takes.
+enum Work {
+    Batch(Vec<StoreOp>),
+    /// Nothing more: the store is closed.
+    End,
+}
+
 /// The engine's way to its store.
 pub struct StoreHandle {
-    batches: Sender<Vec<StoreOp>>,
+    batches: Sender<Work>,
     handed_over: u64,
     done: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
@@ -109,12 +120,15 @@ impl StoreHandle {
     /// # Errors
     /// The batch, to be handed over later.
     pub fn hand_over(&mut self, batch: Vec<StoreOp>) -> Result<(), Vec<StoreOp>> {
-        match self.batches.try_send(batch) {
+        match self.batches.try_send(Work::Batch(batch)) {
             Ok(()) => {
                 self.handed_over += 1;
                 Ok(())
             }
-            Err(TrySendError::Full(batch) | TrySendError::Disconnected(batch)) => Err(batch),
+            Err(TrySendError::Full(work) | TrySendError::Disconnected(work)) => match work {
+                Work::Batch(batch) => Err(batch),
+                Work::End => unreachable!("a batch was sent"),
+            },
         }
     }
 
@@ -133,10 +147,30 @@ impl StoreHandle {
     /// Closes the store in order and waits for its thread.
     pub fn close(self) {
         let StoreHandle { batches, thread, .. } = self;
-        drop(batches);
+        // One that has ended with a panic takes nothing.
+        let _ = batches.send(Work::End);
         if thread.is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!(code = "LS0521", "the store's thread ended with a panic");
+            tracing::error!(code = NOT_CLOSED, "the store's thread ended with a panic");
         }
+    }
+}
+
+/// Closes the store of an engine that can't do it: its thread hangs (R23).
+pub struct StoreEnd {
+    batches: Sender<Work>,
+    /// Both threads of the store hold the other end.
+    threads: Receiver<Infallible>,
+}
+
+impl StoreEnd {
+    /// Has what was handed over written and the store closed, and waits until it is, for at most twice `patience`;
+    /// whether it is.
+    #[must_use]
+    pub fn close(self, patience: Duration) -> bool {
+        let StoreEnd { batches, threads } = self;
+        // One that has ended already takes nothing.
+        let _ = batches.send_timeout(Work::End, patience);
+        matches!(threads.recv_timeout(patience), Err(crossbeam_channel::RecvTimeoutError::Disconnected))
     }
 }
 
@@ -250,8 +284,10 @@ impl StoreThread {
     ///
     /// # Errors
     /// When there are no threads left.
-    pub fn launch(self, engine: EngineHandle) -> Result<StoreHandle, StartError> {
+    pub fn launch(self, engine: EngineHandle) -> Result<(StoreHandle, StoreEnd), StartError> {
         let (batches, work) = crossbeam_channel::bounded(BATCHES_MAX);
+        let (lives, threads) = crossbeam_channel::bounded::<Infallible>(0);
+        let background_lives = lives.clone();
         let done = Arc::new(AtomicU64::new(0));
         let background = self.store.background();
         let no_thread =
@@ -263,20 +299,26 @@ impl StoreThread {
                     tracing::warn!(%error, code = error.code(), "a checkpoint failed");
                 };
                 background.run(report, checkpoint_giving_way);
+                drop(background_lives);
             })
             .map_err(no_thread)?;
         let counter = done.clone();
         let thread = std::thread::Builder::new()
             .name("store".into())
-            .spawn(move || self.run(&work, &engine, &counter))
+            .spawn(move || {
+                self.run(&work, &engine, &counter);
+                // Last: files and liveness lock are let go.
+                drop(lives);
+            })
             .map_err(no_thread)?;
-        Ok(StoreHandle { batches, handed_over: 0, done, thread: Some(thread) })
+        let end = StoreEnd { batches: batches.clone(), threads };
+        Ok((StoreHandle { batches, handed_over: 0, done, thread: Some(thread) }, end))
     }
 
-    fn run(mut self, work: &Receiver<Vec<StoreOp>>, engine: &EngineHandle, done: &AtomicU64) {
+    fn run(mut self, work: &Receiver<Work>, engine: &EngineHandle, done: &AtomicU64) {
         let mut entries: Vec<Arc<Entry>> = Vec::new();
-        let mut failed = false;
-        while let Ok(first) = work.recv() {
+        let (mut failed, mut ends) = (false, false);
+        while !ends && let Ok(Work::Batch(first)) = work.recv() {
             if failed {
                 // Nothing is taken any more; the core has been told.
                 done.fetch_add(1, Ordering::AcqRel);
@@ -296,7 +338,15 @@ impl StoreThread {
                     outcome = outcome.and_then(|()| self.append(&mut entries));
                     outcome = outcome.and_then(|()| self.carry_out(op, engine));
                 }
-                next = if appended < ENTRIES_MAX { work.try_recv().ok() } else { None };
+                next = if appended < ENTRIES_MAX { work.try_recv().ok() } else { None }.and_then(|work| {
+                    match work {
+                        Work::Batch(batch) => Some(batch),
+                        Work::End => {
+                            ends = true;
+                            None
+                        }
+                    }
+                });
             }
             outcome = outcome.and_then(|()| self.append(&mut entries));
             if changed {
@@ -445,6 +495,18 @@ mod tests {
         })
     }
 
+    fn descriptor() -> ApplicationDescriptor {
+        ApplicationDescriptor {
+            name: "test".into(),
+            version: Default::default(),
+            hash: Default::default(),
+            tables: vec![],
+            features: vec![],
+            procedures: vec![],
+            sends: None,
+        }
+    }
+
     fn opened(directory: &Path) -> OpenedStore {
         open(directory, None, 1 << 20, Durability::Fsync).unwrap_or_else(|error| panic!("{error}"))
     }
@@ -453,17 +515,9 @@ mod tests {
     /// after each.
     fn durable_after(directory: &Path, batches: Vec<Vec<StoreOp>>) -> Vec<(u64, Number)> {
         let (_poll, bell) = poll_and_bell().unwrap();
-        let descriptor = ApplicationDescriptor {
-            name: "test".into(),
-            version: Default::default(),
-            hash: Default::default(),
-            tables: vec![],
-            features: vec![],
-            procedures: vec![],
-            sends: None,
-        };
-        let (engine, control, _requests) = EngineHandle::new("test", (0, 1), bell, Arc::new(descriptor));
-        let mut store = opened(directory).thread.launch(engine).unwrap_or_else(|error| panic!("{error}"));
+        let (engine, control, _requests) = EngineHandle::new("test", (0, 1), bell, Arc::new(descriptor()));
+        let launched = opened(directory).thread.launch(engine);
+        let (mut store, _end) = launched.unwrap_or_else(|error| panic!("{error}"));
         let said = batches.into_iter().map(|batch| {
             assert!(store.hand_over(batch).is_ok());
             match control.recv_timeout(std::time::Duration::from_secs(10)) {
@@ -512,6 +566,30 @@ mod tests {
         durable_after(directory.path(), vec![vec![StoreOp::Append(vec![entry(1), entry(2)])]]);
         let numbers: Vec<_> = opened(directory.path()).undos.iter().map(|undo| undo.number).collect();
         assert_eq!(numbers, [Number(1), Number(2)]);
+    }
+
+    /// R23: what an engine had handed over when its thread hung is in the store, which can be opened again at once.
+    #[test]
+    fn a_store_is_closed_without_its_engine_and_opened_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let (_poll, bell) = poll_and_bell().unwrap();
+        let (engine, _control, _requests) = EngineHandle::new("test", (0, 1), bell, Arc::new(descriptor()));
+        let first = opened(directory.path());
+        let id = first.store;
+        let (mut store, end) = first.thread.launch(engine).unwrap_or_else(|error| panic!("{error}"));
+        for number in 1..=20 {
+            assert!(store.hand_over(vec![StoreOp::Append(vec![entry(number)])]).is_ok());
+        }
+        assert!(lockstep_os::is_living(&id.to_string()).unwrap());
+        // The engine keeps its handle: it hangs.
+        assert!(end.close(Duration::from_secs(10)));
+        assert!(!lockstep_os::is_living(&id.to_string()).unwrap(), "its partner sees that it is gone");
+        let again = opened(directory.path());
+        assert_eq!((again.store, again.state.meta.last), (id, Number(20)));
+        assert!(
+            store.hand_over(vec![StoreOp::Append(vec![entry(21)])]).is_err(),
+            "nothing is taken any more"
+        );
     }
 
     /// R26: a write that failed leaves a store that only a copy brings back.

@@ -227,7 +227,7 @@ impl EngineLoop {
         self.links_made += 1;
         let id = LinkId(self.links_made);
         let token = LINKS[id.0 as usize % 2];
-        match Link::new(id, partner.clone(), dialled, stream, token, self.poll.registry()) {
+        match Link::new(id, partner.clone(), dialled, stream, (&self.sockets, self.poll.registry(), token)) {
             Ok(link) => {
                 tracing::info!(%partner, link = id.0, "the link is up");
                 self.link = Some(link);

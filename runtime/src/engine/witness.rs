@@ -1,12 +1,14 @@
 //! Sees the application's code run, on the engine's thread: writes it down in the unit page (R21) and times it (R23).
 //!
+//! Invariant: once the watchdog has given the piece up that runs, nothing more is done on this thread: the piece's calls
+//! into its host fail, and its return unwinds to the engine's actor, which lets the engine go.
 //! Deliberately absent: what is made of it; the core judges, the watchdog looks on.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use lockstep_core::ids::Micros;
-use lockstep_core::witness::{Piece, Witness};
+use lockstep_core::witness::{GivenUp, Piece, Witness};
 use lockstep_os::unit_page::signals::Guard;
 use lockstep_os::unit_page::{self, UnitPage};
 
@@ -45,9 +47,23 @@ impl Witness for EngineWitness {
         self.since = piece.timed.then(Instant::now);
     }
 
+    fn calls(&self) {
+        if self.page.is_given_up() {
+            leave();
+        }
+    }
+
     fn ended(&mut self) -> Micros {
-        self.page.end();
+        if !self.page.end() {
+            leave();
+        }
         let took = self.since.take().map(|since| since.elapsed().as_micros());
         Micros(took.map_or(0, |us| u64::try_from(us).unwrap_or(u64::MAX)))
     }
+}
+
+/// Leaves everything under way on this thread. No panic: no hook hears of it.
+#[cold]
+fn leave() -> ! {
+    std::panic::resume_unwind(Box::new(GivenUp))
 }

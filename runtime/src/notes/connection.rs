@@ -17,14 +17,21 @@ use crate::engine::inbound::EngineHandle;
 /// How long after the end of a connection, or in vain, the partner is dialled again.
 const AGAIN: Duration = Duration::from_millis(50);
 
-/// Keeps `guard` supplied with a connection to the partner of `engine`.
+/// Keeps `guard` supplied with a connection to the partner of `engine`, as long as that lives.
 pub async fn keep(node: NodeId, engine: EngineHandle, partner: Vec<PartnerAddress>, guard: Arc<Guard>) {
+    tokio::select! {
+        () = supply(&node, &engine, &partner, &guard) => {}
+        () = engine.gone() => guard.set_connection(None),
+    }
+}
+
+async fn supply(node: &NodeId, engine: &EngineHandle, partner: &[PartnerAddress], guard: &Guard) {
     let mut again = tokio::time::interval(AGAIN);
     again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         again.tick().await;
-        let Some(address) = dial::find(&partner, &node) else { continue };
-        let Ok(stream) = dial::dial_for_notes(address, &node, &engine).await else { continue };
+        let Some(address) = dial::find(partner, node) else { continue };
+        let Ok(stream) = dial::dial_for_notes(address, node, engine).await else { continue };
         let Ok(connection) = stream.as_fd().try_clone_to_owned() else { continue };
         guard.set_connection(Some(connection));
         wait_end(&stream).await;

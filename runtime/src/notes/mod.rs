@@ -2,7 +2,8 @@
 //! note leaves by, and the watchdog (R23).
 //!
 //! The page is overwritten by whatever runs next, so what it holds at a start is put into a file of its own first; the
-//! file goes once the note is in the stream and held.
+//! file goes once the note is in the stream and held. An engine that is built in the place of one that hangs gets a page in
+//! a file of its own: the thread that hangs has the old one mapped, and writes there if it goes on.
 //! Deliberately absent: what is made of a note; the core decides.
 
 pub mod connection;
@@ -22,6 +23,18 @@ use lockstep_os::unit_page::{Cause, Left, UnitPage, decode};
 /// The most files that are kept; one is left by a death, and goes with the next active.
 const FILES_MAX: usize = 64;
 
+/// The page of a group.
+const PAGE: &str = "unit.page";
+
+/// Makes a file of the note of a unit that hangs, and takes the page's name away from its file (R23).
+///
+/// # Errors
+/// When the directory can't be written.
+pub fn set_aside(directory: &Path, note: &[u8]) -> io::Result<()> {
+    keep(directory, note)?;
+    fs::remove_file(directory.join(PAGE))
+}
+
 /// The files of one group.
 #[derive(Debug)]
 pub struct NoteFiles {
@@ -35,7 +48,7 @@ impl NoteFiles {
     /// When the directory can't be used, or the operating system refuses to guard a thread.
     pub fn open(directory: &Path, node: &NodeId) -> io::Result<(Self, Arc<Guard>)> {
         fs::create_dir_all(directory)?;
-        let (page, left) = UnitPage::open(&directory.join("unit.page"))?;
+        let (page, left) = UnitPage::open(&directory.join(PAGE))?;
         if let Some(bytes) = left {
             keep(directory, &bytes)?;
         }
@@ -130,6 +143,37 @@ mod tests {
     use lockstep_os::unit_page::Piece;
 
     use super::*;
+
+    /// R23: the thread that hangs has the old page, and what it does there later is not the new one's.
+    #[test]
+    fn the_page_of_a_unit_that_hangs_is_set_aside() {
+        let directory = tempfile::tempdir().unwrap();
+        let node = NodeId("a".into());
+        let open = || NoteFiles::open(directory.path(), &node).unwrap();
+        let piece = |unit| Piece {
+            kind: 1,
+            session: 0,
+            number: 0,
+            key: b"order-7",
+            plugin: &[3; 32],
+            procedure: b"transfer",
+            unit,
+            hang_ms: 100,
+        };
+        let (_, hangs) = open();
+        hangs.page().begin(&piece(b"debit"));
+        let (sequence, _) = hangs.page().running().unwrap();
+        let note = hangs.page().give_up(sequence, 120).unwrap();
+        set_aside(directory.path(), &note).unwrap();
+        let (files, guard) = open();
+        let kinds: Vec<_> = files.notes().map(|note| (note.unit.clone(), note.kind)).collect();
+        assert_eq!(kinds, [("debit".to_owned(), NoteKind::Hung { ms: 120 })]);
+        guard.page().begin(&piece(b"credit"));
+        hangs.page().begin(&piece(b"late"));
+        assert!(!hangs.page().end());
+        assert!(guard.page().running().is_some() && !guard.page().is_given_up());
+        assert!(guard.page().end());
+    }
 
     #[test]
     fn what_a_page_holds_at_a_start_is_kept_in_a_file_until_it_is_recorded() {

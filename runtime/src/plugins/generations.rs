@@ -2,6 +2,8 @@
 //!
 //! Each group loads a copy of its own, so that no static is shared by two threads, a group changes its version when it is
 //! ready, and its copy goes with its thread whatever the others do.
+//! The one that an engine hangs in is given up (R23): it stays mapped, and its thread where it is, until the work unit
+//! returns after all.
 //! Shared by the engines' threads, the loader's and the admin's; the lock is held for moments only.
 //! Invariant: a library is unloaded after the thread that ran it was joined, and never while an object of it lives.
 
@@ -32,6 +34,8 @@ struct Generation {
     plugin: Option<LoadedPlugin>,
     /// Once it was kept: the loader's number of its library.
     kept: Option<u64>,
+    /// Its engine hangs in it: which one that was.
+    hung: Option<u64>,
 }
 
 #[derive(Default)]
@@ -72,6 +76,8 @@ pub struct Generations {
     all: Arc<Mutex<All>>,
     /// The most that libraries may take that can't be unloaded.
     kept_bytes_max: u64,
+    /// The most engines that may hang.
+    hung_max: u64,
 }
 
 fn is_of(status: &PluginStatus, group: &GroupName) -> bool {
@@ -92,10 +98,11 @@ fn identity(application: &dyn Application) -> usize {
 }
 
 impl Generations {
-    /// None yet. Libraries that can't be unloaded may take `kept_bytes_max` of the process.
+    /// None yet. Libraries that can't be unloaded may take `kept_bytes_max` of the process, and `hung_max` engines may hang
+    /// in theirs.
     #[must_use]
-    pub fn new(keep: Keep, kept_bytes_max: u64) -> Self {
-        Generations { keep, all: Arc::default(), kept_bytes_max }
+    pub fn new(keep: Keep, kept_bytes_max: u64, hung_max: u64) -> Self {
+        Generations { keep, all: Arc::default(), kept_bytes_max, hung_max }
     }
 
     /// The files.
@@ -118,10 +125,15 @@ impl Generations {
     #[must_use]
     pub fn memory(&self) -> PluginMemory {
         let (kept, kept_bytes) = lockstep_loader::kept_total();
+        let all = self.all();
+        let hung = all.generations.iter().filter(|each| each.hung.is_some());
+        let hung: Vec<_> = hung.filter_map(|each| each.plugin.as_ref()).collect();
         PluginMemory {
-            kept: kept as u64,
-            kept_bytes,
+            kept: (kept + hung.len()) as u64,
+            kept_bytes: kept_bytes + hung.iter().map(|plugin| plugin.range().len() as u64).sum::<u64>(),
             kept_bytes_max: self.kept_bytes_max,
+            hung: hung.len() as u64,
+            hung_max: self.hung_max,
             keys: lockstep_os::interpose::key_count() as u64,
         }
     }
@@ -190,8 +202,15 @@ impl Generations {
         };
         let identity = identity(application);
         let plugin = Some(plugin);
-        let (started, thread, kept) = (false, None, None);
-        all.generations.push(Generation { status, identity, started, thread, plugin, kept });
+        all.generations.push(Generation {
+            status,
+            identity,
+            started: false,
+            thread: None,
+            plugin,
+            kept: None,
+            hung: None,
+        });
         generation
     }
 
@@ -211,6 +230,13 @@ impl Generations {
             generation.plugin.as_ref().map(LoadedPlugin::lease)
         };
         lease.map_or(Ok(()), |lease| start_on_this_thread(&lease))
+    }
+
+    /// Ends a generation that nobody has heard of any more, unless it was ended already.
+    pub(super) fn discard_unheard(&self, application: Box<dyn Application>) {
+        if self.lease(&*application).is_some() {
+            self.discard(application);
+        }
     }
 
     /// A right to use what `application` is made of.
@@ -237,7 +263,8 @@ impl Generations {
     pub fn take_started_thread(&self, group: &GroupName, hash: PluginHash) -> Option<Arbiter> {
         let mut all = self.all();
         let of_group = all.generations.iter_mut().rev().filter(|each| is_of(&each.status, group));
-        of_group.filter(|each| each.status.hash == hash).find_map(|each| each.thread.take())
+        let mut free = of_group.filter(|each| each.status.hash == hash && each.hung.is_none());
+        free.find_map(|each| each.thread.take())
     }
 
     /// The engine of `group` runs on `thread` from here on.
@@ -275,6 +302,58 @@ impl Generations {
         }
     }
 
+    /// Gives up the generation that the engine `life` of `group` hangs in, of the file `hash` if that is known: `why`. It
+    /// stays mapped and its thread where it is. What was loaded for the engine and has not run yet goes.
+    pub fn give_up(&self, group: &GroupName, life: u64, hash: Option<PluginHash>, why: &str) {
+        let mut never_ran = Vec::new();
+        let thread = self.take_thread(group);
+        let mut all = self.all();
+        let of_group = all.generations.iter_mut().filter(|each| is_of(&each.status, group));
+        let in_memory = of_group.filter(|each| each.plugin.is_some() && each.hung.is_none());
+        let mut hangs = thread;
+        for each in in_memory {
+            if let Some(thread) = each.thread.take() {
+                never_ran.extend(each.plugin.take().map(|plugin| (each.status.generation, plugin, thread)));
+            } else if each.started && hash.is_none_or(|hash| each.status.hash == hash) {
+                each.hung = Some(life);
+                each.thread = hangs.take();
+                each.status.state = PluginState::Kept;
+                each.status.reasons = vec![why.to_owned()];
+                warn_kept(&format!("generation {}", each.status.generation), &each.status.reasons);
+            }
+        }
+        drop(all);
+        if let Some(thread) = hangs {
+            // Its version was not known; whoever hangs is never joined.
+            std::mem::forget(thread);
+        }
+        never_ran.into_iter().for_each(|each| self.end_where_it_was_started(each));
+    }
+
+    /// The unit in which the engine `life` hung has come to an end, and the engine was dropped. Called on its thread, which
+    /// stops right afterwards.
+    pub fn came_back(&self, life: u64) {
+        let taken = {
+            let mut all = self.all();
+            let found = all.generations.iter_mut().find(|each| each.hung == Some(life));
+            found.and_then(|each| {
+                each.hung = None;
+                Some((each.status.generation, each.plugin.take()?, each.thread.take()))
+            })
+        };
+        tracing::warn!(
+            code = super::CAME_BACK,
+            generation = taken.as_ref().map(|(generation, ..)| generation),
+            "a work unit that was given up has come to an end; nothing of what it did counts, and its thread ends"
+        );
+        let Some((generation, plugin, thread)) = taken else { return };
+        end_on_this_thread(&plugin);
+        match thread {
+            Some(thread) => self.unload_after(generation, plugin, join(thread)),
+            None => self.unload_after(generation, plugin, || Err("its thread is not known")),
+        }
+    }
+
     fn take_plugin(&self, application: &dyn Application) -> Option<(u64, LoadedPlugin)> {
         let identity = identity(application);
         let mut all = self.all();
@@ -303,22 +382,19 @@ impl Generations {
     pub fn end(&self, group: &GroupName, thread: Option<Arbiter>, done: impl FnOnce() + Send + 'static) {
         let mut waiting = Vec::new();
         let mut plugins: Vec<(u64, LoadedPlugin)> = Vec::new();
-        for each in self.all().generations.iter_mut().filter(|each| is_of(&each.status, group)) {
+        let mut all = self.all();
+        let here =
+            all.generations.iter_mut().filter(|each| is_of(&each.status, group) && each.hung.is_none());
+        for each in here {
             let Some(plugin) = each.plugin.take() else { continue };
             match each.thread.take() {
                 Some(thread) => waiting.push((each.status.generation, plugin, thread)),
                 None => plugins.push((each.status.generation, plugin)),
             }
         }
+        drop(all);
         plugins.iter().for_each(|(_, plugin)| end_on_this_thread(plugin));
-        // Those that never ran end where they were started.
-        for (generation, plugin, thread) in waiting {
-            let (this, handle) = (self.clone(), thread.handle());
-            handle.spawn_fn(move || {
-                end_on_this_thread(&plugin);
-                this.unload_after(generation, plugin, join(thread));
-            });
-        }
+        waiting.into_iter().for_each(|each| self.end_where_it_was_started(each));
         let this = self.clone();
         let unload = move || {
             let joined = thread.is_none_or(|thread| {
@@ -336,6 +412,15 @@ impl Generations {
         if let Err(error) = std::thread::Builder::new().name("plugin-unload".into()).spawn(unload) {
             tracing::debug!(%error, "no thread to unload plugins at the stop");
         }
+    }
+
+    /// Ends a generation that never ran, whose object is gone, on the thread on which it was started.
+    fn end_where_it_was_started(&self, (generation, plugin, thread): (u64, LoadedPlugin, Arbiter)) {
+        let (this, handle) = (self.clone(), thread.handle());
+        handle.spawn_fn(move || {
+            end_on_this_thread(&plugin);
+            this.unload_after(generation, plugin, join(thread));
+        });
     }
 
     /// Ends a generation that never ran.

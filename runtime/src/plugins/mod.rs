@@ -33,6 +33,8 @@ use crate::neighbours::Neighbours;
 
 /// A version that does not run any more can't be unloaded now.
 pub(crate) const NOT_UNLOADED: &str = "LS0441";
+/// A work unit that was given up has come to an end.
+pub(crate) const CAME_BACK: &str = "LS0463";
 /// No room for a plugin's file.
 pub(crate) const NO_ROOM: &str = "LS0717";
 /// A plugin's file did not get from one processor to the other as it was.
@@ -137,7 +139,12 @@ impl Actor for PluginLoader {
     type Context = Context<Self>;
 }
 
-fn answer(engine: &EngineHandle, hash: PluginHash, loaded: Result<Box<dyn Application>, Failure>) {
+fn answer(
+    generations: &Generations,
+    engine: &EngineHandle,
+    hash: PluginHash,
+    loaded: Result<Box<dyn Application>, Failure>,
+) {
     let input = match loaded {
         Ok(application) => Input::PluginLoaded { application },
         Err(failure) => {
@@ -146,7 +153,11 @@ fn answer(engine: &EngineHandle, hash: PluginHash, loaded: Result<Box<dyn Applic
             Input::PluginFailed { hash, reason, may_pass: failure.may_pass }
         }
     };
-    engine.tell_waiting(Inbound::Input(input));
+    // One that was loaded for an engine that is gone goes too.
+    let unheard = engine.hand_in(Inbound::Input(input)).map(|unheard| *unheard);
+    if let Some(Inbound::Input(Input::PluginLoaded { application })) = unheard {
+        generations.discard_unheard(application);
+    }
 }
 
 /// A file did not come, or can't be read: another try may go better.
@@ -162,7 +173,12 @@ impl Handler<Load> for PluginLoader {
         let thread = Arbiter::new();
         self.on_thread(move |generations| match generations.keep().get(hash) {
             Ok(Some(bytes)) => {
-                answer(&engine, hash, load_and_start(generations, &engine.group(), bytes, thread));
+                answer(
+                    generations,
+                    &engine,
+                    hash,
+                    load_and_start(generations, &engine.group(), bytes, thread),
+                );
             }
             Ok(None) => {
                 thread.stop();
@@ -202,7 +218,12 @@ impl Handler<Got> for PluginLoader {
                 return engine
                     .tell_waiting(failed(hash, "the bytes that the partner sent have another hash".into()));
             }
-            answer(&engine, hash, load_and_start(generations, &engine.group(), bytes.to_vec(), thread));
+            answer(
+                generations,
+                &engine,
+                hash,
+                load_and_start(generations, &engine.group(), bytes.to_vec(), thread),
+            );
         });
     }
 }

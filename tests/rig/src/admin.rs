@@ -57,6 +57,10 @@ pub struct PluginMemory {
     pub kept: u64,
     /// Their address space.
     pub kept_bytes: u64,
+    /// Of these, those whose engine hangs.
+    pub hung: u64,
+    /// How many may.
+    pub hung_max: u64,
     /// Thread-specific data keys of the process.
     pub keys: u64,
 }

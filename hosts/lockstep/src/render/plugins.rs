@@ -39,6 +39,12 @@ pub fn list(plugins: &[PluginStatus], memory: &PluginMemory) -> String {
             count(memory.kept_bytes_max)
         ));
     }
+    if memory.hung > 0 {
+        out.push_str(&format!(
+            "engines that hang: {} of {} allowed (`hung_engines_max`); restart this processor while it is the standby\n",
+            memory.hung, memory.hung_max
+        ));
+    }
     out
 }
 
@@ -70,7 +76,14 @@ mod tests {
             plugin(2, "1.0.1", PluginState::Kept, vec!["a thread did not end".into()]),
             plugin(3, "2.0.0", PluginState::Mapped, vec![]),
         ];
-        let memory = PluginMemory { kept: 1, kept_bytes: 5_000, kept_bytes_max: 9_000_000, keys: 3 };
+        let memory = PluginMemory {
+            kept: 1,
+            kept_bytes: 5_000,
+            kept_bytes_max: 9_000_000,
+            hung: 1,
+            hung_max: 2,
+            keys: 3,
+        };
         assert_eq!(
             list(&plugins, &memory),
             "application  generation  version  state     bytes  sha-256\n\
@@ -78,7 +91,8 @@ mod tests {
              ledger       2           1.0.1    kept      1,000  020202020202\n\
              ledger       3           2.0.0    mapped    1,000  030303030303\n\
              generation 2 was kept: a thread did not end\n\
-             libraries that can't be unloaded: 1, 5,000 bytes of 9,000,000 allowed (`kept_plugins_mb`)\n"
+             libraries that can't be unloaded: 1, 5,000 bytes of 9,000,000 allowed (`kept_plugins_mb`)\n\
+             engines that hang: 1 of 2 allowed (`hung_engines_max`); restart this processor while it is the standby\n"
         );
     }
 }

@@ -370,10 +370,11 @@ impl Group {
             &[],
             0,
         )
-        .of(crate::context::Piece { event: &event.id, procedure: &declared.name, unit: &unit });
+        .of(crate::context::Piece { event: &event.id, procedure: &declared.name, unit: &unit })
+        .seen_by(&*self.witness);
         let end = self.application.undo(procedure, undo, intent.encoding, &intent.parameters, &mut context);
-        self.witness.ended();
         let breach = context.breach();
+        self.witness.ended();
         self.overlay.clear();
         breach.map_or(end, Err)
     }

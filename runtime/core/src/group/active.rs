@@ -475,14 +475,12 @@ impl Group {
             &running.event.body,
             position,
         )
-        .of(crate::context::Piece {
-            event: &running.event.id,
-            procedure: &declared.name,
-            unit: &unit.name,
-        });
+        .of(crate::context::Piece { event: &running.event.id, procedure: &declared.name, unit: &unit.name })
+        .seen_by(&*self.witness);
         let end = running.run.run(position, &mut context);
+        let breach = context.breach();
         self.unit_time = self.witness.ended();
-        match context.breach() {
+        match breach {
             Some(breach) => contract(breach),
             None => end,
         }

@@ -16,7 +16,7 @@ const MAGIC: u64 = 0x4c53_554e_4954_0001;
 const PAGE_BYTES: usize = 4_096;
 
 const AT_MAGIC: usize = 0;
-/// Grows by one at each beginning and each end of a piece.
+/// Grows by one at each beginning and each end of a piece; has [`GIVEN_UP`] once a piece has hung.
 pub(super) const AT_SEQUENCE: usize = 1;
 /// 0, or what ended the process: a kind in the upper half, its number in the lower.
 pub(super) const AT_CAUSE: usize = 2;
@@ -35,6 +35,8 @@ const WORDS: usize = AT_UNIT + NAME_WORDS;
 /// How long a page is as a note on a connection or in a file.
 pub const NOTE_BYTES: usize = WORDS * 8;
 
+/// In the sequence: the piece that runs hangs and was given up. Nothing runs under this page any more.
+const GIVEN_UP: u64 = 1 << 63;
 const KILLED: u64 = 1 << 32;
 const HUNG: u64 = 2 << 32;
 
@@ -155,28 +157,51 @@ impl UnitPage {
         words[AT_SEQUENCE].store(sequence | 1, Ordering::Release);
     }
 
-    /// Strikes out the piece: it has returned. Only by the thread that ran it.
-    pub fn end(&self) {
-        let sequence = self.words()[AT_SEQUENCE].load(Ordering::Relaxed);
-        self.words()[AT_SEQUENCE].store((sequence | 1).wrapping_add(1), Ordering::Release);
+    /// Strikes out the piece: it has returned. Only by the thread that ran it. False when it was given up meanwhile: then
+    /// it stays on the page, and whatever came of it does not count.
+    #[must_use]
+    pub fn end(&self) -> bool {
+        let word = &self.words()[AT_SEQUENCE];
+        let sequence = word.load(Ordering::Relaxed);
+        if sequence & GIVEN_UP != 0 {
+            return false;
+        }
+        let after = (sequence | 1).wrapping_add(1);
+        word.compare_exchange(sequence, after, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// The number of the piece that runs, and after how many milliseconds it hangs; none while nothing runs.
+    /// Whether the piece that runs was given up.
+    #[must_use]
+    pub fn is_given_up(&self) -> bool {
+        self.words()[AT_SEQUENCE].load(Ordering::Acquire) & GIVEN_UP != 0
+    }
+
+    /// The number of the piece that runs, and after how many milliseconds it hangs; none while nothing runs, and once it
+    /// was given up.
     #[must_use]
     pub fn running(&self) -> Option<(u64, u64)> {
         let sequence = self.words()[AT_SEQUENCE].load(Ordering::Acquire);
-        (sequence % 2 == 1).then(|| (sequence, self.words()[AT_HANG_MS].load(Ordering::Relaxed)))
+        let runs = sequence % 2 == 1 && sequence & GIVEN_UP == 0;
+        runs.then(|| (sequence, self.words()[AT_HANG_MS].load(Ordering::Relaxed)))
     }
 
-    /// Marks the piece `sequence` as hung for `ms`, unless it has returned meanwhile; gives the note.
+    /// Gives the piece `sequence` up, which has hung for `ms`, unless it has returned meanwhile; gives the note. Of this
+    /// and [`UnitPage::end`] one alone succeeds.
     #[must_use]
-    pub fn mark_hung(&self, sequence: u64, ms: u64) -> Option<Vec<u8>> {
-        self.words()[AT_CAUSE].store(HUNG | ms.min(u64::from(u32::MAX)), Ordering::Release);
+    pub fn give_up(&self, sequence: u64, ms: u64) -> Option<Vec<u8>> {
+        let words = self.words();
+        words[AT_CAUSE].store(HUNG | ms.min(u64::from(u32::MAX)), Ordering::Release);
         let bytes = self.bytes();
-        if self.words()[AT_SEQUENCE].load(Ordering::Acquire) == sequence {
+        let given_up = words[AT_SEQUENCE].compare_exchange(
+            sequence,
+            sequence | GIVEN_UP,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        );
+        if given_up.is_ok() {
             return Some(bytes);
         }
-        self.words()[AT_CAUSE].store(0, Ordering::Release);
+        words[AT_CAUSE].store(0, Ordering::Release);
         None
     }
 

@@ -48,7 +48,7 @@ fn child_that_dies_in_a_piece() {
     guard.set_connection(Some(connection));
     guard.enter().expect("an alternate stack");
     guard.page().begin(&piece("check"));
-    guard.page().end();
+    assert!(guard.page().end());
     if how != "idle" {
         guard.page().begin(&piece("debit"));
     }
@@ -128,18 +128,49 @@ fn a_death_outside_of_a_piece_leaves_nothing() {
 }
 
 #[test]
-fn a_piece_that_stands_still_is_marked_unless_it_has_returned() {
+fn a_piece_that_stands_still_is_given_up_unless_it_has_returned() {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let (page, _) = UnitPage::open(&directory.path().join("unit.page")).expect("a page");
+    let path = directory.path().join("unit.page");
+    let (page, _) = UnitPage::open(&path).expect("a page");
     assert_eq!(page.running(), None);
     page.begin(&piece("debit"));
     let (sequence, hang_ms) = page.running().expect("it runs");
     assert_eq!(hang_ms, 100);
-    let note = page.mark_hung(sequence, 120).expect("it stands still");
-    assert_eq!(decode(&note), Some(left("debit", Cause::Hung { ms: 120 })));
-    page.end();
+    assert!(page.end(), "it has returned");
+    assert_eq!(page.give_up(sequence, 120), None, "nothing runs");
     page.begin(&piece("credit"));
-    assert_eq!(page.mark_hung(sequence, 120), None, "another one runs");
+    assert_eq!(page.give_up(sequence, 120), None, "another one runs");
+    assert!(!page.is_given_up());
+    let (sequence, _) = page.running().expect("it runs");
+    let note = page.give_up(sequence, 130).expect("it stands still");
+    assert_eq!(decode(&note), Some(left("credit", Cause::Hung { ms: 130 })));
+    assert!(page.is_given_up() && page.running().is_none(), "once");
+    assert!(!page.end(), "its return does not count any more");
+    let (_page, left_there) = UnitPage::open(&path).expect("the page is there");
+    let left_there = left_there.expect("also for the next process");
+    assert_eq!(decode(&left_there), Some(left("credit", Cause::Hung { ms: 130 })));
+}
+
+/// What comes of a return and of a watchdog at the same moment: one of the two.
+#[test]
+fn a_return_and_a_giving_up_at_the_same_moment_never_both_succeed() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    for round in 0..200 {
+        let (page, _) = UnitPage::open(&directory.path().join(format!("{round}.page"))).expect("a page");
+        page.begin(&piece("debit"));
+        let (sequence, _) = page.running().expect("it runs");
+        let at_once = std::sync::Barrier::new(2);
+        let (ended, given_up) = std::thread::scope(|scope| {
+            let other = scope.spawn(|| {
+                at_once.wait();
+                page.give_up(sequence, 120).is_some()
+            });
+            at_once.wait();
+            let ended = page.end();
+            (ended, other.join().expect("it gives up or not"))
+        });
+        assert!(ended != given_up, "round {round}: returned {ended}, given up {given_up}");
+    }
 }
 
 #[test]

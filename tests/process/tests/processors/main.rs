@@ -9,6 +9,7 @@ mod bad_events;
 mod bad_plugins;
 mod evaluation;
 mod faults;
+mod hangs;
 mod kept;
 mod orders;
 mod partitions;
