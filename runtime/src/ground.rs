@@ -225,7 +225,8 @@ impl Ground {
             watcher: watcher.clone(),
         };
         let weak = Arc::downgrade(this);
-        this.watchdog.watch(&guard, move |unit| Ground::on_hung(&weak, remains, unit));
+        let (waits, given_up) = crossbeam_channel::bounded(0);
+        this.watchdog.watch(&guard, move |unit| Ground::on_hung(&weak, (remains, waits), unit));
         let Shared { plugins, trail, notifier, site } = this.shared.clone();
         let services = Services { arbiter, watcher, plugins, trail, notifier, site };
         let node = config.node.clone();
@@ -244,6 +245,7 @@ impl Ground {
             requests,
             sockets,
             life,
+            given_up,
             seat,
             guard,
             note_files,

@@ -9,11 +9,13 @@
 //! can't be built, the process ends, and whoever looks after processors starts it again.
 //! Deliberately absent: roles; the new engine finds its own, by the rules of a restart (R7).
 
+use std::convert::Infallible;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use actix::Addr;
+use crossbeam_channel::Sender;
 use lockstep_core::ids::PluginHash;
 
 use crate::engine::inbound::EngineHandle;
@@ -24,6 +26,7 @@ use crate::notes;
 use crate::notes::watchdog::HungUnit;
 use crate::plugins::Failure;
 use crate::processor::{StartError, cannot_write};
+use crate::trail::{TrailEntry, What};
 use crate::watcher::{Cease, Watcher};
 
 /// A unit did not return.
@@ -54,8 +57,10 @@ pub(crate) struct Remains {
 }
 
 impl Ground {
-    /// A work unit does not return: its engine is given up, and built anew. On the watchdog's thread.
-    pub fn on_hung(ground: &Weak<Self>, remains: Remains, unit: HungUnit) {
+    /// A work unit does not return: its engine is given up, and built anew. On the watchdog's thread. Should the unit return
+    /// meanwhile, its thread waits for the end of the sender.
+    pub fn on_hung(ground: &Weak<Self>, remains: (Remains, Sender<Infallible>), unit: HungUnit) {
+        let (remains, waits) = remains;
         // A processor that has stopped has nothing that could be built.
         let Some(ground) = ground.upgrade() else { return };
         let HungUnit { left, ms, told, .. } = &unit;
@@ -95,7 +100,11 @@ impl Ground {
              or with the process"
         );
         let plugin = left.as_ref().map(|left| PluginHash(left.plugin));
+        let face = remains.group.face();
+        let what = What::Role { role: face.role(), term: face.term().0, in_sync: face.in_sync() };
+        ground.shared.trail.add(TrailEntry::now(Some(&remains.group.label), "", "", what));
         ground.generations.give_up(&remains.group.group(), remains.life, plugin, &why);
+        drop(waits);
         let builder = ground.builder.clone();
         builder.spawn_fn(move || {
             actix_rt::spawn(async move { ground.build_anew(remains, unit).await });

@@ -162,9 +162,7 @@ impl EngineActor {
     /// A unit that was given up has come to an end: what is left of its engine goes, and the library with the thread.
     fn leave(&mut self) {
         let Some(engine) = self.engine.borrow_mut().take() else { return };
-        let life = engine.life();
-        drop(engine);
-        self.generations.came_back(life);
+        self.generations.came_back(engine.leave());
     }
 
     /// The engine goes on on a new thread; then this one drops what is left of its generation.

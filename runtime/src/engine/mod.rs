@@ -28,6 +28,7 @@ mod turn;
 pub mod witness;
 
 use std::collections::{HashMap, VecDeque};
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
@@ -102,6 +103,8 @@ pub struct EngineParts {
     pub sockets: Sockets,
     /// Its number among the engines of this process: which one it is when it was given up (R23).
     pub life: u64,
+    /// Ends when it was given up and all that is known of it elsewhere says so.
+    pub given_up: Receiver<Infallible>,
     /// Its place among the groups of this processor.
     pub(crate) seat: Seat,
     /// Guards the thread that runs the plugin's code.
@@ -134,6 +137,7 @@ pub struct EngineLoop {
     seat: Seat,
     sockets: Sockets,
     life: u64,
+    given_up: Receiver<Infallible>,
     clients: Clients,
     link: Option<Link>,
     links_made: u64,
@@ -190,6 +194,7 @@ impl EngineLoop {
             note_files,
             sockets,
             life,
+            given_up,
             seat,
         } = parts;
         let serving = Serving {
@@ -204,6 +209,7 @@ impl EngineLoop {
             clients: Clients::new(&handle.application, handle.partition, serving, sockets.clone()),
             sockets,
             life,
+            given_up,
             group,
             node,
             started: false,
@@ -288,10 +294,13 @@ impl EngineLoop {
         self.group.descriptor().hash
     }
 
-    /// Its number among the engines of this process.
+    /// Drops it after it was given up, as soon as that is known everywhere; gives its number.
     #[must_use]
-    pub fn life(&self) -> u64 {
-        self.life
+    pub fn leave(self) -> u64 {
+        let EngineLoop { life, given_up, .. } = self;
+        // Nothing is ever sent.
+        let _ = given_up.recv();
+        life
     }
 
     /// The way to this engine.
