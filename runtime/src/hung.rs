@@ -35,8 +35,9 @@ const HUNG: &str = "LS0643";
 const TOO_MANY: &str = "LS0645";
 /// The engine could not be built anew.
 const NOT_BUILT: &str = "LS0646";
-/// How long the store of an engine that hangs may take to write what it was handed, and to close.
-const STORE_TIME_MAX: Duration = Duration::from_secs(30);
+/// How long the store of an engine that hangs may take to write what it was handed, and then to close: a checkpoint that
+/// gives way to everything else may be under way.
+const STORE_TIME_MAX: Duration = Duration::from_secs(120);
 /// How long the plugin of the new engine may take to start.
 const START_TIME_MAX: Duration = Duration::from_secs(10);
 

@@ -48,6 +48,11 @@ impl Hub {
         self.notify();
     }
 
+    /// Whether there is no more work.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
     /// Work may be due.
     pub fn notify(&self) {
         *self.changes.lock().unwrap_or_else(PoisonError::into_inner) += 1;
@@ -154,7 +159,7 @@ impl Background {
     ) {
         loop {
             let seen = self.hub.changes();
-            if self.hub.closed.load(Ordering::Acquire) {
+            if self.hub.is_closed() {
                 return;
             }
             let shady = self.checkpoint_due() && !self.is_behind();
@@ -286,6 +291,10 @@ impl Background {
         };
         let mut changes = Changes::default();
         for sealed in chunk {
+            if self.hub.is_closed() {
+                // Whoever opens the store next makes it.
+                return Ok(Work::Nothing);
+            }
             // A chunk takes long; the writer meanwhile fills segments.
             self.prepare(log)
                 .map(drop)
