@@ -483,11 +483,10 @@ impl EngineHandle {
         let mut word = Some(inbound);
         while word.is_some() {
             let put = door.open(|door| {
-                let sent = word.take().map_or(Ok(()), |inbound| {
-                    let sent = door.control.try_send(inbound);
-                    sent.or_else(|error| door.control.send_timeout(error.into_inner(), ROOM_LOOK))
-                });
-                word = sent.err().map(|error| error.into_inner());
+                let Some(inbound) = word.take() else { return Ok(()) };
+                let Err(full) = door.control.try_send(inbound) else { return Ok(()) };
+                let waited = door.control.send_timeout(full.into_inner(), ROOM_LOOK);
+                word = waited.err().map(|late| late.into_inner());
                 Ok(())
             });
             if put.is_err() {

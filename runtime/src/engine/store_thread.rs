@@ -100,7 +100,7 @@ impl StoreOp {
 }
 
 /// What the thread takes.
-enum Work {
+enum Handed {
     Batch(Vec<StoreOp>),
     /// Nothing more: the store is closed.
     End,
@@ -108,7 +108,7 @@ enum Work {
 
 /// The engine's way to its store.
 pub struct StoreHandle {
-    batches: Sender<Work>,
+    batches: Sender<Handed>,
     handed_over: u64,
     done: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
@@ -120,14 +120,14 @@ impl StoreHandle {
     /// # Errors
     /// The batch, to be handed over later.
     pub fn hand_over(&mut self, batch: Vec<StoreOp>) -> Result<(), Vec<StoreOp>> {
-        match self.batches.try_send(Work::Batch(batch)) {
+        match self.batches.try_send(Handed::Batch(batch)) {
             Ok(()) => {
                 self.handed_over += 1;
                 Ok(())
             }
             Err(TrySendError::Full(work) | TrySendError::Disconnected(work)) => match work {
-                Work::Batch(batch) => Err(batch),
-                Work::End => unreachable!("a batch was sent"),
+                Handed::Batch(batch) => Err(batch),
+                Handed::End => unreachable!("a batch was sent"),
             },
         }
     }
@@ -148,7 +148,7 @@ impl StoreHandle {
     pub fn close(self) {
         let StoreHandle { batches, thread, .. } = self;
         // One that has ended with a panic takes nothing.
-        let _ = batches.send(Work::End);
+        let _ = batches.send(Handed::End);
         if thread.is_some_and(|thread| thread.join().is_err()) {
             tracing::error!(code = NOT_CLOSED, "the store's thread ended with a panic");
         }
@@ -157,7 +157,7 @@ impl StoreHandle {
 
 /// Closes the store of an engine that can't do it: its thread hangs (R23).
 pub struct StoreEnd {
-    batches: Sender<Work>,
+    batches: Sender<Handed>,
     /// Both threads of the store hold the other end.
     threads: Receiver<Infallible>,
 }
@@ -169,7 +169,7 @@ impl StoreEnd {
     pub fn close(self, patience: Duration) -> bool {
         let StoreEnd { batches, threads } = self;
         // One that has ended already takes nothing.
-        let _ = batches.send_timeout(Work::End, patience);
+        let _ = batches.send_timeout(Handed::End, patience);
         matches!(threads.recv_timeout(patience), Err(crossbeam_channel::RecvTimeoutError::Disconnected))
     }
 }
@@ -315,10 +315,10 @@ impl StoreThread {
         Ok((StoreHandle { batches, handed_over: 0, done, thread: Some(thread) }, end))
     }
 
-    fn run(mut self, work: &Receiver<Work>, engine: &EngineHandle, done: &AtomicU64) {
+    fn run(mut self, work: &Receiver<Handed>, engine: &EngineHandle, done: &AtomicU64) {
         let mut entries: Vec<Arc<Entry>> = Vec::new();
         let (mut failed, mut ends) = (false, false);
-        while !ends && let Ok(Work::Batch(first)) = work.recv() {
+        while !ends && let Ok(Handed::Batch(first)) = work.recv() {
             if failed {
                 // Nothing is taken any more; the core has been told.
                 done.fetch_add(1, Ordering::AcqRel);
@@ -340,8 +340,8 @@ impl StoreThread {
                 }
                 next = if appended < ENTRIES_MAX { work.try_recv().ok() } else { None }.and_then(|work| {
                     match work {
-                        Work::Batch(batch) => Some(batch),
-                        Work::End => {
+                        Handed::Batch(batch) => Some(batch),
+                        Handed::End => {
                             ends = true;
                             None
                         }
