@@ -1,5 +1,7 @@
 //! The boundary between a host and a plugin: the root module, its entries and the host's callbacks.
 //!
+//! For hosts: no author of a plugin touches this module.
+//!
 //! Everything here is plain data and plain `extern "C"` functions. Bytes are lent, never given: whoever wants to keep
 //! them copies them. Nothing unwinds across the boundary: the plugin's entries and the host's callbacks each catch
 //! their panics. No plugin-owned value but a run's handle crosses it, and the host ends every run before it unloads.

@@ -12,9 +12,44 @@ use crate::procedure::Procedure;
 use crate::table::TableDeclared;
 
 /// The author's hook that is run before the first event or after the last one.
+///
+/// ```
+/// use lockstep_plugin_api::application::Hook;
+/// use lockstep_plugin_api::prelude::*;
+///
+/// application! {
+///     name: "counter",
+///     version: "1.0.0",
+///     tables: [],
+///     procedures: [],
+///     start: open,
+///     shutdown: close,
+/// }
+///
+/// /// An error here keeps the version from being taken into service.
+/// fn open() -> Result<(), Error> {
+///     Ok(())
+/// }
+///
+/// /// Joins the threads that `open` made.
+/// fn close() -> Result<(), Error> {
+///     Ok(())
+/// }
+/// # fn main() { let _: [Hook; 2] = [open, close]; assert_eq!(format!("{:?}", application()), "counter 1.0.0"); }
+/// ```
 pub type Hook = fn() -> Result<(), Error>;
 
-/// One version of an application. Made by `application!`.
+/// One version of an application: what the function `application()` gives, which [`application!`](crate::application!)
+/// makes. Tests hand it to the test kit, and the plugin file's crate to
+/// [`export_application!`](crate::export_application!).
+///
+/// ```
+/// use lockstep_plugin_api::Application;
+/// # lockstep_plugin_api::application! { name: "counter", version: "1.0.0", tables: [], procedures: [] }
+///
+/// let version: &'static Application = application();
+/// assert_eq!(format!("{version:?}"), "counter 1.0.0");
+/// ```
 pub struct Application {
     #[doc(hidden)]
     pub name: &'static str,
@@ -60,6 +95,8 @@ impl Starts {
 
 impl Application {
     /// The root module of this application where it is linked into the program instead of loaded from a file.
+    ///
+    /// For hosts: the test kit and the simulated world call the application over it.
     #[must_use]
     pub fn module(&self) -> PluginModuleRef {
         (self.module)()
@@ -142,6 +179,8 @@ impl Application {
 }
 
 /// What an application says of itself, as `postcard` carries it across the boundary.
+///
+/// For hosts: no author of a plugin touches it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Description {
     /// The application's name.
@@ -182,6 +221,8 @@ impl Description {
 }
 
 /// A table, described.
+///
+/// For hosts: as [`Description`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableDescription {
     /// Its name.
@@ -197,6 +238,8 @@ pub struct TableDescription {
 }
 
 /// A procedure, described.
+///
+/// For hosts: as [`Description`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcedureDescription {
     /// Its name.
@@ -224,6 +267,8 @@ pub struct ProcedureDescription {
 }
 
 /// A work unit, described.
+///
+/// For hosts: as [`Description`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnitDescription {
     /// Its name.
@@ -235,6 +280,8 @@ pub struct UnitDescription {
 }
 
 /// A receiver of messages, described.
+///
+/// For hosts: as [`Description`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReceiverDescription {
     /// The application.

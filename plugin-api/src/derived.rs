@@ -43,6 +43,22 @@ pub struct Translate<SK, SV, K, V> {
 }
 
 /// Takes the derived rows of one row.
+///
+/// ```
+/// # use lockstep_plugin_api::prelude::*;
+/// /// A row for each word of a text, so that texts are found by their words.
+/// fn by_word(number: &u32, text: &String, rows: &mut Translated<'_, (String, u32), ()>) {
+///     let words: std::collections::BTreeSet<&str> = text.split_whitespace().collect();
+///     for word in words {
+///         rows.put(&(word.to_owned(), *number), &());
+///     }
+/// }
+///
+/// const TEXTS: Table<u32, String> = Table::new("texts");
+/// const BY_WORD: Derived<(String, u32), ()> =
+///     Table::new("by_word").ordered().derived(&Translate { from: TEXTS, by: by_word });
+/// # let _ = BY_WORD;
+/// ```
 pub struct Translated<'a, K, V> {
     table: &'a Table<K, V>,
     put: Put<'a>,
@@ -152,6 +168,18 @@ impl<K, V> Copy for Derived<K, V> {}
 
 impl<K: Key, V: Serialize + DeserializeOwned> Table<K, V> {
     /// Makes it a derived table: its rows are what `translate` makes of another table's.
+    ///
+    /// ```
+    /// # use lockstep_plugin_api::prelude::*;
+    /// # const COUNTS: Table<String, u64> = Table::new("counts");
+    /// const BY_COUNT: Derived<(u64, String), ()> =
+    ///     Table::new("by_count").ordered().derived(&Translate { from: COUNTS, by: by_count });
+    ///
+    /// fn by_count(name: &String, count: &u64, rows: &mut Translated<'_, (u64, String), ()>) {
+    ///     rows.put(&(*count, name.clone()), &());
+    /// }
+    /// # let _ = BY_COUNT;
+    /// ```
     #[must_use]
     pub const fn derived(self, translate: &'static dyn TranslateRows<K, V>) -> Derived<K, V> {
         Derived { table: self, translate }
@@ -170,12 +198,26 @@ impl<K: Key, V> AnyDerived for Derived<K, V> {
 
 impl<K: Key, V> Derived<K, V> {
     /// The table as such, to decode its rows in tests.
+    ///
+    /// ```
+    /// # use lockstep_plugin_api::prelude::*;
+    /// # const COUNTS: Table<String, u64> = Table::new("counts");
+    /// # const BY_COUNT: Derived<(u64, String), ()> =
+    /// #     Table::new("by_count").ordered().derived(&Translate { from: COUNTS, by: by_count });
+    /// # fn by_count(name: &String, count: &u64, rows: &mut Translated<'_, (u64, String), ()>) {
+    /// #     rows.put(&(*count, name.clone()), &());
+    /// # }
+    /// let mut key = Vec::new();
+    /// (3u64, "eggs".to_owned()).encode(&mut key);
+    /// assert_eq!(BY_COUNT.table().decode_key(&key)?, (3, "eggs".to_owned()));
+    /// # Ok::<(), Error>(())
+    /// ```
     #[must_use]
     pub const fn table(&self) -> &Table<K, V> {
         &self.table
     }
 
-    /// What the runtime needs to know of the table.
+    #[doc(hidden)]
     #[must_use]
     pub const fn declared(&'static self) -> TableDeclared {
         self.table.declared().derived_by(self)
@@ -185,14 +227,42 @@ impl<K: Key, V> Derived<K, V> {
     ///
     /// # Errors
     /// When the row can't be decoded.
+    ///
+    /// ```
+    /// # use lockstep_plugin_api::prelude::*;
+    /// # const WORDS: Table<u32, String> = Table::new("words");
+    /// # fn by_word(number: &u32, word: &String, rows: &mut Translated<'_, String, u32>) {
+    /// #     rows.put(word, number);
+    /// # }
+    /// const NUMBER_OF: Derived<String, u32> =
+    ///     Table::new("number_of").derived(&Translate { from: WORDS, by: by_word });
+    /// # fn unit(cx: &mut Context, word: &String) -> Outcome {
+    /// let number: Option<u32> = NUMBER_OF.get(cx, word)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn get(&self, cx: &Context, key: &K) -> Result<Option<V>, Error> {
         self.table.get(cx, key)
     }
 
-    /// Whether there is a row under `key`.
+    /// Whether there is a row under `key`, before this event.
     ///
     /// # Errors
     /// When the host fails.
+    ///
+    /// ```
+    /// # use lockstep_plugin_api::prelude::*;
+    /// # const COUNTS: Table<String, u64> = Table::new("counts");
+    /// # const BY_COUNT: Derived<(u64, String), ()> =
+    /// #     Table::new("by_count").ordered().derived(&Translate { from: COUNTS, by: by_count });
+    /// # fn by_count(name: &String, count: &u64, rows: &mut Translated<'_, (u64, String), ()>) {
+    /// #     rows.put(&(*count, name.clone()), &());
+    /// # }
+    /// # fn unit(cx: &mut Context, name: &String) -> Outcome {
+    /// let is_at_seven: bool = BY_COUNT.contains(cx, &(7, name.clone()))?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn contains(&self, cx: &Context, key: &K) -> Result<bool, Error> {
         self.table.contains(cx, key)
     }

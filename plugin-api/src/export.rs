@@ -146,8 +146,16 @@ pub const fn sends<const N: usize>(
     if N == 0 { None } else { Some(lists[0]) }
 }
 
-/// Makes the crate that it stands in a plugin file of an application: `export_application!(my_app::application);`.
-/// To stand in a crate of its own with `crate-type = ["cdylib"]`.
+/// Makes the crate that it stands in a plugin file of an application. To stand once, in a crate of its own with
+/// `crate-type = ["cdylib"]`: it exports the symbols that the loader looks for, and sets the crate's allocator.
+///
+/// ```no_run,standalone_crate
+/// # mod my_app {
+/// #     lockstep_plugin_api::application! { name: "my-app", version: "1.0.0", tables: [], procedures: [] }
+/// # }
+/// lockstep_plugin_api::export_application!(my_app::application);
+/// # fn main() {}
+/// ```
 #[macro_export]
 macro_rules! export_application {
     ($application:path) => {

@@ -1,6 +1,8 @@
 //! A safe way for hosts to call a plugin over its root module: [`HostedPlugin`], [`HostedRun`], and [`UnitHost`], which
 //! a host implements to serve a work unit.
 //!
+//! For hosts: no author of a plugin touches this module.
+//!
 //! Invariants: nothing of the plugin's is kept but the run's handle, which goes back to the plugin when the run is
 //! dropped; texts and bytes are copied. A panic of the host's own code inside a callback does not unwind through the
 //! plugin: the callback reports it, and it goes on when the entry has returned.

@@ -15,8 +15,36 @@ use crate::outcome::Error;
 /// let bytes = |number: u32| { let mut out = Vec::new(); number.encode(&mut out); out };
 /// assert!(bytes(255) < bytes(256));
 /// ```
+///
+/// A type of one's own is a key by way of one that is:
+///
+/// ```
+/// # use lockstep_plugin_api::prelude::*;
+/// #[derive(Clone, Copy, Debug, PartialEq)]
+/// struct AccountId(u32);
+///
+/// impl Key for AccountId {
+///     fn encode(&self, out: &mut Vec<u8>) {
+///         self.0.encode(out);
+///     }
+///     fn decode(bytes: &mut &[u8]) -> Result<Self, Error> {
+///         u32::decode(bytes).map(AccountId)
+///     }
+/// }
+///
+/// const ACCOUNTS: Table<AccountId, u64> = Table::new("accounts");
+/// let mut key = Vec::new();
+/// AccountId(7).encode(&mut key);
+/// assert_eq!(ACCOUNTS.decode_key(&key)?, AccountId(7));
+/// # Ok::<(), Error>(())
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no key of a table",
+    label = "no key",
+    note = "keys are integers, `bool`, byte arrays, `String` and tuples of them; a type of your own implements `Key`"
+)]
 pub trait Key: Sized {
-    /// Appends the key's bytes.
+    /// Appends the key's bytes. The order of the bytes is that of the values, and no key's bytes begin another's.
     fn encode(&self, out: &mut Vec<u8>);
 
     /// Takes the key from the front of `bytes`.
@@ -30,6 +58,12 @@ pub trait Key: Sized {
 ///
 /// # Errors
 /// When the bytes are not exactly such a key.
+///
+/// ```
+/// use lockstep_plugin_api::key::decode_whole;
+/// assert_eq!(decode_whole::<u16>(&[1, 0]), Ok(256));
+/// assert!(decode_whole::<u16>(&[1, 0, 0]).is_err());
+/// ```
 pub fn decode_whole<K: Key>(mut bytes: &[u8]) -> Result<K, Error> {
     let key = K::decode(&mut bytes)?;
     if bytes.is_empty() { Ok(key) } else { Err(Error::new("a key has bytes too many")) }

@@ -84,6 +84,21 @@ pub use abi_stable;
 pub use serde;
 
 /// Everything that a plugin's source needs.
+///
+/// ```
+/// use lockstep_plugin_api::prelude::*;
+///
+/// const GREETED: Table<String, u64> = Table::new("greeted");
+///
+/// #[procedure(version = 1)]
+/// fn greet(cx: &mut Context, name: &String) -> Reply<String> {
+///     GREETED.put(cx, name, &(GREETED.get(cx, name)?.unwrap_or(0) + 1))?;
+///     Ok(format!("hello, {name}"))
+/// }
+///
+/// application! { name: "greeter", version: "1.0.0", tables: [GREETED], procedures: [greet] }
+/// # fn main() { assert_eq!(format!("{:?}", application()), "greeter 1.0.0"); }
+/// ```
 pub mod prelude {
     pub use crate::{
         Context, Derived, Error, Feature, Key, Level, OrRefuse, Outcome, Plan, Receiver, Refusal, Reply,

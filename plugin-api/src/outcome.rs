@@ -98,8 +98,30 @@ impl<E: std::error::Error> From<E> for Stop {
 }
 
 /// What a work unit returns.
+///
+/// ```
+/// # use lockstep_plugin_api::prelude::*;
+/// # const COUNTS: Table<String, u64> = Table::new("counts");
+/// #[work_unit]
+/// fn begin(cx: &mut Context, name: &String) -> Outcome {
+///     refuse_unless!(!COUNTS.contains(cx, name)?, "taken", "{name} counts already");
+///     COUNTS.put(cx, name, &0)?;
+///     Ok(())
+/// }
+/// # fn main() {}
+/// ```
 pub type Outcome = Result<(), Stop>;
 /// What a procedure of one unit returns: its reply, or why there is none.
+///
+/// ```
+/// # use lockstep_plugin_api::prelude::*;
+/// # const COUNTS: Table<String, u64> = Table::new("counts");
+/// #[procedure(version = 1, reads_only)]
+/// fn count(cx: &Context, name: &String) -> Reply<u64> {
+///     Ok(COUNTS.get(cx, name)?.or_refuse("unknown", "nothing has this name")?)
+/// }
+/// # fn main() {}
+/// ```
 pub type Reply<T> = Result<T, Stop>;
 
 /// Turns "not there" into a refusal.

@@ -16,7 +16,7 @@ pub struct Feature {
 }
 
 impl Feature {
-    /// A feature with a line for operators.
+    /// A feature with a line for operators. Its name is the same in all versions of the application.
     #[must_use]
     pub const fn new(name: &'static str, description: &'static str) -> Self {
         Feature { name, description }
@@ -24,6 +24,7 @@ impl Feature {
 }
 
 /// A work unit as its descriptor shows it.
+#[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnitDeclared {
     pub(crate) name: &'static str,
@@ -124,7 +125,29 @@ impl<P> Undo<P> {
     }
 }
 
-/// A work unit of procedures with control parameters `P`. Made by `#[work_unit]`.
+/// A work unit of procedures with control parameters `P`. Made by `#[work_unit]`; a plan that names the function
+/// finds it.
+///
+/// ```
+/// # use lockstep_plugin_api::prelude::*;
+/// use lockstep_plugin_api::plan::WorkUnit;
+///
+/// #[work_unit]
+/// fn check(_cx: &mut Context, _name: &String) -> Outcome {
+///     Ok(())
+/// }
+///
+/// /// Plans may be put together elsewhere; then the procedure lists their units.
+/// fn all(last: WorkUnit<String>) -> Plan<String> {
+///     Plan::of([last])
+/// }
+///
+/// #[procedure(version = 1, units = [check])]
+/// fn look(_name: &String) -> Plan<String> {
+///     all(<check as lockstep_plugin_api::plan::IsWorkUnit>::UNIT)
+/// }
+/// # fn main() {}
+/// ```
 pub struct WorkUnit<P: 'static> {
     pub(crate) declared: UnitDeclared,
     pub(crate) run: fn(&mut Context, &P) -> Outcome,
@@ -167,7 +190,20 @@ impl<P> WorkUnit<P> {
     }
 }
 
-/// What `#[work_unit]` says of the function that it stands on.
+/// What `#[work_unit]` says of the function that it stands on. Written by the macro alone.
+///
+/// ```
+/// # use lockstep_plugin_api::prelude::*;
+/// use lockstep_plugin_api::plan::{IsWorkUnit, WorkUnit};
+///
+/// #[work_unit]
+/// fn check(_cx: &mut Context, _name: &String) -> Outcome {
+///     Ok(())
+/// }
+///
+/// const CHECK: WorkUnit<<check as IsWorkUnit>::Parameters> = <check as IsWorkUnit>::UNIT;
+/// # fn main() { let _ = CHECK; }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a work unit",
     label = "not a work unit",
@@ -180,6 +216,24 @@ pub trait IsWorkUnit {
     const UNIT: WorkUnit<Self::Parameters>;
 }
 
+/// What the function of a work unit gives: an [`Outcome`]. The macro asks for it, so that another type is told at the
+/// author's line.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "a work unit returns `Outcome`, and this one returns `{Self}`",
+    label = "write `Outcome`",
+    note = "what later units need goes into a `Scratch` or a table, and the reply to `cx.reply(&value)`"
+)]
+pub trait IsOutcome {
+    fn outcome(self) -> Outcome;
+}
+
+impl IsOutcome for Outcome {
+    fn outcome(self) -> Outcome {
+        self
+    }
+}
+
 #[derive(Clone, Copy)]
 enum Condition {
     Always,
@@ -187,7 +241,11 @@ enum Condition {
     Off(Feature),
 }
 
-/// The most steps of a plan.
+/// The most steps of a plan; an event whose plan has more faults.
+///
+/// ```
+/// assert_eq!(lockstep_plugin_api::plan::STEPS_MAX, 256);
+/// ```
 pub const STEPS_MAX: usize = 256;
 
 /// The work units of one run of a procedure, in order.

@@ -112,6 +112,26 @@ impl Receiver {
 /// A procedure with control parameters `P`, as a timer or a message names it: the procedure's own function, whose
 /// parameters are then checked by the compiler, or its name as text, for one of an application that is not linked
 /// here.
+///
+/// ```
+/// # use lockstep_plugin_api::prelude::*;
+/// # use std::time::Duration;
+/// use lockstep_plugin_api::posting::Callee;
+///
+/// #[procedure(version = 1)]
+/// fn expire(_cx: &mut Context, _name: &String) -> Reply<()> {
+///     Ok(())
+/// }
+///
+/// # fn unit(cx: &mut Context, name: &String) -> Outcome {
+/// cx.set_timer(name, When::After(Duration::from_secs(60)), expire, name)?;
+/// cx.send(To::application("billing"), "charge", name)?;
+/// # Ok(())
+/// # }
+/// # fn main() {
+/// assert_eq!(Callee::<String>::name(&expire), "expire");
+/// # }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no procedure with control parameters `{P}`",
     label = "no procedure with these parameters",

@@ -15,6 +15,8 @@ use crate::outcome::{Outcome, Stop};
 use crate::plan::{Plan, Undo, UnitDeclared, WorkUnit};
 
 /// How control parameters are encoded and the reply is to be.
+///
+/// For hosts: to an author both are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
     /// `postcard`.
@@ -41,6 +43,7 @@ pub struct Declared {
 }
 
 /// A procedure, as `application!` lists it.
+#[doc(hidden)]
 pub struct Procedure {
     pub(crate) declared: Declared,
     pub(crate) begin: fn(Beginning<'_>) -> Result<RunHandle, Malformed>,
@@ -61,7 +64,21 @@ impl Procedure {
     }
 }
 
-/// A procedure with control parameters `P`: what the name of a function with `#[procedure]` stands for.
+/// A procedure with control parameters `P`: what the name of a function with `#[procedure]` stands for. It goes into the
+/// list of `application!`, and to [`Context::set_timer`] and [`Context::send`].
+///
+/// ```
+/// # use lockstep_plugin_api::prelude::*;
+/// use lockstep_plugin_api::procedure::Typed;
+///
+/// #[procedure(version = 1)]
+/// fn add(_cx: &mut Context, _by: &u64) -> Reply<()> {
+///     Ok(())
+/// }
+///
+/// const ADD: Typed<u64> = add();
+/// # fn main() {}
+/// ```
 pub struct Typed<P: ?Sized> {
     procedure: Procedure,
     parameters: PhantomData<fn(&P)>,
@@ -104,10 +121,7 @@ pub struct Beginning<'a> {
 
 impl Beginning<'_> {
     /// Begins a procedure whose plan is made from its parameters.
-    pub fn planned<P: DeserializeOwned + Send + 'static>(
-        self,
-        plan: fn(&P) -> Plan<P>,
-    ) -> Result<RunHandle, Malformed> {
+    pub fn planned<P: Parameters>(self, plan: fn(&P) -> Plan<P>) -> Result<RunHandle, Malformed> {
         let parameters: P = decode(self.encoding, self.parameters)?;
         let features = self.features;
         let application = self.application;
@@ -121,10 +135,7 @@ impl Beginning<'_> {
     }
 
     /// Begins a procedure of one unit.
-    pub fn single<P: DeserializeOwned + Send + 'static>(
-        self,
-        unit: WorkUnit<P>,
-    ) -> Result<RunHandle, Malformed> {
+    pub fn single<P: Parameters>(self, unit: WorkUnit<P>) -> Result<RunHandle, Malformed> {
         let parameters = decode(self.encoding, self.parameters)?;
         self.run(parameters, vec![unit])
     }
@@ -171,11 +182,7 @@ pub struct Undoing<'a> {
 
 impl Undoing<'_> {
     /// Runs the undo of that name; `None` when there is none. Those of the units come first.
-    pub fn among<P: DeserializeOwned + Send + 'static>(
-        &self,
-        units: &[Option<Undo<P>>],
-        kept: &[Undo<P>],
-    ) -> Option<Outcome> {
+    pub fn among<P: Parameters>(&self, units: &[Option<Undo<P>>], kept: &[Undo<P>]) -> Option<Outcome> {
         let undo = units.iter().flatten().chain(kept).find(|undo| undo.name() == self.undo)?;
         let parameters: P = match decode(self.encoding, self.parameters) {
             Ok(parameters) => parameters,
@@ -198,13 +205,42 @@ impl Undoing<'_> {
     }
 }
 
+/// What the function of a procedure of one unit gives: a [`Reply`](crate::Reply).
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "a procedure of one unit returns `Reply<T>`, and this one returns `{Self}`",
+    label = "write `Reply<{Self}>`",
+    note = "`Ok(value)` is the reply, and `T` is anything that implements `Serialize`"
+)]
+pub trait IsReply {
+    fn into_outcome(self, cx: &mut Context) -> Outcome;
+}
+
+impl<T: Serialize, E: Into<Stop>> IsReply for Result<T, E> {
+    fn into_outcome(self, cx: &mut Context) -> Outcome {
+        let value = self.map_err(Into::into)?;
+        cx.reply(&value)?;
+        Ok(())
+    }
+}
+
 /// The result of a single unit's function as the unit's outcome: the value becomes the reply.
 #[doc(hidden)]
-pub fn replied<T: Serialize, E: Into<Stop>>(result: Result<T, E>, cx: &mut Context) -> Outcome {
-    let value = result.map_err(Into::into)?;
-    cx.reply(&value)?;
-    Ok(())
+pub fn replied<R: IsReply>(result: R, cx: &mut Context) -> Outcome {
+    result.into_outcome(cx)
 }
+
+/// What control parameters have to be.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be the control parameters of a procedure",
+    label = "these can't be read from an event",
+    note = "derive `Deserialize` (and `Serialize`, for tests, timers and messages) for `{Self}`; it owns all that it holds"
+)]
+pub trait Parameters: DeserializeOwned + Send + 'static {}
+
+#[diagnostic::do_not_recommend]
+impl<P: DeserializeOwned + Send + 'static> Parameters for P {}
 
 fn decode<P: DeserializeOwned>(encoding: Encoding, bytes: &[u8]) -> Result<P, Malformed> {
     // The path to the field is found in a second pass, so that well-formed events don't pay for it.

@@ -10,18 +10,20 @@ use std::cell::RefCell;
 
 use serde::de::value::{MapDeserializer, StrDeserializer};
 use serde::de::{
-    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, SeqAccess, VariantAccess,
-    Visitor, value::Error,
+    DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, SeqAccess, VariantAccess, Visitor,
+    value::Error,
 };
 use serde::forward_to_deserialize_any;
 use serde_json::{Value, json};
+
+use crate::procedure::Parameters;
 
 /// How deep types are followed: a type that holds itself would never end.
 const DEPTH_MAX: usize = 16;
 
 /// The schema of `P`, as JSON text.
 #[must_use]
-pub fn of<P: DeserializeOwned>() -> String {
+pub fn of<P: Parameters>() -> String {
     let note = Note::default();
     // Whether the least value is one of the type's does not matter.
     let _ = P::deserialize(Tracer { note: &note, depth: 0 });

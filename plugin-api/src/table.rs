@@ -17,6 +17,10 @@ use crate::key::{Key, decode_whole};
 use crate::outcome::Error;
 
 /// How many older formats of a table a version can read and write.
+///
+/// ```
+/// assert_eq!(lockstep_plugin_api::table::OLDER_FORMATS_MAX, 3);
+/// ```
 pub const OLDER_FORMATS_MAX: usize = 3;
 
 /// One format of a table's rows.
@@ -142,6 +146,9 @@ impl<K: Key, V: Serialize + DeserializeOwned> Table<K, V> {
 
     /// `V` is the row's format number `number`, not 1.
     ///
+    /// # Panics
+    /// In a `const`, when it is compiled: when `number` is 0.
+    ///
     /// ```
     /// # use lockstep_plugin_api::prelude::*;
     /// # #[derive(Serialize, Deserialize)] struct Old(u64);
@@ -157,6 +164,10 @@ impl<K: Key, V: Serialize + DeserializeOwned> Table<K, V> {
     }
 
     /// Reads and writes an older format as well: `O` is the row as it was.
+    ///
+    /// # Panics
+    /// In a `const`, when it is compiled: when `number` is 0 or not below that of [`format`](Self::format), or there are more
+    /// than [`OLDER_FORMATS_MAX`].
     ///
     /// ```
     /// # use lockstep_plugin_api::prelude::*;
@@ -204,12 +215,18 @@ impl<K: Key, V: Serialize + DeserializeOwned> Table<K, V> {
 
 impl<K: Key, V> Table<K, V> {
     /// The table's name.
+    ///
+    /// ```
+    /// # use lockstep_plugin_api::prelude::*;
+    /// const COUNTS: Table<String, u64> = Table::new("counts");
+    /// assert_eq!(COUNTS.name(), "counts");
+    /// ```
     #[must_use]
     pub const fn name(&self) -> &'static str {
         self.name
     }
 
-    /// What the runtime needs to know of the table.
+    #[doc(hidden)]
     #[must_use]
     pub const fn declared(&'static self) -> TableDeclared
     where
@@ -274,7 +291,17 @@ impl<K: Key, V> Table<K, V> {
         (format.decode)(bytes).map_err(|error| self.error(error))
     }
 
-    /// Encodes a row in a format.
+    /// Appends a row to `out`, encoded in a format.
+    ///
+    /// ```
+    /// # use lockstep_plugin_api::prelude::*;
+    /// const COUNTS: Table<String, u64> = Table::new("counts");
+    /// let mut row = Vec::new();
+    /// COUNTS.encode_row(&3, 1, &mut row)?;
+    /// assert_eq!(row, [1, 3], "a row begins with the number of its format");
+    /// assert!(COUNTS.encode_row(&3, 2, &mut row).is_err(), "there is no format 2");
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     /// When this version can't write that format.
@@ -287,6 +314,14 @@ impl<K: Key, V> Table<K, V> {
     }
 
     /// Decodes a key; for audits of exported rows.
+    ///
+    /// ```
+    /// # use lockstep_plugin_api::prelude::*;
+    /// const JOURNAL: Table<(u16, u8), u64> = Table::new("journal").ordered();
+    /// assert_eq!(JOURNAL.decode_key(&[1, 0, 7])?, (256, 7));
+    /// assert!(JOURNAL.decode_key(&[1, 0]).is_err());
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     /// When the bytes are not such a key.
@@ -470,6 +505,7 @@ pub(crate) fn table_index(application: &Application, name: &str) -> Option<u32> 
 }
 
 /// A table as `application!` lists it.
+#[doc(hidden)]
 #[derive(Clone, Copy)]
 pub struct TableDeclared {
     pub(crate) name: &'static str,

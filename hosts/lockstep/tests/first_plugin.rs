@@ -45,8 +45,9 @@ command -v curl > /dev/null || curl() {
 fn the_commands_of_the_page_lead_to_an_upgrade_that_ran() {
     // The processors' program; cargo names it only to the packages that it belongs to.
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built =
-        Command::new(&cargo).args(["build", "--quiet", "-p", "lockstepd"]).current_dir(root()).status();
+    // With the features that tests are built with, it has mostly been built.
+    let all = ["build", "--quiet", "--workspace", "--bin", "lockstepd", "--example", "swap"];
+    let built = Command::new(&cargo).args(all).current_dir(root()).status();
     assert!(built.expect("cargo runs").success());
     let programs = Path::new(env!("CARGO_BIN_EXE_lockstep")).parent().expect("it stands somewhere");
     let target = programs.parent().expect("a profile's directory stands in the target directory");

@@ -12,7 +12,8 @@ use serde_json::Value;
 fn plugin(package: &str) -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args(["build", "--quiet", "--message-format=json", "-p", package])
+        // With the features that tests are built with: nothing is built twice.
+        .args(["build", "--quiet", "--message-format=json", "--workspace", "--lib", "--example", "swap"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("cargo runs");
@@ -20,7 +21,7 @@ fn plugin(package: &str) -> PathBuf {
     let messages = String::from_utf8(output.stdout).expect("cargo speaks UTF-8");
     let library = |line: &str| -> Option<PathBuf> {
         let message: Value = serde_json::from_str(line).ok()?;
-        let is_ours = message["package_id"].as_str()?.contains(package);
+        let is_ours = message["package_id"].as_str()?.contains(&format!("#{package}@"));
         let files = message["filenames"].as_array().filter(|_| is_ours)?;
         files.iter().filter_map(Value::as_str).find(|file| file.ends_with(".so")).map(PathBuf::from)
     };

@@ -120,6 +120,7 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
     Ok(quote! {
         #(#attributes)*
         #[must_use]
+        #[allow(clippy::redundant_closure)]
         #visibility const fn #name() -> ::lockstep_plugin_api::procedure::Typed<#parameters> {
             #items
             fn __begin(

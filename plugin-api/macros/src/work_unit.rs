@@ -39,10 +39,8 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
     let parameters = &parameters.elem;
     let parameters_span = parameters.span();
     // Spanned, so that a wrong return type is told at the author's line.
-    let run = if context.mutability.is_some() {
-        quote_spanned! { output.span() => #name }
-    } else {
-        quote_spanned! { output.span() => |cx, parameters| #name(cx, parameters) }
+    let run = quote_spanned! { output.span() =>
+        |cx, parameters| ::lockstep_plugin_api::plan::IsOutcome::outcome(#name(cx, parameters))
     };
     let bound = quote_spanned! { parameters_span => type Parameters = #parameters; };
     let undone_by = undo.as_ref().map(|path| {
@@ -58,6 +56,7 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
         #[allow(non_camel_case_types)]
         #visibility struct #name {}
 
+        #[allow(clippy::redundant_closure)]
         impl ::lockstep_plugin_api::plan::IsWorkUnit for #name {
             #bound
             const UNIT: ::lockstep_plugin_api::plan::WorkUnit<#parameters> =
@@ -95,10 +94,12 @@ impl Parse for Declared {
 }
 
 /// The undo that the function at `path` is, under the last part of its path. Spanned, so that a function of another
-/// shape is told at the author's line.
+/// shape is told at the author's line; in a closure, so that one for `&String` may take a `&str`.
 pub(crate) fn undo_of(path: &Path, parameters: &TokenStream) -> TokenStream {
     let name = path.segments.last().map(|last| last.ident.to_string()).unwrap_or_default();
-    quote_spanned! { path.span() => ::lockstep_plugin_api::plan::Undo::<#parameters>::new(#name, #path) }
+    quote_spanned! { path.span() =>
+        ::lockstep_plugin_api::plan::Undo::<#parameters>::new(#name, |cx, parameters| #path(cx, parameters))
+    }
 }
 
 #[cfg(test)]
@@ -110,18 +111,23 @@ mod tests {
         let item = quote! { pub fn check(cx: &mut Context, t: &Transfer) -> Outcome { Ok(()) } };
         let made = expand(quote! { body }, item).expect("it is a work unit").to_string();
         assert!(made.contains("pub fn check (cx") && made.contains("pub struct check { }"), "{made}");
-        assert!(made.contains("new (\"check\" , true , check)"), "{made}");
+        let called = "outcome (check (cx , parameters))";
+        assert!(
+            made.contains("new (\"check\" , true , | cx , parameters |") && made.contains(called),
+            "{made}"
+        );
         let item = quote! { fn look(cx: &Context, t: &Transfer) -> Outcome { Ok(()) } };
         let made = expand(quote! {}, item).expect("a unit may only read").to_string();
-        assert!(made.contains("false , | cx , parameters | look"), "{made}");
+        assert!(made.contains("outcome (look (cx , parameters))"), "{made}");
     }
 
     #[test]
     fn a_unit_that_acts_carries_its_undo() {
         let item = quote! { fn send(cx: &mut Context, t: &Letter) -> Outcome { Ok(()) } };
         let made = expand(quote! { body, undo = post::unsend }, item).expect("it is a work unit").to_string();
-        let undo = "Undo :: < Letter > :: new (\"unsend\" , post :: unsend)";
-        assert!(made.contains("new (\"send\" , true , send) . undone_by (") && made.contains(undo), "{made}");
+        let undo =
+            "Undo :: < Letter > :: new (\"unsend\" , | cx , parameters | post :: unsend (cx , parameters))";
+        assert!(made.contains(") . undone_by (") && made.contains(undo), "{made}");
     }
 
     #[test]

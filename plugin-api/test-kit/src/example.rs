@@ -1,4 +1,11 @@
-//! The application that the examples of this crate's documentation run: counters by name.
+//! The application that the examples of this crate's documentation run: counters by name. Its items are what examples
+//! are made of, so they have none of their own.
+//!
+//! ```
+//! use lockstep_test_kit::{Pair, call, example};
+//! let mut pair = Pair::of(example::application()).given([call("add", &("eggs", 3u64))]);
+//! assert_eq!(pair.run(call("count", &"eggs")).reply::<u64>(), 3);
+//! ```
 
 use std::time::Duration;
 
@@ -66,7 +73,7 @@ pub fn announce(cx: &mut Context, every: &(String, u64)) -> Reply<()> {
 }
 
 pub mod next {
-    //! Its next version, in which `add_all` has changed.
+    //! Its next version, in which `add_all` has changed, and which finds counters by what they have come to.
 
     use lockstep_plugin_api::prelude::*;
 
@@ -75,8 +82,16 @@ pub mod next {
     application! {
         name: "counter",
         version: "1.1.0",
-        tables: [COUNTS],
+        tables: [COUNTS, BY_COUNT],
         procedures: [add, add_all, count, announce],
+    }
+
+    /// Counters by what they have come to.
+    pub const BY_COUNT: Derived<(u64, String), ()> =
+        Table::new("by_count").ordered().derived(&Translate { from: COUNTS, by: by_count });
+
+    fn by_count(name: &String, count: &u64, rows: &mut Translated<'_, (u64, String), ()>) {
+        rows.put(&(*count, name.clone()), &());
     }
 
     /// Makes several counters grow, each by at least one.

@@ -274,6 +274,14 @@ impl Pair {
     /// The rows of a derived table, in the order of their keys. After each event both sides are compared with what a
     /// build over the rows would make.
     ///
+    /// ```
+    /// # use lockstep_test_kit::{Pair, call, example::next};
+    /// let pair = Pair::of(next::application())
+    ///     .given([call("add", &("eggs", 3u64)), call("add", &("milk", 1u64))]);
+    /// let by_count = [((1, "milk".to_string()), ()), ((3, "eggs".to_string()), ())];
+    /// assert_eq!(pair.derived_rows(&next::BY_COUNT), by_count);
+    /// ```
+    ///
     /// # Panics
     /// When the application has no such table, or a row can't be decoded.
     #[must_use]

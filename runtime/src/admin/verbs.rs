@@ -199,7 +199,7 @@ pub(super) async fn ask(engine: &EngineHandle, command: Command) -> Result<Comma
                 (UNDER_WAY, "see `lockstep upgrade status`; wait, or abort it")
             }
             CommandError::NoCampaign => ("LS0703", "`lockstep upgrade history` lists those that are over"),
-            CommandError::NotNow(_) => ("LS0632", "see `lockstep status`"),
+            CommandError::NotNow(_) => ("LS0632", "see `lockstep status`, and ask again when it fits"),
             CommandError::NotBuilt(_) => ("LS0633", "see the changelog"),
         };
         error(code, refused.to_string(), help)

@@ -13,6 +13,7 @@ mod mutants;
 mod outside;
 mod sim;
 mod spread;
+mod swap_rows;
 mod swaps;
 mod switchovers;
 mod upgrades;

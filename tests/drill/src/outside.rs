@@ -1,6 +1,7 @@
 //! A processor as the operating system sees it: memory, mappings, threads, descriptors, time; and the machine.
 
 use rig::Failure;
+use rig::admin::PluginList;
 use rig::node::Node;
 use serde::Serialize;
 
@@ -26,6 +27,14 @@ pub struct Look {
 /// # Errors
 /// When it is gone.
 pub fn look(node: &Node) -> Result<Look, Failure> {
+    look_at(node, &rig::admin::plugin_list(&node.ready().admin)?)
+}
+
+/// Looks at `node`'s process, which has just told of its plugins.
+///
+/// # Errors
+/// When it is gone.
+pub fn look_at(node: &Node, list: &PluginList) -> Result<Look, Failure> {
     let pid = node.ready().pid;
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let field = |name: &str| {
@@ -33,14 +42,13 @@ pub fn look(node: &Node) -> Result<Look, Failure> {
         line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0)
     };
     let maps = node.maps()?;
-    let keys = rig::admin::plugin_list(&node.ready().admin)?.memory.keys;
     Ok(Look {
         rss_kib: field("VmRSS:"),
         threads: field("Threads:"),
         mappings: maps.len() as u64,
         descriptors: std::fs::read_dir(format!("/proc/{pid}/fd"))?.count() as u64,
-        keys,
-        plugins: node.mapped_plugins()?,
+        keys: list.memory.keys,
+        plugins: rig::node::plugins_in(&maps),
     })
 }
 

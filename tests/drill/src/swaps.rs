@@ -4,21 +4,24 @@
 //! The traffic is between few accounts, whose journals are rings that fill up: from then on the rows take as much memory
 //! as ever, and what grows is not theirs. The processors run without transparent huge pages here: the kernel makes those by
 //! filling up what a heap does not use, minutes later, some megabytes at a time, and a leak could hide in that.
+//!
+//! A command that is refused because the pair is not in lock step just then is asked again once it is, as its help says; how
+//! often that was stands in the report.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rig::admin;
+use lockstep_core::command::Role;
 use rig::artifacts::Artifacts;
 use rig::load::{Load, LoadSettings, Pace};
 use rig::node::Settings;
 use rig::pair::Pair;
-use rig::{Failure, interrupt};
-use serde::Serialize;
+use rig::{Failure, admin, interrupt};
 use serde_json::{Value, json};
 
-use crate::outside::{Look, look};
+use crate::outside::{Look, cores, load_average, look_at};
+use crate::swap_rows::{HEADING, OfNode, Row, is_shown};
 use crate::{Outcome, say};
 
 /// Between so many accounts.
@@ -26,15 +29,15 @@ const ACCOUNTS: u32 = 2;
 /// With one host, one swap in so many is followed by switchovers there and back: its version serves for a moment. The
 /// number and that of the versions have no common factor, so each of them does.
 const SERVES_EVERY: u64 = 9;
-/// Rows are printed one in so many, that there are about a hundred.
-const PRINTED: u64 = 100;
-/// From so many swaps on memory is judged: it grows until rings, buffers and the allocator have what they need.
-const JUDGED_FROM: u64 = 1_000;
-/// How much it may grow from a tenth of the way to the end, in percent.
-const GROWTH_PERCENT_MAX: f64 = 5.0;
 /// How long what a swap leaves on its way out may be seen: threads that are ending.
 const SETTLE_TIME_MAX: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long is waited between two looks at a processor.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// A command that does not fit just then is asked so often.
+const ASKED_MAX: usize = 10;
+/// Its codes: not in lock step, and not now.
+const NOT_NOW: [&str; 2] = ["LS0631", "LS0632"];
 /// The most problems that are told.
 const PROBLEMS_MAX: usize = 20;
 
@@ -48,14 +51,22 @@ pub struct Plan {
     pub one_host: bool,
 }
 
-/// One swap.
-#[derive(Debug, Serialize)]
-struct Row {
-    swap: u64,
-    node: String,
-    version: &'static str,
-    swap_ms: f64,
-    seen: Look,
+/// What went on beside the rows.
+#[derive(Default)]
+struct Course {
+    switchovers: u64,
+    /// Commands that did not fit at once, by the processor's own words.
+    asked_again: BTreeMap<String, u64>,
+    problems: Vec<String>,
+    /// Threads and keys with each version, by processor and version.
+    usual: BTreeMap<(usize, usize), Usual>,
+}
+
+/// What a processor has with a version once that has run there before.
+#[derive(Default)]
+struct Usual {
+    swaps: u64,
+    threads_and_keys: Option<(u64, u64)>,
 }
 
 /// Swaps as `plan` says.
@@ -80,177 +91,164 @@ pub fn run(artifacts: &Artifacts, directory: &Path, plan: &Plan) -> Result<Outco
     ];
     let versions = &all[..if plan.one_host { 2 } else { 3 }];
     let hashes = versions.iter().map(|(_, plugin)| pair.hash_of(plugin)).collect::<Result<Vec<_>, _>>()?;
+    let (begun, load_before) = (Instant::now(), load_average()?);
+    let mut course = Course::default();
     let mut rows: Vec<Row> = Vec::new();
-    let mut problems = Vec::new();
-    let mut usual = BTreeMap::new();
-    // Each processor goes through the versions in turn, whichever of the two is the standby.
     let mut next = [0_usize; 2];
-    let heading =
-        "swap   on  version          ms    rss KiB  mappings  threads  keys  descriptors  mapped plugins";
-    let mut text = heading.to_owned();
-    say(heading);
+    say(HEADING);
     for swap in 1..=plan.count {
         interrupt::check()?;
-        let standby = 1 - pair.active()?;
+        let active = pair.active()?;
+        let standby = 1 - active;
+        // Each processor goes through the versions in turn, whichever of the two is the standby.
         let at = next[standby] % versions.len();
         next[standby] += 1;
         let (version, plugin) = versions[at];
         let started = Instant::now();
-        let verb = json!({"plugin": {"load": {"path": plugin}}});
-        admin::ask(&pair.node(1 - standby).ready().admin, &verb)?;
-        pair.wait_standby_on_hash(hashes[at], PATIENCE)?;
+        course.command(&pair, active, &json!({"plugin": {"load": {"path": plugin}}}))?;
+        pair.wait_at(active, "the standby on the new plugin", PATIENCE, LOOK_EVERY, |group| {
+            let standby = group.members.iter().find(|member| member.role == Role::Standby);
+            admin::in_lock_step(group) && standby.is_some_and(|standby| standby.hash == Some(hashes[at]))
+        })?;
         let swap_ms = started.elapsed().as_secs_f64() * 1e3;
-        let still = pair.wait_unloaded(standby, PATIENCE)?;
-        let seen = settled(&pair, standby, usual.get(&(standby, at)))?;
-        let plugins = admin::plugins(&pair.node(standby).ready().admin)?;
-        let mapped = plugins.iter().filter(|plugin| plugin.state != "unloaded").count();
-        if mapped != 1 || seen.plugins.len() != 1 || !still.is_empty() {
-            problems.push(format!(
-                "after swap {swap}: {mapped} generations are mapped ({still:?}), and the kernel maps {:?}",
-                seen.plugins
-            ));
-        }
-        // The first of each version have their threads and keys made on the way.
-        let of_this =
-            rows.iter().filter(|row: &&Row| row.node == pair.node(standby).name() && row.version == version);
-        let counted = (seen.threads, seen.keys);
-        match usual.get(&(standby, at)) {
-            Some(usual) if *usual != counted => problems.push(format!(
-                "after swap {swap}: {counted:?} threads and keys, and {usual:?} with this version before"
-            )),
-            None if of_this.count() >= 2 => drop(usual.insert((standby, at), counted)),
-            _ => {}
-        }
-        let row = Row { swap, node: pair.node(standby).name().into(), version, swap_ms, seen };
-        if swap.is_multiple_of(plan.count.div_ceil(PRINTED)) {
-            let line = line(&row);
-            say(&line);
-            text += &format!("\n{line}");
+        let seen = course.look_after(&pair, standby, at, swap)?;
+        let gone_ms = started.elapsed().as_secs_f64() * 1e3 - swap_ms;
+        let row = Row { swap, node: pair.node(standby).name().into(), version, swap_ms, gone_ms, seen };
+        if is_shown(swap, plan.count) {
+            say(&row.line());
         }
         rows.push(row);
-        if problems.len() >= PROBLEMS_MAX {
-            problems.push("and it was given up".into());
+        if course.problems.len() >= PROBLEMS_MAX {
+            course.problems.push("and it was given up".into());
             break;
         }
         if !plan.one_host {
             // The other one is the standby next.
-            switch_over(&pair)?;
+            course.switch_over(&pair, active)?;
         } else if swap.is_multiple_of(SERVES_EVERY) {
-            switch_over(&pair)?;
-            switch_over(&pair)?;
+            course.switch_over(&pair, active)?;
+            course.switch_over(&pair, standby)?;
         }
     }
+    let seconds = begun.elapsed().as_secs_f64();
     let figures = load.phase("end")?;
     let stopped = load.stop()?;
-    let same = pids == [pair.node(0).ready().pid, pair.node(1).ready().pid];
-    if !same {
-        problems.push("the swaps were not all made in the same two processes".to_owned());
+    if pids != [pair.node(0).ready().pid, pair.node(1).ready().pid] {
+        course.problems.push("the swaps were not all made in the same two processes".to_owned());
     }
-    let summary = summary(&rows, plan, &mut problems);
+    let nodes = course.nodes(&rows, plan);
     let audit = pair.end_and_audit(&stopped.record, &stopped.done.dropped, &[])?;
-    let ok = audit.holds() && problems.is_empty() && figures.failed == 0 && rows.len() as u64 == plan.count;
-    text += &format!(
-        "\n{} transfers meanwhile, longest gap {:.1} ms, failed {}, connections dropped {}",
-        figures.events, figures.longest_gap_ms, figures.failed, audit.connections_dropped
+    let ok =
+        audit.holds() && course.problems.is_empty() && figures.failed == 0 && rows.len() as u64 == plan.count;
+    let shown: Vec<&Row> = rows.iter().filter(|row| is_shown(row.swap, plan.count)).collect();
+    let mut text = format!(
+        "{} swaps and {} switchovers in {seconds:.0} s, {:.1} ms a swap with all that is waited for\n\
+         {} transfers meanwhile, longest gap {:.1} ms, failed {}, connections dropped {}",
+        rows.len(),
+        course.switchovers,
+        seconds * 1e3 / rows.len().max(1) as f64,
+        figures.events,
+        figures.longest_gap_ms,
+        figures.failed,
+        audit.connections_dropped
     );
-    for (node, of_node) in &summary {
-        text += &format!("\n{node}: {of_node}");
+    for of_node in &nodes {
+        text += &format!("\n{}", of_node.lines());
     }
-    for problem in problems.iter().chain(&audit.problems) {
+    for (why, times) in &course.asked_again {
+        text += &format!("\nasked again, {times} times: {why}");
+    }
+    for problem in course.problems.iter().chain(&audit.problems) {
         text += &format!("\nproblem: {problem}");
     }
-    let json =
-        json!({"swaps": rows, "summary": summary, "problems": problems, "traffic": figures, "audit": audit});
+    let json = json!({
+        "swaps": rows.len(), "seconds": (seconds * 10.0).round() / 10.0, "switchovers": course.switchovers,
+        "one_host": plan.one_host, "rows": shown, "processors": nodes, "asked_again": course.asked_again,
+        "problems": course.problems, "traffic": figures, "audit": audit,
+        "machine": {"cores": cores(), "load_average_before": load_before},
+    });
     Ok(Outcome { ok, json, text })
 }
 
-fn line(row: &Row) -> String {
-    let Row { swap, node, version, swap_ms, seen } = row;
-    format!(
-        "{swap:>5}  {node:<2}  {version:<14} {swap_ms:>6.1} {:>9} {:>9} {:>8} {:>5} {:>12} {:>15}",
-        seen.rss_kib,
-        seen.mappings,
-        seen.threads,
-        seen.keys,
-        seen.descriptors,
-        seen.plugins.len()
-    )
-}
-
-/// How the processor looks once what the swap left on its way out is gone: as it looked with this version before.
-fn settled(pair: &Pair, at: usize, usual: Option<&(u64, u64)>) -> Result<Look, Failure> {
-    let until = Instant::now() + SETTLE_TIME_MAX;
-    loop {
-        let seen = look(pair.node(at))?;
-        if usual.is_none_or(|usual| *usual == (seen.threads, seen.keys)) || Instant::now() > until {
-            return Ok(seen);
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
-/// A planned switchover, asked for without the command line, which is a process a time.
-fn switch_over(pair: &Pair) -> Result<(), Failure> {
-    let before = pair.active()?;
-    admin::ask(&pair.node(before).ready().admin, &json!("switch_over"))?;
-    let other = pair.node(1 - before).name().to_owned();
-    pair.wait_until("the switchover", PATIENCE, |group| {
-        let active = group.members.iter().find(|member| member.role == lockstep_core::command::Role::Active);
-        Ok(admin::in_lock_step(group) && active.is_some_and(|active| active.node.to_string() == other))
-    })?;
-    Ok(())
-}
-
-/// Its name, and how it is read off a look.
-type Figure = (&'static str, fn(&Look) -> u64);
-
-/// The same figures early and late, by node, and whether they grew.
-fn summary(rows: &[Row], plan: &Plan, problems: &mut Vec<String>) -> BTreeMap<String, Value> {
-    let mut by_node: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
-    for row in rows {
-        by_node.entry(&row.node).or_default().push(row);
-    }
-    let nodes = if plan.one_host { 1 } else { 2.min(rows.len()) };
-    if by_node.len() != nodes {
-        problems
-            .push(format!("swaps were made in {} processes, and should have been in {nodes}", by_node.len()));
-    }
-    let mut all = BTreeMap::new();
-    for (node, rows) in by_node {
-        let window = (rows.len() / 100).max(1);
-        let early = &rows[(rows.len() / 10).saturating_sub(window)..(rows.len() / 10).max(1)];
-        let late = &rows[rows.len() - window..];
-        let growth = |of: fn(&Look) -> u64| {
-            let (early, late) = (median(early, of), median(late, of));
-            (early, late, (late as f64 / early.max(1) as f64 - 1.0) * 100.0)
-        };
-        let mut of_node = serde_json::Map::new();
-        let figures: [Figure; 5] = [
-            ("rss_kib", |seen| seen.rss_kib),
-            ("mappings", |seen| seen.mappings),
-            ("descriptors", |seen| seen.descriptors),
-            ("threads", |seen| seen.threads),
-            ("keys", |seen| seen.keys),
-        ];
-        for (name, of) in figures {
-            let (early, late, percent) = growth(of);
-            if plan.count >= JUDGED_FROM && percent > GROWTH_PERCENT_MAX {
-                problems.push(format!("{name} of {node} grew by {percent:.1} %, from {early} to {late}"));
+impl Course {
+    /// Asks the processor at `at`; again where the pair is not as it has to be just then, as an operator would.
+    fn command(&mut self, pair: &Pair, at: usize, verb: &Value) -> Result<(), Failure> {
+        for _ in 1..ASKED_MAX {
+            match admin::asked(&pair.node(at).ready().admin, verb)? {
+                Err(refused) if NOT_NOW.contains(&&*refused.code) => {
+                    *self.asked_again.entry(refused.to_string()).or_default() += 1;
+                    pair.wait_in_lock_step(PATIENCE)?;
+                }
+                asked => return asked.map(drop).map_err(Failure::from),
             }
-            let percent = (percent * 10.0).round() / 10.0;
-            of_node.insert(name.into(), json!({"early": early, "late": late, "growth_percent": percent}));
         }
-        let mut swap_ms: Vec<f64> = rows.iter().map(|row| row.swap_ms).collect();
-        swap_ms.sort_by(f64::total_cmp);
-        of_node.insert("swaps".into(), rows.len().into());
-        of_node.insert("swap_ms_median".into(), swap_ms[swap_ms.len() / 2].into());
-        all.insert(node.to_owned(), Value::Object(of_node));
+        admin::ask(&pair.node(at).ready().admin, verb).map(drop)
     }
-    all
-}
 
-fn median(rows: &[&Row], of: fn(&Look) -> u64) -> u64 {
-    let mut values: Vec<u64> = rows.iter().map(|row| of(&row.seen)).collect();
-    values.sort_unstable();
-    values[values.len() / 2]
+    /// A planned switchover from the processor at `from`, asked for without the command line, which is a process a time.
+    fn switch_over(&mut self, pair: &Pair, from: usize) -> Result<(), Failure> {
+        self.command(pair, from, &json!("switch_over"))?;
+        self.switchovers += 1;
+        pair.wait_at(1 - from, "the switchover", PATIENCE, LOOK_EVERY, |group| {
+            admin::own_role(group) == Some(Role::Active) && admin::in_lock_step(group)
+        })?;
+        Ok(())
+    }
+
+    /// Waits until nothing of the old version is left in the processor at `at`, and says how it looks: threads and keys are
+    /// as they were with this version before.
+    fn look_after(&mut self, pair: &Pair, at: usize, version: usize, swap: u64) -> Result<Look, Failure> {
+        let node = pair.node(at);
+        let usual = self.usual.entry((at, version)).or_default();
+        usual.swaps += 1;
+        let since = Instant::now();
+        let seen = loop {
+            interrupt::check()?;
+            let list = admin::plugin_list(&node.ready().admin)?;
+            let mapped = list.plugins.iter().filter(|plugin| plugin.state != "unloaded").count();
+            if mapped == 1 || since.elapsed() > PATIENCE {
+                let seen = look_at(node, &list)?;
+                let counted = (seen.threads, seen.keys);
+                let is_usual = usual.threads_and_keys.is_none_or(|usual| usual == counted);
+                if (is_usual && seen.plugins.len() == 1) || since.elapsed() > SETTLE_TIME_MAX {
+                    if mapped != 1 || seen.plugins.len() != 1 {
+                        self.problems.push(format!(
+                            "after swap {swap}: {mapped} generations are mapped ({:?}), and the kernel maps {:?}",
+                            list.plugins.iter().flat_map(|plugin| &plugin.reasons).collect::<Vec<_>>(),
+                            seen.plugins
+                        ));
+                    }
+                    break seen;
+                }
+            }
+            std::thread::sleep(LOOK_EVERY);
+        };
+        // The first of each version have their threads and keys made on the way.
+        let counted = (seen.threads, seen.keys);
+        match usual.threads_and_keys {
+            Some(usual) if usual != counted => self.problems.push(format!(
+                "after swap {swap}: {counted:?} threads and keys, and {usual:?} with this version before"
+            )),
+            None if usual.swaps > 2 => usual.threads_and_keys = Some(counted),
+            _ => {}
+        }
+        Ok(seen)
+    }
+
+    /// What has become of each processor in which versions were swapped.
+    fn nodes(&mut self, rows: &[Row], plan: &Plan) -> Vec<OfNode> {
+        let mut by_node: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
+        for row in rows {
+            by_node.entry(&row.node).or_default().push(row);
+        }
+        let expected = if plan.one_host { 1 } else { 2.min(rows.len()) };
+        if by_node.len() != expected {
+            let (found, expected) = (by_node.len(), expected);
+            self.problems
+                .push(format!("swaps were made in {found} processes, and should have been in {expected}"));
+        }
+        let nodes: Vec<OfNode> = by_node.values().map(|rows| OfNode::new(rows)).collect();
+        self.problems.extend(nodes.iter().flat_map(OfNode::problems));
+        nodes
+    }
 }

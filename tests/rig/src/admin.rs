@@ -65,11 +65,43 @@ pub struct PluginMemory {
     pub keys: u64,
 }
 
+/// What a processor says when it refuses a command.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Refused {
+    /// Its code.
+    pub code: String,
+    /// A sentence.
+    pub message: String,
+    /// What to do next; may be empty.
+    #[serde(default)]
+    pub help: String,
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {} {}", self.code, self.message, self.help)
+    }
+}
+
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Self {
+        Failure::new(refused.to_string())
+    }
+}
+
 /// Asks the processor at `socket` for `verb`, as `runtime/src/admin/protocol.rs` has it, and returns its good answer.
 ///
 /// # Errors
 /// When it does not answer or refuses: with its code, sentence and help.
 pub fn ask(socket: &Path, verb: &Value) -> Result<Value, Failure> {
+    Ok(asked(socket, verb)??)
+}
+
+/// As [`ask`], with a refusal apart.
+///
+/// # Errors
+/// When it does not answer.
+pub fn asked(socket: &Path, verb: &Value) -> Result<Result<Value, Refused>, Failure> {
     let unanswered = |error: std::io::Error| {
         Failure::new(format!("the processor at {} does not answer: {error}", socket.display()))
     };
@@ -81,11 +113,10 @@ pub fn ask(socket: &Path, verb: &Value) -> Result<Value, Failure> {
     let mut answer = String::new();
     BufReader::new(stream).read_line(&mut answer).map_err(unanswered)?;
     let mut answer: Value = serde_json::from_str(&answer)?;
-    if let Some(error) = answer.get("error") {
-        let text = |field: &str| error[field].as_str().unwrap_or_default().to_owned();
-        return Err(Failure::new(format!("{}: {} {}", text("code"), text("message"), text("help"))));
+    if let Some(error) = answer.get_mut("error") {
+        return Ok(Err(serde_json::from_value(error.take())?));
     }
-    Ok(answer["ok"].take())
+    Ok(Ok(answer["ok"].take()))
 }
 
 /// The status of the processor at `socket`.

@@ -25,6 +25,11 @@ const PACKAGES: [&str; 12] = [
     "odd-layout",
 ];
 
+/// What makes cargo build with the features of `cargo test --workspace`: all packages, and a target that needs what tests
+/// need. Of a few packages alone, cargo would build nearly everything that they depend on again, with fewer features.
+/// `runtime/loader/tests/support` and the tests of `hosts/lockstep` do the same.
+const AS_TESTS: [&str; 4] = ["--workspace", "--lib", "--example", "swap"];
+
 /// What was built.
 #[derive(Clone, Debug)]
 pub struct Artifacts {
@@ -41,11 +46,13 @@ impl Artifacts {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut command = Command::new(cargo);
         command.current_dir(workspace()).arg("build").arg("--message-format=json-render-diagnostics");
-        for package in PACKAGES {
-            command.args(["-p", package]);
-        }
-        if !cfg!(debug_assertions) {
+        if cfg!(debug_assertions) {
+            command.args(AS_TESTS).args(["--bin", "lockstepd", "--bin", "lockstep", "--bin", "rig"]);
+        } else {
             command.arg("--release");
+            for package in PACKAGES {
+                command.args(["-p", package]);
+            }
         }
         // What cargo told the caller about the caller's own package is not for these.
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_PKG_")) {

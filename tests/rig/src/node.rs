@@ -350,14 +350,19 @@ impl Node {
     /// # Errors
     /// When there is no process.
     pub fn mapped_plugins(&self) -> Result<Vec<String>, Failure> {
-        let maps = self.maps()?;
-        let objects = maps.iter().filter_map(|line| line.split_whitespace().nth(5));
-        let mut plugins: Vec<_> =
-            objects.filter(|object| object.contains("lockstep-plugin-")).map(str::to_owned).collect();
-        plugins.sort_unstable();
-        plugins.dedup();
-        Ok(plugins)
+        Ok(plugins_in(&self.maps()?))
     }
+}
+
+/// The plugins among the kernel's mappings of a process.
+#[must_use]
+pub fn plugins_in(maps: &[String]) -> Vec<String> {
+    let objects = maps.iter().filter_map(|line| line.split_whitespace().nth(5));
+    let mut plugins: Vec<_> =
+        objects.filter(|object| object.contains("lockstep-plugin-")).map(str::to_owned).collect();
+    plugins.sort_unstable();
+    plugins.dedup();
+    plugins
 }
 
 /// A processor on its way up.

@@ -153,26 +153,25 @@ impl Pair {
         &self,
         what: &str,
         patience: Duration,
-        mut holds: impl FnMut(&GroupStatus) -> Result<bool, Failure>,
+        holds: impl FnMut(&GroupStatus) -> Result<bool, Failure>,
     ) -> Result<GroupStatus, Failure> {
-        let until = Instant::now() + patience;
-        loop {
-            interrupt::check()?;
-            let seen = self.active().and_then(|active| self.group(active));
-            if let Ok(group) = &seen
-                && holds(group)?
-            {
-                return Ok(group.clone());
-            }
-            if Instant::now() > until {
-                let seen = match seen {
-                    Ok(group) => serde_json::to_string(&group)?,
-                    Err(failure) => failure.to_string(),
-                };
-                return Err(Failure::new(format!("{what}: not in {patience:?}; last seen: {seen}")));
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        let of_active = || self.active().and_then(|active| self.group(active));
+        wait(what, patience, Duration::from_millis(10), of_active, holds)
+    }
+
+    /// Waits until `holds` of the group as the processor at `at` sees it, which is asked every so often.
+    ///
+    /// # Errors
+    /// When it does not in `patience`: with the last status.
+    pub fn wait_at(
+        &self,
+        at: usize,
+        what: &str,
+        patience: Duration,
+        every: Duration,
+        mut holds: impl FnMut(&GroupStatus) -> bool,
+    ) -> Result<GroupStatus, Failure> {
+        wait(what, patience, every, || self.group(at), |group| Ok(holds(group)))
     }
 
     /// Waits until both processors are in lock step.
@@ -213,5 +212,33 @@ impl Pair {
             }
         }
         Ok(())
+    }
+}
+
+/// Looks every so often until `holds` of what is seen.
+fn wait(
+    what: &str,
+    patience: Duration,
+    every: Duration,
+    see: impl Fn() -> Result<GroupStatus, Failure>,
+    mut holds: impl FnMut(&GroupStatus) -> Result<bool, Failure>,
+) -> Result<GroupStatus, Failure> {
+    let until = Instant::now() + patience;
+    loop {
+        interrupt::check()?;
+        let seen = see();
+        if let Ok(group) = &seen
+            && holds(group)?
+        {
+            return Ok(group.clone());
+        }
+        if Instant::now() > until {
+            let seen = match seen {
+                Ok(group) => serde_json::to_string(&group)?,
+                Err(failure) => failure.to_string(),
+            };
+            return Err(Failure::new(format!("{what}: not in {patience:?}; last seen: {seen}")));
+        }
+        std::thread::sleep(every);
     }
 }

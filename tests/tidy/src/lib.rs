@@ -26,10 +26,35 @@ pub struct Package {
     targets: Vec<Target>,
 }
 
+/// What cargo builds of a package.
 #[derive(Clone, Debug, Deserialize)]
-struct Target {
+pub struct Target {
     src_path: PathBuf,
     kind: Vec<String>,
+    /// Cargo runs its unit tests.
+    pub test: bool,
+    /// Cargo runs the examples in its documentation.
+    pub doctest: bool,
+}
+
+impl Target {
+    /// Whether it is a library that others link.
+    #[must_use]
+    pub fn is_library(&self) -> bool {
+        self.kind.iter().any(|kind| ["lib", "rlib", "proc-macro"].contains(&kind.as_str()))
+    }
+
+    /// Whether it is a program.
+    #[must_use]
+    pub fn is_program(&self) -> bool {
+        self.kind.iter().any(|kind| kind == "bin")
+    }
+
+    /// Its root file.
+    #[must_use]
+    pub fn root_file(&self) -> String {
+        relative(&self.src_path)
+    }
 }
 
 /// What a package depends on.
@@ -55,6 +80,12 @@ impl Package {
     #[must_use]
     pub fn dependencies(&self) -> &[Dependency] {
         &self.dependencies
+    }
+
+    /// What cargo builds of it.
+    #[must_use]
+    pub fn targets(&self) -> &[Target] {
+        &self.targets
     }
 
     /// The root files of its library and programs.

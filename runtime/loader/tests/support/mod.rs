@@ -47,8 +47,13 @@ pub fn compile_c(directory: &Path, name: &str, source: &str, flags: &[&str]) -> 
 
 /// The shared library of a package of this workspace, built now if need be.
 pub fn plugin(package: &str) -> PathBuf {
-    // In the profile that the caller was built in: a benchmark measures what ships.
-    let flags: &[&str] = if cfg!(debug_assertions) { &[] } else { &["--release"] };
+    // In the profile that the caller was built in: a benchmark measures what ships. With the features that tests are built
+    // with nothing is built twice.
+    let flags: &[&str] = if cfg!(debug_assertions) {
+        &["--workspace", "--lib", "--example", "swap"]
+    } else {
+        &["--release", "-p", package]
+    };
     built(Path::new(env!("CARGO_MANIFEST_DIR")), package, flags)
 }
 
@@ -58,13 +63,14 @@ pub fn frozen(version: &str, package: &str) -> PathBuf {
     // What the two workspaces share is built once.
     let Some(temporary) = option_env!("CARGO_TARGET_TMPDIR") else { panic!("cargo names it to tests alone") };
     let target = Path::new(temporary).parent().expect("it stands in the target directory");
-    built(&workspace, package, &["--locked", "--target-dir", target.to_str().expect("a plain path")])
+    let target = target.to_str().expect("a plain path");
+    built(&workspace, package, &["--locked", "--target-dir", target, "-p", package])
 }
 
 fn built(workspace: &Path, package: &str, flags: &[&str]) -> PathBuf {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let output = Command::new(cargo)
-        .args(["build", "--quiet", "--message-format=json", "-p", package])
+        .args(["build", "--quiet", "--message-format=json"])
         .args(flags)
         .current_dir(workspace)
         .output()
@@ -73,7 +79,8 @@ fn built(workspace: &Path, package: &str, flags: &[&str]) -> PathBuf {
     let messages = String::from_utf8(output.stdout).expect("cargo speaks UTF-8");
     let made = |line: &str| -> Option<PathBuf> {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
-        let is_ours = message["package_id"].as_str()?.contains(package);
+        let id = message["package_id"].as_str()?;
+        let is_ours = id.contains(&format!("#{package}@")) || id.contains(&format!("/{package}#"));
         if message["reason"] != "compiler-artifact" || !is_ours {
             return None;
         }
