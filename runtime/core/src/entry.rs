@@ -73,6 +73,8 @@ pub enum Control {
         version: Version,
         /// The plugin file.
         hash: PluginHash,
+        /// An operator had it loaded, and no campaign.
+        by_hand: bool,
         /// The version's tables, in the formats in which they are to be written while they are new.
         tables: Vec<TableMeta>,
     },

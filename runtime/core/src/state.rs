@@ -39,6 +39,8 @@ pub struct Installed {
     pub version: Version,
     /// The plugin file.
     pub hash: PluginHash,
+    /// An operator had it loaded, since the last campaign.
+    pub by_hand: bool,
 }
 
 /// The group's own data.
@@ -144,16 +146,6 @@ impl Meta {
         formats.collect()
     }
 
-    /// A campaign is over: whoever runs what it left behind is to run what it ended with (R29).
-    fn leave_behind(&mut self, record: &CampaignRecord) {
-        let Some((runs, left)) = record.ended_on() else { return };
-        let plan = &record.plan;
-        let version = if runs == plan.to_hash { plan.to } else { plan.from };
-        for installed in self.installed.values_mut().filter(|installed| installed.hash == left) {
-            *installed = Installed { version, hash: runs };
-        }
-    }
-
     fn migrated(&mut self, chunk: &Chunk) {
         let migration = self.migration.as_mut().expect("chunks come while a migration is under way (R31)");
         if migration.note(chunk, self.tables.get_mut(&chunk.table)) {
@@ -168,8 +160,9 @@ impl Meta {
 
     fn control(&mut self, number: Number, control: &Control) {
         match control {
-            Control::Installed { node, version, hash, tables } => {
-                self.installed.insert(node.clone(), Installed { version: *version, hash: *hash });
+            Control::Installed { node, version, hash, by_hand, tables } => {
+                let installed = Installed { version: *version, hash: *hash, by_hand: *by_hand };
+                self.installed.insert(node.clone(), installed);
                 for table in tables {
                     self.tables.entry(table.id).or_insert_with(|| table.clone());
                 }
@@ -180,7 +173,7 @@ impl Meta {
             Control::Campaign(record) => {
                 self.campaign = record.clone();
                 if let Some(record) = record.as_ref().filter(|record| record.step.is_over()) {
-                    self.leave_behind(record);
+                    self.installed.values_mut().for_each(|installed| installed.by_hand = false);
                     self.campaigns.push((**record).clone());
                     let surplus = self.campaigns.len().saturating_sub(CAMPAIGNS_MAX);
                     self.campaigns.drain(..surplus);

@@ -12,6 +12,7 @@ use crate::effect::Alarm;
 use crate::entry::{Control, EntryBody, Op, TableMeta};
 use crate::ids::{Number, StoreId, TableId};
 use crate::message::{Divergence, Hello, PeerMessage, PlainBody};
+use crate::state::Installed;
 use crate::tables::WalkCursor;
 use crate::verdict::{Pairing, Verdict, compare, compare_retiring, rows_unread};
 
@@ -248,26 +249,29 @@ impl Group {
         }
     }
 
-    /// Puts into the stream what runs on the partner, if the record of it is another (R29). What it has only missed to
-    /// leave is not written down: it is going to load what is.
+    /// Puts into the stream what runs on the partner, if the record of it is another (R29).
     fn note_installed(&mut self) {
-        if self.is_partner_left_behind() {
-            return;
-        }
         let Some(partner) = &self.partner else { return };
         let (Some(hello), Some(application)) = (&partner.hello, &partner.application) else { return };
         let (node, descriptor) = (hello.node.clone(), (**application).clone());
-        self.install(node, &descriptor);
+        self.install(node, &descriptor, false);
     }
 
-    /// Puts into the stream that `node` runs the version of `descriptor`, unless that is known.
-    pub(super) fn install(&mut self, node: crate::ids::NodeId, descriptor: &ApplicationDescriptor) {
+    /// Puts into the stream that `node` runs the version of `descriptor`, unless that is known; and whether it was loaded
+    /// there `by_hand`.
+    pub(super) fn install(
+        &mut self,
+        node: crate::ids::NodeId,
+        descriptor: &ApplicationDescriptor,
+        by_hand: bool,
+    ) {
         let known = self.state.meta.installed.get(&node);
         if self.disk_failure().is_some() {
             // Whoever takes over writes it down.
             return;
         }
-        if known.is_some_and(|known| known.hash == descriptor.hash && known.version == descriptor.version) {
+        let same = |known: &Installed| known.hash == descriptor.hash && known.version == descriptor.version;
+        if known.is_some_and(|known| same(known) && (known.by_hand || !by_hand)) {
             return;
         }
         let tables = descriptor
@@ -278,7 +282,7 @@ impl Group {
             .chain(TableMeta::own())
             .collect();
         let (version, hash) = (descriptor.version, descriptor.hash);
-        self.plain(PlainBody::Control(Control::Installed { node, version, hash, tables }));
+        self.plain(PlainBody::Control(Control::Installed { node, version, hash, by_hand, tables }));
     }
 
     pub(super) fn on_ack(&mut self, through: Number, confirmed: u64) {

@@ -55,25 +55,19 @@ impl Group {
         let node = self.config.node.clone();
         self.change_version(next);
         let descriptor = self.application.descriptor().clone();
-        self.install(node, &descriptor);
+        self.install(node, &descriptor, false);
     }
 
     /// After a campaign: whoever still runs what it left behind is led to what it ended with. A partner is told to load it;
     /// an active hands over to a partner that has it, and is led by that one then.
     pub(super) fn lead_left_behind(&mut self) {
-        let Some((runs, left)) = self.ended_on() else { return };
+        let Some((runs, _)) = self.ended_on() else { return };
         if self.is_partner_left_behind() {
             return self.order_load(runs);
         }
         let own = self.is_left_behind(&self.config.node, self.own_hash());
-        if !own || self.recorded_partner().is_none() || self.is_acting() || self.notes.awaits_mark() {
-            return;
-        }
-        if self.partner_hash() == Some(left) {
-            // Loaded by hand there, and so here: what was lost is the word of it.
-            let descriptor = self.application.descriptor().clone();
-            self.install(self.config.node.clone(), &descriptor);
-        } else if self.partner_hash() == Some(runs) && self.hand_over.is_none() {
+        let on_it = self.partner_hash() == Some(runs);
+        if own && on_it && self.recorded_partner().is_some() && self.hand_over.is_none() {
             self.begin_hand_over(Asker::Nobody);
         }
     }
@@ -84,15 +78,15 @@ impl Group {
         meta.campaigns.last().filter(|_| meta.campaign.is_none()).and_then(CampaignRecord::ended_on)
     }
 
-    /// Whether `node`, which runs `hash`, runs what the last campaign left behind, and nobody loaded it there afterwards: it
-    /// was away, or has lost the word that its change of version was taken (R28).
-    pub(super) fn is_left_behind(&self, node: &NodeId, hash: PluginHash) -> bool {
-        let installed = self.state.meta.installed.get(node).map(|installed| installed.hash);
-        self.ended_on().is_some_and(|(runs, left)| hash == left && installed == Some(runs))
+    /// Whether `node`, which runs `hash`, runs what the last campaign left behind, and no operator has loaded it there since:
+    /// it was away, or has lost the word that its change of version was taken (R28).
+    fn is_left_behind(&self, node: &NodeId, hash: PluginHash) -> bool {
+        let by_hand = self.state.meta.installed.get(node).is_some_and(|installed| installed.by_hand);
+        !by_hand && self.ended_on().is_some_and(|(_, left)| hash == left)
     }
 
     /// The same of the partner.
-    pub(super) fn is_partner_left_behind(&self) -> bool {
+    fn is_partner_left_behind(&self) -> bool {
         let hello = self.partner.as_ref().and_then(|partner| partner.hello.as_ref());
         let (Some(hello), Some(hash)) = (hello, self.partner_hash()) else { return false };
         self.is_left_behind(&hello.node, hash)

@@ -627,9 +627,7 @@ impl Group {
         }
         self.take_over();
         let descriptor = self.application.descriptor().clone();
-        if !self.is_left_behind(&self.config.node, descriptor.hash) {
-            self.install(self.config.node.clone(), &descriptor);
-        }
+        self.install(self.config.node.clone(), &descriptor, false);
         if !in_step && let Some(hello) = self.partner.as_ref().and_then(|partner| partner.hello.clone()) {
             self.begin_feed(&hello);
         }

@@ -607,11 +607,12 @@ impl Group {
         if let Err(reason) = theirs.check() {
             return self.close_link(reason);
         }
+        let by_hand = self.state.meta.campaign.is_none();
         match partner.feed {
             Feed::InStep if self.acting.is_none() => {}
             Feed::Nothing if self.acting.is_none() => {
                 // Out of service: its hello will say the same when it is back.
-                self.install(node, &theirs);
+                self.install(node, &theirs, by_hand);
                 self.set_partner_application(*theirs);
                 // One that waits for another version has loaded what was ordered: it is told what it needs (R29).
                 return self.feed_anew();
@@ -632,7 +633,7 @@ impl Group {
         if self.partner_application().map(|application| application.hash) == Some(theirs.hash) {
             return;
         }
-        self.install(node, &theirs);
+        self.install(node, &theirs, by_hand);
         let number = self.state.meta.last;
         self.send(PeerMessage::VersionsFrom { number });
         self.set_partner_application(*theirs);

@@ -27,6 +27,7 @@ pub fn entry(number: u64, term: u64, salt: u64) -> Arc<Entry> {
             node: NodeId("a".into()),
             version: Version::default(),
             hash: PluginHash([7; 32]),
+            by_hand: false,
             tables: [("accounts", TableKind::Hash), ("journal", TableKind::Ordered)]
                 .map(|(name, kind)| TableMeta::new(TableId::of(name), name, kind, 1))
                 .into(),
