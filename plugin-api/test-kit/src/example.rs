@@ -90,6 +90,7 @@ pub mod next {
     pub const BY_COUNT: Derived<(u64, String), ()> =
         Table::new("by_count").ordered().derived(&Translate { from: COUNTS, by: by_count });
 
+    #[allow(clippy::ptr_arg)] // the table has a `String` as its key
     fn by_count(name: &String, count: &u64, rows: &mut Translated<'_, (u64, String), ()>) {
         rows.put(&(*count, name.clone()), &());
     }
