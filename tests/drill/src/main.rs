@@ -145,6 +145,9 @@ enum Exercise {
         /// Only this one.
         #[arg(long)]
         only: Option<String>,
+        /// From this one on, in the order of their names: to go on with a hunt that was interrupted.
+        #[arg(long, conflicts_with = "only")]
+        from: Option<String>,
     },
     /// Throughput: 8 connections with 64 transfers in flight each.
     Bench {
@@ -237,7 +240,7 @@ fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         Exercise::Model { only, settle_one_in, seconds_max } => {
             model::run(only.as_deref(), *settle_one_in, *seconds_max)
         }
-        Exercise::Mutants { only } => mutants::run(only.as_deref()),
+        Exercise::Mutants { only, from } => mutants::run(only.as_deref(), from.as_deref()),
     }
 }
 

@@ -95,15 +95,17 @@ fn read(patch: PathBuf) -> Result<Mutant, Failure> {
     Ok(Mutant { name, patch, rule, what, finder })
 }
 
-/// All of them, or the one called `only`.
-fn list(only: Option<&str>) -> Result<Vec<Mutant>, Failure> {
+/// All of them, or the one called `only`, or those from `from` on in the order of their names.
+fn list(only: Option<&str>, from: Option<&str>) -> Result<Vec<Mutant>, Failure> {
     let mut patches: Vec<_> = fs::read_dir(workspace().join("tests/mutants"))?
         .map(|entry| entry.map(|entry| entry.path()))
         .collect::<Result<_, _>>()?;
     patches.retain(|path| path.extension().is_some_and(|extension| extension == "patch"));
     patches.sort();
     let mut mutants = patches.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
-    mutants.retain(|mutant| only.is_none_or(|only| only == mutant.name));
+    mutants.retain(|mutant| {
+        only.is_none_or(|only| only == mutant.name) && from.is_none_or(|from| from <= mutant.name.as_str())
+    });
     if mutants.is_empty() {
         return Err(failure("there is no such mutant in tests/mutants"));
     }
@@ -248,12 +250,12 @@ impl Bench {
     }
 }
 
-/// Hunts all mutants, or the one called `only`.
+/// Hunts all mutants, or the one called `only`, or those from `from` on.
 ///
 /// # Errors
 /// When the workspace can't be copied, or something that is to find a mutant fails without one.
-pub fn run(only: Option<&str>) -> Result<Outcome, Failure> {
-    let mutants = list(only)?;
+pub fn run(only: Option<&str>, from: Option<&str>) -> Result<Outcome, Failure> {
+    let mutants = list(only, from)?;
     let directory = tempfile::Builder::new().prefix("lockstep-mutants-").tempdir()?;
     let bench = Bench::new(directory.path())?;
     let begun = Instant::now();
