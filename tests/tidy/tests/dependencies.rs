@@ -39,6 +39,8 @@ fn allowed(folder: &str) -> Option<&'static [&'static str]> {
             &["lockstep-plugin-api"]
         }
         "plugins/standing-orders/so" => &["lockstep-plugin-api", "standing-orders"],
+        "plugins/standing-orders-v2" => &["lockstep-plugin-api", "standing-orders"],
+        "plugins/standing-orders-v2/so" => &["lockstep-plugin-api", "standing-orders-v2"],
         "plugins/ledger-v1-deadly" => &["lockstep-plugin-api", "ledger-v1"],
         "plugins/ledger-v1-deadly/so" => &["lockstep-plugin-api", "ledger-v1-deadly"],
         "plugins/ledger-v2" => &["lockstep-plugin-api", "ledger-v1"],
