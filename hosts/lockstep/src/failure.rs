@@ -1,5 +1,6 @@
 //! Why a command did not end well, and with which exit status.
 
+use lockstep_runtime::admin::UNDER_WAY;
 use lockstep_runtime::admin::protocol::{AdminError, CallError};
 use lockstep_runtime::config::ConfigError;
 
@@ -123,7 +124,7 @@ impl From<AdminError> for Failure {
 /// The same failure, as a preflight's: what concerns the file, the pair of versions, what runs beside it, or another upgrade
 /// under way is a refusal.
 pub fn of_preflight(error: AdminError) -> Failure {
-    let refused = ["LS04", "LS0702", "LS071", "LS073"].iter().any(|codes| error.code.starts_with(codes));
+    let refused = ["LS04", UNDER_WAY, "LS071", "LS073"].iter().any(|codes| error.code.starts_with(codes));
     let exit = if refused { Exit::Refused } else { Exit::Failed };
     Failure::new(exit, &error.code, error.message, error.help)
 }

@@ -8,4 +8,5 @@ mod verbs;
 mod view;
 
 pub use server::{Admin, bind};
+pub use verbs::UNDER_WAY;
 pub use view::View;

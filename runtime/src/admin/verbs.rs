@@ -21,8 +21,8 @@ use crate::trail::{TrailEntry, What};
 
 /// The pair is not in lock step.
 pub(super) const NOT_IN_LOCK_STEP: &str = "LS0631";
-/// An upgrade is under way.
-pub(super) const UNDER_WAY: &str = "LS0702";
+/// The code of what is refused because an upgrade is under way.
+pub const UNDER_WAY: &str = "LS0702";
 /// Two versions can't run as a pair.
 pub(super) const INCOMPATIBLE: &str = "LS0711";
 /// A version can't work on the rows that are there.
