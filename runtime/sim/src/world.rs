@@ -181,6 +181,8 @@ pub struct World {
     slow_until: [Micros; 2],
     /// What comes on a line to a processor comes no sooner.
     late_until: [[Micros; 2]; 3],
+    /// When each processor has heard of the link that was dialled anew: before that it hears of no end of it, and of no other.
+    hears_of_link_at: [Micros; 2],
     sync_fixed: [Option<Micros>; 2],
     /// Stores whose disks were lost, with what they had durably.
     lost: BTreeMap<StoreId, Number>,
@@ -281,6 +283,7 @@ impl World {
             mute: None,
             slow_until: [Micros(0); 2],
             late_until: [[Micros(0); 2]; 3],
+            hears_of_link_at: [Micros(0); 2],
             sync_fixed: [None; 2],
             lost: BTreeMap::new(),
             clients: Vec::new(),

@@ -68,6 +68,8 @@ fn the_promise_holds_for_long_lives_that_once_failed() {
     drop(long::run(Generation::Ninth, 1487, false, false));
     // What was loaded by hand was taken for what a campaign had left behind.
     drop(long::run(Generation::Ninth, 114, false, false));
+    // The world let a processor hear of a link after the link's end.
+    drop(long::run(Generation::Ninth, 1135, false, false));
 }
 
 fn run_over_real_store(generation: Generation, seeds: impl IntoIterator<Item = u64>) {

@@ -58,10 +58,14 @@ impl World {
         self.link = Some(link);
         let first = self.random.within(0, 2) as usize;
         for node in 0..2 {
+            // Each hears of links in their order, and of the end only of one that it has heard of.
+            let heard = self.hears_of_link_at[node].since(self.now);
             let lag = if node == first { 10 } else { self.random.within(10, 5_000) };
-            self.input_after(node, Micros(lag), Input::LinkUp { link });
-            self.last_delivery[node] = self.now.plus(Micros(lag + 1));
-            let end = Micros(self.random.within(1, 8_000));
+            let lag = Micros(lag).max(heard);
+            self.input_after(node, lag, Input::LinkUp { link });
+            self.last_delivery[node] = self.now.plus(lag).plus(Micros(1));
+            self.hears_of_link_at[node] = self.last_delivery[node];
+            let end = Micros(self.random.within(1, 8_000)).max(heard);
             self.input_after(node, end, Input::LinkDown { link: old });
         }
     }

@@ -270,9 +270,12 @@ impl World {
         self.links += 1;
         let link = LinkId(self.links);
         self.link = Some(link);
-        self.last_delivery = [self.now; 2];
-        (0..2).for_each(|node| self.input_after(node, Micros(10), Input::LinkUp { link }));
-        self.last_delivery = [self.now.plus(Micros(11)); 2];
+        for node in 0..2 {
+            let lag = Micros(10).max(self.hears_of_link_at[node].since(self.now));
+            self.last_delivery[node] = self.now;
+            self.input_after(node, lag, Input::LinkUp { link });
+            self.last_delivery[node] = self.now.plus(lag).plus(Micros(1));
+        }
     }
 
     pub(super) fn drop_link(&mut self) {
@@ -293,7 +296,8 @@ impl World {
                 .map(|(key, _)| *key)
                 .collect();
             lost.iter().for_each(|key| drop(self.queue.remove(key)));
-            let delay = until.since(self.now).plus(Micros(1));
+            let delay =
+                until.since(self.now).plus(Micros(1)).max(self.hears_of_link_at[node].since(self.now));
             self.input_after(node, delay, Input::LinkDown { link });
         }
         let again = Micros(self.random.within(500, 20_000));
