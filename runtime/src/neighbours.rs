@@ -102,21 +102,13 @@ impl Seat {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::poll_and_bell;
+    use crate::engine::{empty_descriptor, poll_and_bell};
 
     /// Which belongs to an engine that nobody drives.
     fn seat(neighbours: &Neighbours, application: &str) -> Seat {
         let (_poll, bell) = poll_and_bell().expect("a bell can be had");
-        let descriptor = ApplicationDescriptor {
-            name: application.into(),
-            version: Default::default(),
-            hash: Default::default(),
-            tables: vec![],
-            features: vec![],
-            procedures: vec![],
-            sends: None,
-        };
-        neighbours.seat(&EngineHandle::new(application, (0, 1), bell, Arc::new(descriptor)).0)
+        let descriptor = Arc::new(empty_descriptor(application));
+        neighbours.seat(&EngineHandle::new(application, (0, 1), bell, descriptor).0)
     }
 
     fn name(application: &str) -> GroupName {

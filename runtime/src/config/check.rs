@@ -3,6 +3,7 @@
 //! Invariant: every error names the field by its path and points at its value.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use lockstep_core::ids::NodeId;
@@ -90,28 +91,20 @@ impl Place<'_> {
         ))
     }
 
-    fn at_most(&self, field: &'static str, value: u64, most: u64) -> Result<u64, ConfigError> {
-        if value <= most {
+    fn within(
+        &self,
+        field: &'static str,
+        value: u64,
+        bounds: RangeInclusive<u64>,
+    ) -> Result<u64, ConfigError> {
+        if bounds.contains(&value) {
             return Ok(value);
         }
         Err(self.error(
             "LS0104",
             &[Field(field)],
             format!("`{field}` is out of bounds"),
-            &format!("expected 0 to {most}"),
-            "leave the field out for its default",
-        ))
-    }
-
-    fn at_least_one(&self, field: &'static str, value: u64, most: u64) -> Result<u64, ConfigError> {
-        if (1..=most).contains(&value) {
-            return Ok(value);
-        }
-        Err(self.error(
-            "LS0104",
-            &[Field(field)],
-            format!("`{field}` is out of bounds"),
-            &format!("expected 1 to {most}"),
+            &format!("expected {} to {}", bounds.start(), bounds.end()),
             "leave the field out for its default",
         ))
     }
@@ -210,9 +203,9 @@ pub(super) fn check(written: Written, text: &str, path: &Path) -> Result<NodeCon
         insecure,
         standby: written.standby,
         timeouts: timeouts(&place, written.timeouts)?,
-        recent_mb: place.at_least_one("recent_mb", written.recent_mb, 1 << 20)?,
-        kept_plugins_mb: place.at_least_one("kept_plugins_mb", written.kept_plugins_mb, 1 << 20)?,
-        hung_engines_max: place.at_most("hung_engines_max", written.hung_engines_max, HUNG_ENGINES_MAX)?,
+        recent_mb: place.within("recent_mb", written.recent_mb, 1..=1 << 20)?,
+        kept_plugins_mb: place.within("kept_plugins_mb", written.kept_plugins_mb, 1..=1 << 20)?,
+        hung_engines_max: place.within("hung_engines_max", written.hung_engines_max, 0..=HUNG_ENGINES_MAX)?,
         log: written.log,
         admin,
     })

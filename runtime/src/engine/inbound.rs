@@ -534,26 +534,14 @@ mod tests {
     use lockstep_core::event::Request;
 
     use super::*;
-    use crate::engine::poll_and_bell;
-
-    fn descriptor() -> ApplicationDescriptor {
-        ApplicationDescriptor {
-            name: "test".into(),
-            version: Default::default(),
-            hash: Default::default(),
-            tables: vec![],
-            features: vec![],
-            procedures: vec![],
-            sends: None,
-        }
-    }
+    use crate::engine::{empty_descriptor, poll_and_bell};
 
     /// R23: the word of what served an engine that was given up never reaches the next one; the group's own does.
     #[tokio::test]
     async fn what_is_said_to_an_engine_that_was_given_up_reaches_no_other() {
         let (_poll, bell) = poll_and_bell().unwrap();
         let (group, control, _requests) =
-            EngineHandle::new("test", (0, 1), bell.clone(), Arc::new(descriptor()));
+            EngineHandle::new("test", (0, 1), bell.clone(), Arc::new(empty_descriptor("test")));
         let old = group.of_this_engine();
         let mut waits = group.request(Request::OpenSession).unwrap();
         old.tell(Inbound::Input(Input::Tick)).unwrap();
@@ -562,7 +550,7 @@ mod tests {
         assert_eq!(waits.answer().await.unwrap_err(), Busy::Gone, "no answer comes");
         assert_eq!(group.tell(Inbound::Input(Input::Tick)), Err(Busy::Gone), "there is no engine now");
         assert!(group.request(Request::OpenSession).is_err());
-        let (next, _next_requests) = group.renew(bell, &descriptor());
+        let (next, _next_requests) = group.renew(bell, &empty_descriptor("test"));
         assert_eq!(old.tell(Inbound::Input(Input::SwapPrepared)), Err(Busy::Gone));
         let back = old.hand_in(Inbound::Input(Input::SwapPrepared)).map(|back| *back);
         assert!(matches!(back, Some(Inbound::Input(Input::SwapPrepared))), "it has its word back");
@@ -576,7 +564,8 @@ mod tests {
     #[test]
     fn who_waits_for_room_is_let_go_with_the_engine() {
         let (_poll, bell) = poll_and_bell().unwrap();
-        let (group, _control, _requests) = EngineHandle::new("test", (0, 1), bell, Arc::new(descriptor()));
+        let (group, _control, _requests) =
+            EngineHandle::new("test", (0, 1), bell, Arc::new(empty_descriptor("test")));
         while group.tell(Inbound::Input(Input::Tick)).is_ok() {}
         let engine = group.of_this_engine();
         let waits = std::thread::spawn(move || engine.hand_in(Inbound::Input(Input::SwapPrepared)));

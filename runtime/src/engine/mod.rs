@@ -123,6 +123,20 @@ pub fn poll_and_bell() -> std::io::Result<(Poll, Bell)> {
     Ok((poll, Bell::new(waker)))
 }
 
+/// A version of `application` that has nothing in it, for tests of what surrounds an engine.
+#[cfg(test)]
+pub(crate) fn empty_descriptor(application: &str) -> lockstep_core::descriptor::ApplicationDescriptor {
+    lockstep_core::descriptor::ApplicationDescriptor {
+        name: application.into(),
+        version: Default::default(),
+        hash: Default::default(),
+        tables: vec![],
+        features: vec![],
+        procedures: vec![],
+        sends: None,
+    }
+}
+
 /// A group's core with its sockets. See the module's page.
 pub struct EngineLoop {
     group: Group,

@@ -479,12 +479,11 @@ fn checkpoint_giving_way(background: &mut Background) -> Result<Work, StoreError
 
 #[cfg(test)]
 mod tests {
-    use lockstep_core::descriptor::ApplicationDescriptor;
     use lockstep_core::entry::EntryBody;
     use lockstep_core::ids::{Micros, Term};
 
     use super::*;
-    use crate::engine::poll_and_bell;
+    use crate::engine::{empty_descriptor, poll_and_bell};
 
     fn entry(number: u64) -> Arc<Entry> {
         Arc::new(Entry {
@@ -495,18 +494,6 @@ mod tests {
         })
     }
 
-    fn descriptor() -> ApplicationDescriptor {
-        ApplicationDescriptor {
-            name: "test".into(),
-            version: Default::default(),
-            hash: Default::default(),
-            tables: vec![],
-            features: vec![],
-            procedures: vec![],
-            sends: None,
-        }
-    }
-
     fn opened(directory: &Path) -> OpenedStore {
         open(directory, None, 1 << 20, Durability::Fsync).unwrap_or_else(|error| panic!("{error}"))
     }
@@ -515,7 +502,8 @@ mod tests {
     /// after each.
     fn durable_after(directory: &Path, batches: Vec<Vec<StoreOp>>) -> Vec<(u64, Number)> {
         let (_poll, bell) = poll_and_bell().unwrap();
-        let (engine, control, _requests) = EngineHandle::new("test", (0, 1), bell, Arc::new(descriptor()));
+        let (engine, control, _requests) =
+            EngineHandle::new("test", (0, 1), bell, Arc::new(empty_descriptor("test")));
         let launched = opened(directory).thread.launch(engine);
         let (mut store, _end) = launched.unwrap_or_else(|error| panic!("{error}"));
         let said = batches.into_iter().map(|batch| {
@@ -573,7 +561,8 @@ mod tests {
     fn a_store_is_closed_without_its_engine_and_opened_again() {
         let directory = tempfile::tempdir().unwrap();
         let (_poll, bell) = poll_and_bell().unwrap();
-        let (engine, _control, _requests) = EngineHandle::new("test", (0, 1), bell, Arc::new(descriptor()));
+        let (engine, _control, _requests) =
+            EngineHandle::new("test", (0, 1), bell, Arc::new(empty_descriptor("test")));
         let first = opened(directory.path());
         let id = first.store;
         let (mut store, end) = first.thread.launch(engine).unwrap_or_else(|error| panic!("{error}"));

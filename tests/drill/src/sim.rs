@@ -39,7 +39,7 @@ const FAULTS: [&str; 19] = [
     "hang in a unit",
     "power lost under replicated",
 ];
-/// The same, from the ninth generation on; the last three are reached.
+/// The same of links and disks; the last three are reached.
 const DISORDER: [&str; 8] = [
     "full disk",
     "link dialled anew",
@@ -244,15 +244,14 @@ pub fn run(from: u64, seeds: u64, lives: Lives) -> Result<Outcome, Failure> {
         |name: &str| counts.iter().filter(|(what, _)| what.starts_with(name)).map(|(_, n)| n).sum::<u64>();
     let faults: u64 = FAULTS.iter().chain(&DISORDER[..5]).map(|name| count(name)).sum();
     // Several groups get the faults that concern them together; the rest is one pair's.
-    let (faults_due, asked_due, reached_due): (&[&str], &[&str], &[&str]) = match lives.groups {
-        0 | 1 => (&FAULTS, &ASKED, &REACHED),
-        _ => (&FAULTS_OF_GROUPS, &ASKED_OF_GROUPS, &REACHED_BY_GROUPS),
+    let due: [&[&str]; 4] = match lives.groups {
+        0 | 1 => [&FAULTS, &ASKED, &REACHED, &DISORDER],
+        _ => [&FAULTS_OF_GROUPS, &ASKED_OF_GROUPS, &REACHED_BY_GROUPS, &[]],
     };
-    let missing: Vec<&str> = [faults_due, asked_due, reached_due]
+    let missing: Vec<&str> = due
         .concat()
         .into_iter()
         .chain(lives.real_store.then_some("checkpoint"))
-        .chain(DISORDER.into_iter().filter(|_| lives.groups <= 1 && lives.generation >= Generation::Ninth))
         .filter(|name| lives.generation >= chaos::LATEST && done >= SEEDS_FOR_ALL && count(name) == 0)
         .collect();
     let ok = failed.is_empty() && missing.is_empty() && done > 0;

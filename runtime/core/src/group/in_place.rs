@@ -87,8 +87,7 @@ impl Group {
 
     /// The same of the partner.
     fn is_partner_left_behind(&self) -> bool {
-        let hello = self.partner.as_ref().and_then(|partner| partner.hello.as_ref());
-        let (Some(hello), Some(hash)) = (hello, self.partner_hash()) else { return false };
+        let (Some(hello), Some(hash)) = (self.partner_hello(), self.partner_hash()) else { return false };
         self.is_left_behind(&hello.node, hash)
     }
 }

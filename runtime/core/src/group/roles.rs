@@ -14,7 +14,7 @@ use crate::command::{CommandError, CommandReply, Role};
 use crate::effect::{Alarm, Effect};
 use crate::event::Answer;
 use crate::ids::{Epoch, Micros, Number, StoreId, Term};
-use crate::message::PeerMessage;
+use crate::message::{Hello, PeerMessage};
 use crate::record::{Member, Record, SwapOutcome};
 use crate::state::TermStart;
 
@@ -501,8 +501,12 @@ impl Group {
 
     /// Whether the one at the other end of the link has `store`.
     fn has_said_hello(&self, store: StoreId) -> bool {
-        let hello = self.partner.as_ref().and_then(|partner| partner.hello.as_ref());
-        hello.is_some_and(|hello| hello.store == store)
+        self.partner_hello().is_some_and(|hello| hello.store == store)
+    }
+
+    /// What the one at the other end of the link has said of itself.
+    pub(super) fn partner_hello(&self) -> Option<&Hello> {
+        self.partner.as_ref()?.hello.as_deref()
     }
 
     /// The record names this side, which has just started: it serves again only with a higher term, and never while
@@ -529,8 +533,7 @@ impl Group {
     /// Whether the partner has said that `store` waits for a copy, or has less: it lives, and will not take over by
     /// itself.
     fn gives_way(&self, store: StoreId) -> bool {
-        let hello = self.partner.as_ref().and_then(|partner| partner.hello.as_ref());
-        hello.is_some_and(|hello| hello.store == store && (hello.needs_copy || hello.yields))
+        self.partner_hello().is_some_and(|hello| hello.store == store && (hello.needs_copy || hello.yields))
     }
 
     /// A store that may lack its tail hears what the other recorded one has (R26): no more, and it lacks nothing that
@@ -628,7 +631,7 @@ impl Group {
         self.take_over();
         let descriptor = self.application.descriptor().clone();
         self.install(self.config.node.clone(), &descriptor, false);
-        if !in_step && let Some(hello) = self.partner.as_ref().and_then(|partner| partner.hello.clone()) {
+        if !in_step && let Some(hello) = self.partner_hello().cloned() {
             self.begin_feed(&hello);
         }
         self.update_held();
