@@ -266,8 +266,8 @@ fn first_version(
 ) -> Result<Box<dyn lockstep_core::application::Application>, StartError> {
     let installed = opened.state.meta.installed.get(&config.node).map(|installed| installed.hash);
     let kept = installed.map(|hash| generations.keep().get(hash));
-    let (bytes, from) = match kept {
-        Some(Ok(Some(bytes))) => (bytes, "the keep"),
+    let (file, from) = match kept {
+        Some(Ok(Some(file))) => (file, "the keep"),
         Some(Err(error)) => return Err(cannot_write(&config.data, &error)),
         Some(Ok(None)) | None => {
             let checked = plugins::check_file(&application.plugin)?;
@@ -280,14 +280,14 @@ fn first_version(
                 );
                 return Err(StartError::new("LS0120", message, "correct `name` or `plugin`"));
             }
-            (checked.content.to_vec(), "the configuration")
+            (checked.file, "the configuration")
         }
     };
     let group = GroupName { application: application.name.clone(), partition };
     let generations = generations.clone();
     let load = std::thread::Builder::new()
         .name("plugin-load".into())
-        .spawn(move || plugins::load(&generations, &group, bytes))
+        .spawn(move || plugins::load(&generations, &group, &file))
         .map_err(|error| StartError::of_system(error.to_string(), "see the limits on threads"))?;
     let loaded =
         load.join().map_err(|_| Failure::of_thread("the thread that loaded the plugin failed"))??;

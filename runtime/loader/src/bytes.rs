@@ -85,7 +85,7 @@ impl fmt::Debug for PluginHash {
 #[derive(Clone)]
 pub struct PluginFile {
     path: PathBuf,
-    bytes: Arc<[u8]>,
+    bytes: Arc<Vec<u8>>,
     hash: PluginHash,
 }
 
@@ -129,12 +129,12 @@ impl PluginFile {
         if bytes.is_empty() {
             return Err(LoadError::Empty { path: path.to_owned() });
         }
-        Ok(Self::from_bytes(path.to_owned(), bytes.into()))
+        Ok(Self::from_bytes(path.to_owned(), Arc::new(bytes)))
     }
 
     /// Bytes that came another way, from a peer or from a test; `path` is for messages.
     #[must_use]
-    pub fn from_bytes(path: PathBuf, bytes: Arc<[u8]>) -> Self {
+    pub fn from_bytes(path: PathBuf, bytes: Arc<Vec<u8>>) -> Self {
         let hash = PluginHash::of(&bytes);
         Self { path, bytes, hash }
     }
@@ -147,7 +147,7 @@ impl PluginFile {
 
     /// The bytes.
     #[must_use]
-    pub fn bytes(&self) -> &Arc<[u8]> {
+    pub fn bytes(&self) -> &Arc<Vec<u8>> {
         &self.bytes
     }
 

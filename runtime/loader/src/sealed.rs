@@ -45,11 +45,12 @@ impl SealedCopy {
             return Err(failed("to find it sealed")(io::Error::from(io::ErrorKind::PermissionDenied)));
         }
         let mut copy = std::fs::File::from(descriptor);
-        let mut bytes = Vec::new();
+        let len = copy.metadata().map_err(failed("to see its size"))?.len().min(FILE_BYTES_MAX);
+        let mut bytes = Vec::with_capacity(len as usize);
         copy.seek(SeekFrom::Start(0)).map_err(failed("to read it"))?;
         (&copy).take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(failed("to read it"))?;
         let path = path_of(copy.as_fd()).into();
-        let file = PluginFile::from_bytes(path, Arc::from(bytes));
+        let file = PluginFile::from_bytes(path, Arc::new(bytes));
         Ok((Self { descriptor: copy.into() }, file))
     }
 
@@ -90,7 +91,7 @@ mod tests {
 
     #[test]
     fn a_copy_holds_the_bytes_and_cannot_be_written() {
-        let file = PluginFile::from_bytes("a.so".into(), Arc::from(&b"some bytes"[..]));
+        let file = PluginFile::from_bytes("a.so".into(), Arc::new(b"some bytes".to_vec()));
         let copy = SealedCopy::of(&file).expect("a copy");
         assert_eq!(copy.hash().expect("it can be read"), file.hash());
         let opened = std::fs::OpenOptions::new().write(true).open(copy.path());

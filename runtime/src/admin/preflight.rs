@@ -248,8 +248,7 @@ async fn of_partner(
     };
     let (reply, answer) = tokio::sync::oneshot::channel();
     let hash: PluginHash = checked.hash;
-    let probe =
-        Inbound::ProbePartner { hash, content: Arc::new(checked.content.to_vec()), bytes, keeps, reply };
+    let probe = Inbound::ProbePartner { hash, content: checked.file.bytes().clone(), bytes, keeps, reply };
     engine.tell(probe).map_err(|busy| silent(&busy.to_string()))?;
     match tokio::time::timeout(PARTNER_TIME_MAX, answer).await {
         Ok(Ok(found)) => found,

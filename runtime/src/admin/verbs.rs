@@ -373,7 +373,7 @@ async fn load(view: &View, engines: &[EngineHandle], path: PathBuf) -> Reply {
 }
 
 fn keep(view: &View, checked: &CheckedPlugin) -> Result<(), AdminError> {
-    let kept = view.generations.keep().put(&checked.content);
+    let kept = view.generations.keep().put(&checked.file);
     kept.map(|_| ()).map_err(|error| refused(Failure::not_kept(&error)))
 }
 

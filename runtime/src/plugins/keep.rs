@@ -12,15 +12,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lockstep_core::ids::PluginHash;
+use lockstep_loader::PluginFile;
 
 /// How much of a file is written between syncs, in bytes: the redo log shares the disk, and its syncs, which answers
 /// wait for, would otherwise wait behind a whole file.
 const PIECE_BYTES: usize = 256 << 10;
 
-/// The hash of a file's bytes.
+/// The hash of a file, which was taken when it was read.
 #[must_use]
-pub fn hash_of(bytes: &[u8]) -> PluginHash {
-    PluginHash(lockstep_loader::PluginHash::of(bytes).0)
+pub fn hash_of(file: &PluginFile) -> PluginHash {
+    PluginHash(file.hash().0)
 }
 
 /// Whether the disk of `keep` has `bytes` more.
@@ -66,31 +67,33 @@ impl Keep {
         self.directory.join(format!("{hash}.so"))
     }
 
-    /// The bytes of `hash`, if they are kept and whole.
+    /// The file `hash`, if it is kept and whole.
     ///
     /// # Errors
     /// When the file is there and can't be read.
-    pub fn get(&self, hash: PluginHash) -> io::Result<Option<Vec<u8>>> {
-        match std::fs::read(self.path(hash)) {
-            Ok(bytes) if hash_of(&bytes) == hash => Ok(Some(bytes)),
-            Ok(_) => {
-                tracing::warn!(%hash, code = "LS0442", "a kept plugin file is damaged and counts as missing");
-                Ok(None)
+    pub fn get(&self, hash: PluginHash) -> io::Result<Option<PluginFile>> {
+        let path = self.path(hash);
+        let found = read(&path)?.map(|bytes| PluginFile::from_bytes(path, Arc::new(bytes)));
+        Ok(found.filter(|file| {
+            let is_whole = hash_of(file) == hash;
+            if !is_whole {
+                tell_damage(hash);
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+            is_whole
+        }))
     }
 
-    /// Keeps `bytes`.
+    /// Keeps a file.
     ///
     /// # Errors
-    /// When they can't be written.
-    pub fn put(&self, bytes: &[u8]) -> io::Result<PluginHash> {
+    /// When it can't be written.
+    pub fn put(&self, file: &PluginFile) -> io::Result<PluginHash> {
         static MADE: AtomicU64 = AtomicU64::new(0);
-        let hash = hash_of(bytes);
-        if self.get(hash)?.is_some() {
-            return Ok(hash);
+        let (hash, bytes) = (hash_of(file), file.bytes());
+        match read(&self.path(hash))? {
+            Some(kept) if kept == **bytes => return Ok(hash),
+            Some(_) => tell_damage(hash),
+            None => {}
         }
         let mark = MADE.fetch_add(1, Ordering::Relaxed);
         let temporary = self.directory.join(format!(".{hash}.{}.{mark}", std::process::id()));
@@ -111,9 +114,26 @@ impl Keep {
     }
 }
 
+/// The bytes of a file that may not be there.
+fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn tell_damage(hash: PluginHash) {
+    tracing::warn!(%hash, code = "LS0442", "a kept plugin file is damaged and counts as missing");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn a_plugin() -> PluginFile {
+        PluginFile::from_bytes("a.so".into(), Arc::new(b"a plugin".to_vec()))
+    }
 
     #[test]
     fn more_than_any_disk_has_is_no_room() {
@@ -128,12 +148,12 @@ mod tests {
     fn what_is_kept_comes_back_and_damage_counts_as_missing() {
         let directory = tempfile::tempdir().unwrap();
         let keep = Keep::open(&directory.path().join("plugins")).unwrap();
-        let hash = keep.put(b"a plugin").unwrap();
-        assert_eq!(keep.get(hash).unwrap().unwrap(), b"a plugin");
-        assert_eq!(keep.get(PluginHash([1; 32])).unwrap(), None);
+        let hash = keep.put(&a_plugin()).unwrap();
+        assert_eq!(**keep.get(hash).unwrap().unwrap().bytes(), *b"a plugin");
+        assert!(keep.get(PluginHash([1; 32])).unwrap().is_none());
         std::fs::write(keep.path(hash), b"a plugim").unwrap();
-        assert_eq!(keep.get(hash).unwrap(), None);
-        keep.put(b"a plugin").unwrap();
-        assert_eq!(keep.get(hash).unwrap().unwrap(), b"a plugin", "a damaged file is replaced");
+        assert!(keep.get(hash).unwrap().is_none());
+        keep.put(&a_plugin()).unwrap();
+        assert_eq!(**keep.get(hash).unwrap().unwrap().bytes(), *b"a plugin", "a damaged file is replaced");
     }
 }

@@ -3,7 +3,6 @@
 //! Everything here runs on a short thread of the caller's, which ends before the library is unloaded.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -122,8 +121,8 @@ pub struct CheckedPlugin {
     pub descriptor: ApplicationDescriptor,
     /// What may keep it from being unloaded, and the like.
     pub warnings: Vec<String>,
-    /// The bytes that were checked.
-    pub content: Arc<[u8]>,
+    /// What was checked.
+    pub file: PluginFile,
 }
 
 /// Reads, checks and tries the file at `path`; nothing of it stays in this process.
@@ -131,20 +130,16 @@ pub struct CheckedPlugin {
 /// # Errors
 /// Why it is not taken.
 pub fn check_file(path: &Path) -> Result<CheckedPlugin, Failure> {
-    check(path, PluginFile::read(path)?)
+    check(PluginFile::read(path)?)
 }
 
-/// As [`check_file`], of bytes that are not in a file yet; `path` is where they would be.
+/// As [`check_file`], of a file that was read or came from elsewhere.
 ///
 /// # Errors
-/// Why they are not taken.
-pub(crate) fn check_bytes(path: &Path, bytes: Vec<u8>) -> Result<CheckedPlugin, Failure> {
-    check(path, PluginFile::from_bytes(path.to_owned(), bytes.into()))
-}
-
-fn check(path: &Path, file: PluginFile) -> Result<CheckedPlugin, Failure> {
-    let tried = Prober::of_this_program().probe(&file).map_err(|error| Failure::of(path, error))?;
-    let hash = PluginHash(file.hash().0);
+/// Why it is not taken.
+pub(crate) fn check(file: PluginFile) -> Result<CheckedPlugin, Failure> {
+    let tried = Prober::of_this_program().probe(&file).map_err(|error| Failure::of(file.path(), error))?;
+    let hash = super::hash_of(&file);
     let descriptor = lockstep_binding::descriptor_of(&tried.descriptor, hash).map_err(not_bound)?;
     sound(&descriptor)?;
     let mut warnings: Vec<String> = tried.elf.obstacles.iter().map(ToString::to_string).collect();
@@ -153,13 +148,13 @@ fn check(path: &Path, file: PluginFile) -> Result<CheckedPlugin, Failure> {
         warnings.push(format!("it could not be unloaded after its trial: {reasons}"));
     }
     Ok(CheckedPlugin {
-        path: path.to_owned(),
+        path: file.path().to_owned(),
         hash,
         bytes: file.bytes().len() as u64,
         api: (tried.elf.api_major, tried.elf.api_minor),
         descriptor,
         warnings,
-        content: file.bytes().clone(),
+        file,
     })
 }
 
@@ -191,22 +186,20 @@ fn on_short_thread<T: Send>(work: impl FnOnce() -> Result<T, Failure> + Send) ->
     })
 }
 
-/// Loads `bytes` as the next version of `application`, keeps them, and notes the generation.
+/// Loads `file` as the next version of the group's application, keeps it, and notes the generation.
 ///
 /// # Errors
 /// Why it is not taken.
 pub fn load(
     generations: &Generations,
     group: &GroupName,
-    bytes: Vec<u8>,
+    file: &PluginFile,
 ) -> Result<Box<dyn Application>, Failure> {
     generations.retry_kept();
     generations.room_for_another()?;
-    let hash = super::hash_of(&bytes);
-    generations.keep().put(&bytes).map_err(|error| Failure::not_kept(&error))?;
-    let file = PluginFile::from_bytes(generations.keep().path(hash), bytes.into());
-    Prober::of_this_program().probe(&file)?;
-    let plugin = lockstep_loader::load(&file)?;
+    let hash = generations.keep().put(file).map_err(|error| Failure::not_kept(&error))?;
+    Prober::of_this_program().probe(file)?;
+    let plugin = lockstep_loader::load(file)?;
     let bound = on_short_thread(|| bind(&plugin, hash));
     let bound = match bound {
         Ok(bound) if bound.descriptor().name == group.application => bound,
@@ -245,10 +238,10 @@ pub fn load(
 pub fn load_and_start(
     generations: &Generations,
     group: &GroupName,
-    bytes: Vec<u8>,
+    file: &PluginFile,
     thread: Arbiter,
 ) -> Result<Box<dyn Application>, Failure> {
-    let application = match load(generations, group, bytes) {
+    let application = match load(generations, group, file) {
         Ok(application) => application,
         Err(failure) => {
             thread.stop();

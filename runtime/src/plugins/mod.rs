@@ -10,9 +10,8 @@ mod loading;
 
 pub use generations::Generations;
 pub use keep::{Keep, hash_of, room_for};
-pub(crate) use loading::check_bytes;
-use loading::load_and_start;
 pub use loading::{CheckedPlugin, Failure, check_file, load};
+use loading::{check, load_and_start};
 
 /// To be called first in `main`: if this process was started to try a plugin, it does that and ends.
 pub fn probe_if_asked() {
@@ -27,6 +26,7 @@ use lockstep_core::descriptor::ApplicationDescriptor;
 use lockstep_core::ids::PluginHash;
 use lockstep_core::input::Input;
 use lockstep_core::receivers::{self, Unanswered};
+use lockstep_loader::PluginFile;
 
 use crate::engine::inbound::{EngineHandle, Inbound};
 use crate::neighbours::Neighbours;
@@ -172,13 +172,9 @@ impl Handler<Load> for PluginLoader {
         // Only a thread of the actors' own can make one.
         let thread = Arbiter::new();
         self.on_thread(move |generations| match generations.keep().get(hash) {
-            Ok(Some(bytes)) => {
-                answer(
-                    generations,
-                    &engine,
-                    hash,
-                    load_and_start(generations, &engine.group(), bytes, thread),
-                );
+            Ok(Some(file)) => {
+                let loaded = load_and_start(generations, &engine.group(), &file, thread);
+                answer(generations, &engine, hash, loaded);
             }
             Ok(None) => {
                 thread.stop();
@@ -198,11 +194,11 @@ impl Handler<Find> for PluginLoader {
 
     fn handle(&mut self, Find { hash, engine }: Find, _: &mut Self::Context) {
         self.on_thread(move |generations| {
-            let bytes = generations.keep().get(hash).unwrap_or_else(|error| {
+            let file = generations.keep().get(hash).unwrap_or_else(|error| {
                 tracing::warn!(%hash, %error, "a kept plugin file can't be read for the partner");
                 None
             });
-            engine.tell_waiting(Inbound::PluginFound { hash, bytes: bytes.map(Arc::new) });
+            engine.tell_waiting(Inbound::PluginFound { hash, bytes: file.map(|file| file.bytes().clone()) });
         });
     }
 }
@@ -213,17 +209,14 @@ impl Handler<Got> for PluginLoader {
     fn handle(&mut self, Got { hash, bytes, engine }: Got, _: &mut Self::Context) {
         let thread = Arbiter::new();
         self.on_thread(move |generations| {
-            if hash_of(&bytes) != hash {
+            let file = PluginFile::from_bytes(generations.keep().path(hash), bytes);
+            if hash_of(&file) != hash {
                 thread.stop();
                 return engine
                     .tell_waiting(failed(hash, "the bytes that the partner sent have another hash".into()));
             }
-            answer(
-                generations,
-                &engine,
-                hash,
-                load_and_start(generations, &engine.group(), bytes.to_vec(), thread),
-            );
+            let loaded = load_and_start(generations, &engine.group(), &file, thread);
+            answer(generations, &engine, hash, loaded);
         });
     }
 }
@@ -244,7 +237,7 @@ impl Handler<Probe> for PluginLoader {
         let versions = self.neighbours.versions();
         self.on_thread(move |generations| {
             let Probe { hash, content, bytes, keeps, engine } = probe;
-            let found = try_here(generations, &versions, hash, &content, bytes, keeps);
+            let found = try_here(generations, &versions, hash, content, bytes, keeps);
             engine.tell_waiting(Inbound::Probed { hash, found });
         });
     }
@@ -255,22 +248,23 @@ fn try_here(
     generations: &Generations,
     versions: &[Arc<ApplicationDescriptor>],
     hash: PluginHash,
-    content: &Arc<Vec<u8>>,
+    content: Arc<Vec<u8>>,
     bytes: u64,
     keeps: bool,
 ) -> Result<(), Failure> {
     let keep = generations.keep();
-    let checked = check_bytes(&keep.path(hash), content.to_vec())?;
-    tracing::info!(%hash, "a plugin file was tried for the partner");
-    if checked.hash != hash {
+    let file = PluginFile::from_bytes(keep.path(hash), content);
+    if hash_of(&file) != hash {
         return Err(Failure::other_bytes());
     }
+    let checked = check(file)?;
+    tracing::info!(%hash, "a plugin file was tried for the partner");
     room_for(keep, bytes).map_err(Failure::no_room)?;
     if let Some(first) = unanswered(&checked.descriptor, versions).into_iter().reduce(Failure::and) {
         return Err(first);
     }
     if keeps {
-        keep.put(content).map_err(|error| Failure::not_kept(&error))?;
+        keep.put(&checked.file).map_err(|error| Failure::not_kept(&error))?;
     }
     Ok(())
 }
