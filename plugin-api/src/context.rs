@@ -68,7 +68,9 @@ pub struct Context {
 
 impl Context {
     pub(crate) fn new(application: &'static Application, encoding: Encoding) -> Self {
-        Context { host: None, application, encoding, key: RefCell::default(), row: RefCell::default() }
+        // Room for what most keys and rows take: a run is short, and should not spend its time on growing buffers.
+        let (key, row) = (RefCell::new(Vec::with_capacity(64)), RefCell::new(Vec::with_capacity(256)));
+        Context { host: None, application, encoding, key, row }
     }
 
     /// # Safety

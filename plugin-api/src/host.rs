@@ -258,7 +258,7 @@ impl HostedPlugin {
         }
         // SAFETY: by the contract the plan is valid until `end`; it is copied here.
         let plan = unsafe { std::slice::from_raw_parts(begun.plan, begun.plan_len) };
-        run.plan.extend(plan.iter().map(|unit| *unit as usize));
+        run.plan = plan.iter().map(|unit| *unit as usize).collect();
         Ok(run)
     }
 

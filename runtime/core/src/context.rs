@@ -6,10 +6,11 @@
 
 mod posting;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::derived::Derived;
 use crate::descriptor::{ApplicationDescriptor, FeatureIndex, TableIndex};
@@ -27,6 +28,8 @@ pub const KEY_BYTES_MAX: usize = 1 << 10;
 pub const VALUE_BYTES_MAX: usize = 4 << 20;
 /// The most operations of a procedure.
 pub const OPS_MAX: usize = 65_536;
+/// How much room for a unit's digest is kept, in bytes.
+const DIGESTED_BYTES_KEPT: usize = 64 << 10;
 /// Beyond this many operations the overlay finds its rows through an index.
 const LINEAR_MAX: usize = 16;
 
@@ -35,6 +38,8 @@ const LINEAR_MAX: usize = 16;
 pub struct Overlay {
     ops: Vec<Op>,
     index: BTreeMap<(TableId, RowKey), usize>,
+    /// What a digest is of, kept so that it does not allocate.
+    digested: RefCell<Vec<u8>>,
 }
 
 impl Overlay {
@@ -99,7 +104,9 @@ impl Overlay {
     /// The digest of the operations from `start` on: what one unit did (R15).
     #[must_use]
     pub fn digest_from(&self, start: usize) -> u64 {
-        let mut digest = Xxh3::new();
+        // In one piece: a digest in steps sets up half a kilobyte, more than most units write.
+        let mut digested = self.digested.borrow_mut();
+        digested.clear();
         for op in &self.ops[start..] {
             let mut head = [0u8; 13];
             head[..4].copy_from_slice(&op.table.0.to_le_bytes());
@@ -107,13 +114,15 @@ impl Overlay {
             head[8] = u8::from(op.value.is_some());
             head[9..]
                 .copy_from_slice(&(op.value.as_ref().map_or(0, |value| value.len()) as u32).to_le_bytes());
-            digest.update(&head);
-            digest.update(&op.key);
+            digested.extend_from_slice(&head);
+            digested.extend_from_slice(&op.key);
             if let Some(value) = &op.value {
-                digest.update(value);
+                digested.extend_from_slice(value);
             }
         }
-        digest.digest()
+        let digest = xxh3_64(&digested);
+        digested.shrink_to(DIGESTED_BYTES_KEPT);
+        digest
     }
 
     /// The reply that the units have made so far; empty when none did.
@@ -125,7 +134,9 @@ impl Overlay {
     /// Takes out what is to be committed: the operations on real tables. Leaves the overlay empty.
     pub fn take_committed(&mut self) -> Vec<Op> {
         self.index.clear();
-        let mut ops = std::mem::take(&mut self.ops);
+        // The next run is likely to make as many.
+        let next = Vec::with_capacity(self.ops.len().min(LINEAR_MAX));
+        let mut ops = std::mem::replace(&mut self.ops, next);
         ops.retain(|op| op.table != TableId::SCRATCH && op.table != TableId::REPLY);
         ops
     }

@@ -6,7 +6,7 @@ use crate::channels::GroupMessage;
 use crate::command::{Command, CommandResult};
 use crate::event::Request;
 use crate::ids::{GroupName, LinkId, Number, Origin, PluginHash, StoreId};
-use crate::message::Frame;
+use crate::message::{Frame, PeerMessage};
 use crate::note::DeathNote;
 use crate::record::{Record, SwapOutcome};
 
@@ -130,4 +130,21 @@ pub enum Input {
     },
     /// Time passed; nothing else happened.
     Tick,
+}
+
+impl Input {
+    /// Whether it is one event's: a request, or a piece of the stream. Roles and record do not depend on those, and are
+    /// looked at once, at the end of their batch.
+    #[must_use]
+    pub fn is_of_an_event(&self) -> bool {
+        use PeerMessage::{Abort, Begin, EndProcedure, Forward, StepUp};
+        match self {
+            Input::Request { .. } => true,
+            Input::Peer { frame, .. } => matches!(
+                frame.message,
+                Begin { .. } | StepUp { .. } | EndProcedure { .. } | Abort { .. } | Forward { .. }
+            ),
+            _ => false,
+        }
+    }
 }

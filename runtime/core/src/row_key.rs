@@ -1,7 +1,8 @@
 //! A row's key: short ones lie in place, so that a table finds a row without following a pointer for each key that it
 //! compares, and an update allocates nothing for its key.
 //!
-//! Invariant: equal bytes are equal keys; a key of at most [`IN_PLACE_MAX`] bytes is always in place.
+//! Invariants: equal bytes are equal keys; a key of at most [`IN_PLACE_MAX`] bytes is always in place, and what follows it
+//! there is zero. So two of those compare as three words each, and a search in an ordered table calls nothing.
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
@@ -79,7 +80,12 @@ impl Borrow<[u8]> for RowKey {
 impl PartialEq for RowKey {
     #[inline]
     fn eq(&self, other: &Self) -> bool {
-        **self == **other
+        match (&self.0, &other.0) {
+            (Place::Here { len, bytes }, Place::Here { len: other_len, bytes: other }) => {
+                len == other_len && words(bytes) == words(other)
+            }
+            _ => **self == **other,
+        }
     }
 }
 
@@ -94,8 +100,25 @@ impl PartialOrd for RowKey {
 impl Ord for RowKey {
     #[inline]
     fn cmp(&self, other: &Self) -> Ordering {
-        (**self).cmp(&**other)
+        match (&self.0, &other.0) {
+            // Zeros count least, so one that begins another comes before it, whose further bytes may be zeros too.
+            (Place::Here { len, bytes }, Place::Here { len: other_len, bytes: other }) => {
+                words(bytes).cmp(&words(other)).then(len.cmp(other_len))
+            }
+            _ => (**self).cmp(&**other),
+        }
     }
+}
+
+/// The bytes as numbers that compare as they do; the last word begins with bytes of the one before, which are equal then.
+#[inline]
+fn words(bytes: &[u8; IN_PLACE_MAX]) -> [u64; 3] {
+    let word = |at: usize| {
+        let mut word = [0; 8];
+        word.copy_from_slice(&bytes[at..at + 8]);
+        u64::from_be_bytes(word)
+    };
+    [word(0), word(8), word(IN_PLACE_MAX - 8)]
 }
 
 impl Hash for RowKey {
@@ -138,5 +161,24 @@ mod tests {
             assert_eq!(key.cmp(&RowKey::from(&bytes[..10])), bytes[..len].cmp(&bytes[..10]));
         }
         assert_eq!(size_of::<RowKey>(), 24);
+    }
+
+    #[test]
+    fn keys_are_in_the_order_of_their_bytes() {
+        let mut keys: Vec<Vec<u8>> = vec![Vec::new(), vec![0], vec![0, 0], vec![1], vec![1, 0], vec![255; 30]];
+        for len in [7, 8, 9, 15, 16, 17, IN_PLACE_MAX - 1, IN_PLACE_MAX, IN_PLACE_MAX + 1] {
+            for last in [0, 1, 255] {
+                let mut key = vec![7; len];
+                key[len - 1] = last;
+                keys.push(key);
+            }
+        }
+        for one in &keys {
+            for other in &keys {
+                let (a, b) = (RowKey::from(&one[..]), RowKey::from(&other[..]));
+                assert_eq!(a.cmp(&b), one.cmp(other), "{one:?} and {other:?}");
+                assert_eq!(a == b, one == other, "{one:?} and {other:?}");
+            }
+        }
     }
 }

@@ -2,26 +2,26 @@
 //!
 //! A hash table is kept in shards, so that a snapshot can walk it a shard at a time while it changes.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+use hashbrown::HashTable;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::descriptor::TableKind;
 use crate::entry::{Op, Row};
 use crate::ids::TableId;
-use crate::row_key::RowKey;
+use crate::row_key::{IN_PLACE_MAX, RowKey};
 
 mod walk_one;
 mod walk_stable;
 
 pub use walk_one::TableCursor;
 
-type Rows = HashMap<RowKey, Arc<[u8]>, BuildHasherDefault<KeyHasher>>;
-
-type Pair<'a> = (&'a RowKey, &'a Arc<[u8]>);
+/// A shard: rows by their keys' hashes.
+type Rows = HashTable<(RowKey, Arc<[u8]>)>;
 
 const SHARDS: usize = 256;
 /// What a row costs beside its key and value, in bytes; an estimate for the memory bound.
@@ -34,26 +34,12 @@ enum Table {
 }
 
 fn shard(key: &[u8]) -> usize {
-    // Not the bits that a map tells its rows apart by: those are to differ within a shard.
-    (xxh3_64(key) >> 24) as usize % SHARDS
+    shard_of(xxh3_64(key))
 }
 
-/// Hashes a key's bytes in one piece; `Xxh3`'s own hasher sets up half a kilobyte for each key.
-#[derive(Clone, Copy, Debug, Default)]
-struct KeyHasher(u64);
-
-impl Hasher for KeyHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = xxh3_64_with_seed(bytes, self.0);
-    }
-
-    fn write_usize(&mut self, _length: usize) {
-        // A slice's length, which its bytes say well enough.
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
+fn shard_of(hash: u64) -> usize {
+    // Not the bits that a map tells its rows apart by: those are to differ within a shard.
+    (hash >> 24) as usize % SHARDS
 }
 
 /// Where a walk over all rows stands.
@@ -78,7 +64,7 @@ impl Tables {
     /// Adds an empty table unless it exists.
     pub fn create(&mut self, id: TableId, kind: TableKind) {
         self.tables.entry(id).or_insert_with(|| match kind {
-            TableKind::Hash => Table::Hash(vec![Rows::default(); SHARDS]),
+            TableKind::Hash => Table::Hash(vec![Rows::new(); SHARDS]),
             TableKind::Ordered => Table::Ordered(BTreeMap::new()),
         });
     }
@@ -93,7 +79,7 @@ impl Tables {
     #[must_use]
     pub fn len(&self, table: TableId) -> usize {
         match self.tables.get(&table) {
-            Some(Table::Hash(shards)) => shards.iter().map(HashMap::len).sum(),
+            Some(Table::Hash(shards)) => shards.iter().map(HashTable::len).sum(),
             Some(Table::Ordered(rows)) => rows.len(),
             None => 0,
         }
@@ -109,7 +95,13 @@ impl Tables {
     #[must_use]
     pub fn get(&self, table: TableId, key: &[u8]) -> Option<&Arc<[u8]>> {
         match self.tables.get(&table)? {
-            Table::Hash(shards) => shards[shard(key)].get(key),
+            Table::Hash(shards) => {
+                let hash = xxh3_64(key);
+                let row = shards[shard_of(hash)].find(hash, |(other, _)| **other == *key);
+                row.map(|(_, value)| value)
+            }
+            // As a key of its own it is compared with less work than as bytes.
+            Table::Ordered(rows) if key.len() <= IN_PLACE_MAX => rows.get(&RowKey::from(key)),
             Table::Ordered(rows) => rows.get(key),
         }
     }
@@ -119,13 +111,15 @@ impl Tables {
     pub fn apply(&mut self, op: &Op) -> Option<Arc<[u8]>> {
         let table = self.tables.entry(op.table).or_insert_with(|| Table::Ordered(BTreeMap::new()));
         let before = match (table, &op.value) {
-            (Table::Hash(shards), Some(value)) => put(&mut shards[shard(&op.key)], op, value),
-            (Table::Ordered(rows), Some(value)) => match rows.get_mut(&*op.key) {
-                Some(row) => Some(std::mem::replace(row, value.clone())),
-                None => rows.insert(op.key.clone(), value.clone()),
+            (Table::Hash(shards), _) => put(shards, op),
+            (Table::Ordered(rows), Some(value)) => match rows.entry(op.key.clone()) {
+                Entry::Occupied(mut row) => Some(row.insert(value.clone())),
+                Entry::Vacant(place) => {
+                    place.insert(value.clone());
+                    None
+                }
             },
-            (Table::Hash(shards), None) => shards[shard(&op.key)].remove(&*op.key),
-            (Table::Ordered(rows), None) => rows.remove(&*op.key),
+            (Table::Ordered(rows), None) => rows.remove(&op.key),
         };
         let cost = |value: &Arc<[u8]>| op.key.len() + value.len() + ROW_OVERHEAD_BYTES;
         self.bytes += op.value.as_ref().map_or(0, cost);
@@ -151,6 +145,7 @@ impl Tables {
                 let mut found: Vec<_> = shards
                     .iter()
                     .flatten()
+                    .map(|(key, value)| (key, value))
                     .filter(|(key, _)| &***key >= from && to.is_none_or(|to| &***key < to))
                     .collect();
                 found.sort_unstable_by_key(|(key, _)| *key);
@@ -178,11 +173,12 @@ impl Tables {
             if cursor.table != Some(*id) {
                 *cursor = WalkCursor { table: Some(*id), shard: 0, after: None };
             }
-            let row = |(key, value): Pair<'_>| Row { table: *id, key: key.clone(), value: value.clone() };
+            let row =
+                |key: &RowKey, value: &Arc<[u8]>| Row { table: *id, key: key.clone(), value: value.clone() };
             let table_done = match table {
                 Table::Hash(shards) => {
                     while cursor.shard < SHARDS && found.len() < rows_max {
-                        found.extend(shards[cursor.shard].iter().map(row));
+                        found.extend(shards[cursor.shard].iter().map(|(key, value)| row(key, value)));
                         cursor.shard += 1;
                     }
                     cursor.shard == SHARDS
@@ -191,7 +187,8 @@ impl Tables {
                     let after = cursor.after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
                     let space = rows_max.saturating_sub(found.len()).max(1);
                     let before = found.len();
-                    found.extend(rows.range::<[u8], _>((after, Bound::Unbounded)).take(space).map(row));
+                    let rows = rows.range::<[u8], _>((after, Bound::Unbounded)).take(space);
+                    found.extend(rows.map(|(key, value)| row(key, value)));
                     if found.len() > before {
                         cursor.after = found.last().map(|row| row.key.clone());
                     }
@@ -222,10 +219,20 @@ impl Tables {
     }
 }
 
-fn put(rows: &mut Rows, op: &Op, value: &Arc<[u8]>) -> Option<Arc<[u8]>> {
-    match rows.get_mut(&*op.key) {
-        Some(row) => Some(std::mem::replace(row, value.clone())),
-        None => rows.insert(op.key.clone(), value.clone()),
+/// Puts a row into its shard or takes it out; the one that stood there. The key is hashed once for shard and place.
+fn put(shards: &mut [Rows], op: &Op) -> Option<Arc<[u8]>> {
+    let hash = xxh3_64(&op.key);
+    let rows = &mut shards[shard_of(hash)];
+    let Some(value) = &op.value else {
+        let row = rows.find_entry(hash, |(key, _)| *key == op.key).ok()?;
+        return Some(row.remove().0.1);
+    };
+    match rows.find_mut(hash, |(key, _)| *key == op.key) {
+        Some((_, row)) => Some(std::mem::replace(row, value.clone())),
+        None => {
+            rows.insert_unique(hash, (op.key.clone(), value.clone()), |(key, _)| xxh3_64(key));
+            None
+        }
     }
 }
 

@@ -355,6 +355,7 @@ impl Group {
             return;
         }
         self.enter(now, effects);
+        let is_of_an_event = input.is_of_an_event();
         match input {
             Input::Request { origin, request } => self.on_request(Asker::Local(origin), request),
             Input::Command { origin, command } => self.on_command(Asker::Local(origin), command),
@@ -388,7 +389,9 @@ impl Group {
         }
         // First, so that what waits for the end of a procedure has its turn before the next one.
         self.go_on();
-        self.reconcile();
+        if !is_of_an_event {
+            self.reconcile();
+        }
         self.leave(effects);
     }
 

@@ -28,8 +28,9 @@ impl Tables {
                 let first = after.map_or(0, shard);
                 for (at, rows) in shards.iter().enumerate().take(SHARDS).skip(first) {
                     let passed = after.filter(|_| at == first);
+                    let rows = rows.iter().map(|(key, row)| (key, row));
                     let mut found: Vec<_> =
-                        rows.iter().filter(|(key, _)| passed.is_none_or(|passed| &***key > passed)).collect();
+                        rows.filter(|(key, _)| passed.is_none_or(|passed| &***key > passed)).collect();
                     if found.is_empty() {
                         continue;
                     }
