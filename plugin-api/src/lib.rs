@@ -20,6 +20,7 @@ pub mod export;
 pub mod host;
 pub mod key;
 mod log_bridge;
+mod names;
 pub mod outcome;
 mod panics;
 pub mod plan;

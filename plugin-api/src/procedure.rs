@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::abi::HostContext;
 use crate::application::Application;
 use crate::context::Context;
+use crate::names::place_of;
 use crate::outcome::{Outcome, Stop};
 use crate::plan::{Plan, Undo, UnitDeclared, WorkUnit};
 
@@ -147,7 +148,7 @@ impl Beginning<'_> {
         let mut plan = Vec::with_capacity(units.len());
         for unit in &units {
             let name = unit.declared.name;
-            match self.units.iter().position(|declared| declared.name == name) {
+            match place_of(self.units.iter().map(|declared| declared.name), name) {
                 Some(index) => plan.push(index as u32),
                 None => {
                     return Err(Malformed::Contract(format!(

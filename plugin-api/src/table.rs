@@ -14,6 +14,7 @@ use crate::application::Application;
 use crate::context::Context;
 use crate::derived::AnyDerived;
 use crate::key::{Key, decode_whole};
+use crate::names::place_of;
 use crate::outcome::Error;
 
 /// How many older formats of a table a version can read and write.
@@ -501,7 +502,7 @@ impl<K: Key, V> Table<K, V> {
 }
 
 pub(crate) fn table_index(application: &Application, name: &str) -> Option<u32> {
-    application.tables.iter().position(|table| table.name == name).map(|index| index as u32)
+    place_of(application.tables.iter().map(|table| table.name), name).map(|index| index as u32)
 }
 
 /// A table as `application!` lists it.

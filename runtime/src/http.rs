@@ -234,7 +234,7 @@ async fn run(
     let event = Event {
         id: EventId::Keyed { key: key.clone() },
         awaited_from: 0,
-        procedure,
+        procedure: procedure.into(),
         encoding: Encoding::Json,
         parameters,
         body,
@@ -305,7 +305,7 @@ fn response_of(answer: Answer, engine: &EngineHandle, key: &str) -> Result<HttpR
             response.insert_header(("Lockstep-Event", key));
             response.insert_header(("Lockstep-Sequence", number.0.to_string()));
             response.insert_header(("Lockstep-Version", engine.face().descriptor().version.to_string()));
-            let reply = if reply.is_empty() { b"null".to_vec() } else { reply };
+            let reply = if reply.is_empty() { b"null".to_vec() } else { reply.to_vec() };
             return Ok(response.body(reply));
         }
         Answer::Ended { outcome: Outcome::Refused(refusal), .. } => {

@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Rows come and go by the hundred thousand a second, and the tables are to lie in huge pages.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: lockstep_os::heap::Heap = lockstep_os::heap::Heap;
 
 /// A Lockstep processor: runs applications in lock step with its partner.
 #[derive(Debug, Parser)]

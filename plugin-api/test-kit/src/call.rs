@@ -62,7 +62,7 @@ impl Call {
         Event {
             id: EventId::Numbered { session, number },
             awaited_from: number,
-            procedure: self.procedure.clone(),
+            procedure: self.procedure.as_str().into(),
             encoding: Encoding::Postcard,
             parameters: self.parameters.clone(),
             body: self.body.clone(),

@@ -44,7 +44,7 @@ impl Traced {
             PeerMessage::Plain { body: PlainBody::Intent(_), .. } => Some(Traced::Intent),
             PeerMessage::UnitBegins { .. } => Some(Traced::UnitBegins),
             PeerMessage::Begin { event, shipped, .. } => {
-                Some(Traced::Begin { procedure: event.procedure.clone(), shipped: *shipped })
+                Some(Traced::Begin { procedure: event.procedure.as_str().into(), shipped: *shipped })
             }
             PeerMessage::StepUp { digest, unit, .. } => Some(Traced::Unit {
                 name: unit.as_ref().map(|unit| unit.name.clone()),

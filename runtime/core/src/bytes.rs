@@ -111,3 +111,48 @@ pub mod optional {
         deserializer.deserialize_option(Optional(PhantomData))
     }
 }
+
+/// The same for a number whose bytes are as good as random: in one piece, where its digits would be written one by one.
+pub mod word {
+    use serde::de::Error;
+
+    use super::*;
+
+    /// Writes a number.
+    ///
+    /// # Errors
+    /// What the serializer says.
+    pub fn serialize<S: Serializer>(word: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&word.to_le_bytes())
+    }
+
+    /// Reads a number.
+    ///
+    /// # Errors
+    /// What the deserializer says, and when there are not eight bytes.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+        struct Word;
+
+        impl<'de> Visitor<'de> for Word {
+            type Value = u64;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("eight bytes")
+            }
+
+            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<u64, E> {
+                let bytes = bytes.try_into().map_err(|_| E::invalid_length(bytes.len(), &self))?;
+                Ok(u64::from_le_bytes(bytes))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<u64, A::Error> {
+                let mut word = [0; 8];
+                for (at, place) in word.iter_mut().enumerate() {
+                    *place = sequence.next_element()?.ok_or_else(|| A::Error::invalid_length(at, &self))?;
+                }
+                Ok(u64::from_le_bytes(word))
+            }
+        }
+        deserializer.deserialize_bytes(Word)
+    }
+}

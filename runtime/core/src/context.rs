@@ -78,11 +78,11 @@ impl Overlay {
 
     /// The last write to `key`, if any: `Some(None)` for a deletion.
     #[must_use]
-    pub fn get(&self, table: TableId, key: &[u8]) -> Option<Option<&Arc<[u8]>>> {
+    pub fn get(&self, table: TableId, key: &RowKey) -> Option<Option<&Arc<[u8]>>> {
         let op = if self.ops.len() <= LINEAR_MAX {
-            self.ops.iter().rev().find(|op| op.table == table && &*op.key == key)
+            self.ops.iter().rev().find(|op| op.table == table && op.key == *key)
         } else {
-            self.index.get(&(table, key.into())).map(|at| &self.ops[*at])
+            self.index.get(&(table, key.clone())).map(|at| &self.ops[*at])
         };
         op.map(|op| op.value.as_ref())
     }
@@ -127,8 +127,8 @@ impl Overlay {
 
     /// The reply that the units have made so far; empty when none did.
     #[must_use]
-    pub fn reply(&self) -> Vec<u8> {
-        self.get(TableId::REPLY, &[]).flatten().map(|reply| reply.to_vec()).unwrap_or_default()
+    pub fn reply(&self) -> Arc<[u8]> {
+        self.get(TableId::REPLY, &RowKey::default()).flatten().cloned().unwrap_or_default()
     }
 
     /// Takes out what is to be committed: the operations on real tables. Leaves the overlay empty.
@@ -291,9 +291,10 @@ impl<'a> UnitContext<'a> {
             return self.derived.get(self.table_ids[table], key).map(|value| &**value);
         }
         let table = self.table(table)?;
-        match self.overlay.get(table, key) {
+        let key = RowKey::from(key);
+        match self.overlay.get(table, &key) {
             Some(written) => written.map(|value| &**value),
-            None => self.tables.get(table, key).map(|value| &**value),
+            None => self.tables.get_by(table, &key).map(|value| &**value),
         }
     }
 
@@ -419,7 +420,7 @@ impl<'a> UnitContext<'a> {
     /// A value that a unit of this run left under `name` for later ones.
     #[must_use]
     pub fn scratch(&self, name: &[u8]) -> Option<&[u8]> {
-        self.overlay.get(TableId::SCRATCH, name).flatten().map(|value| &**value)
+        self.overlay.get(TableId::SCRATCH, &name.into()).flatten().map(|value| &**value)
     }
 
     /// Leaves a value for later units of this run.

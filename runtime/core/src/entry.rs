@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use crate::campaign::CampaignRecord;
 use crate::descriptor::{TableKind, Version};
@@ -133,7 +134,7 @@ impl Intent {
         Event {
             id: self.event.clone(),
             awaited_from: 0,
-            procedure: self.procedure.clone(),
+            procedure: self.procedure.as_str().into(),
             encoding: self.encoding,
             parameters: self.parameters.clone(),
             body: Vec::new(),
@@ -163,7 +164,7 @@ pub enum EntryBody {
         /// The reply's encoding.
         encoding: Encoding,
         /// The procedure's name.
-        procedure: String,
+        procedure: SmolStr,
         /// How it ended.
         outcome: Outcome,
         /// Its updates, in order. Unless committed, only those of a timer or message that is used up (R34).

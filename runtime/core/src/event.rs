@@ -1,6 +1,9 @@
 //! Input events and what their senders are told.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use crate::ids::{GroupName, Micros, Number, SessionId};
 
@@ -74,7 +77,7 @@ pub struct Event {
     /// The lowest number of its session whose answer the client still awaits; 0 for keyed events.
     pub awaited_from: u64,
     /// The procedure's name.
-    pub procedure: String,
+    pub procedure: SmolStr,
     /// How `parameters` are encoded and the reply is to be.
     pub encoding: Encoding,
     /// Control parameters: small, decide what happens.
@@ -83,6 +86,22 @@ pub struct Event {
     /// Ancillary data, perhaps large.
     #[serde(with = "crate::bytes")]
     pub body: Vec<u8>,
+}
+
+impl Event {
+    /// The same, its body withheld (R18).
+    #[must_use]
+    pub fn without_body(&self) -> Self {
+        let Event { id, awaited_from, procedure, encoding, parameters, body: _ } = self;
+        Event {
+            id: id.clone(),
+            awaited_from: *awaited_from,
+            procedure: procedure.clone(),
+            encoding: *encoding,
+            parameters: parameters.clone(),
+            body: Vec::new(),
+        }
+    }
 }
 
 /// What a client asks of a group.
@@ -159,7 +178,7 @@ pub enum Outcome {
     Committed {
         /// The reply, encoded once.
         #[serde(with = "crate::bytes")]
-        reply: Vec<u8>,
+        reply: Arc<[u8]>,
     },
     /// The application refused.
     Refused(Refusal),

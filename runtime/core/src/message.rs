@@ -1,5 +1,7 @@
 //! What the two cores say to each other. Messages come in pairs; each travels in a [`Frame`] that carries the term.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::channels::GroupMessage;
@@ -134,7 +136,7 @@ pub enum PeerMessage {
         /// Every unit is shipped: the versions differ (R16).
         shipped: bool,
         /// The event; its body is empty when withheld.
-        event: Box<Event>,
+        event: Arc<Event>,
         /// The body was withheld (R18).
         withheld: bool,
     },
@@ -153,6 +155,7 @@ pub enum PeerMessage {
         /// The unit's position in the plan.
         position: u32,
         /// The digest of its updates (R15).
+        #[serde(with = "crate::bytes::word")]
         digest: u64,
         /// The unit itself, when it is shipped.
         unit: Option<Box<UnitDescription>>,
@@ -162,6 +165,7 @@ pub enum PeerMessage {
         /// The procedure's number.
         number: Number,
         /// The digest of the reply (R15).
+        #[serde(with = "crate::bytes::word")]
         digest: u64,
     },
     /// The procedure was refused or faulted; its updates are dropped.

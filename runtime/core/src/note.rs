@@ -67,7 +67,7 @@ impl DeathNote {
     /// A note about `event`.
     #[must_use]
     pub fn new(event: &Event, plugin: PluginHash, unit: &str, died: NodeId, kind: NoteKind) -> Self {
-        let (procedure, unit) = (event.procedure.clone(), unit.into());
+        let (procedure, unit) = (event.procedure.as_str().into(), unit.into());
         DeathNote { event: event.id.clone(), plugin, procedure, unit, died, kind }
     }
 

@@ -49,6 +49,13 @@ impl From<&[u8]> for RowKey {
     }
 }
 
+impl Default for RowKey {
+    /// The empty key.
+    fn default() -> Self {
+        RowKey(Place::Here { len: 0, bytes: [0; IN_PLACE_MAX] })
+    }
+}
+
 impl From<Vec<u8>> for RowKey {
     fn from(key: Vec<u8>) -> Self {
         if key.len() > IN_PLACE_MAX {
@@ -103,7 +110,12 @@ impl Ord for RowKey {
         match (&self.0, &other.0) {
             // Zeros count least, so one that begins another comes before it, whose further bytes may be zeros too.
             (Place::Here { len, bytes }, Place::Here { len: other_len, bytes: other }) => {
-                words(bytes).cmp(&words(other)).then(len.cmp(other_len))
+                let (own, other) = (words(bytes), words(other));
+                // Nearly always the first word tells.
+                if own[0] != other[0] {
+                    return own[0].cmp(&other[0]);
+                }
+                own.cmp(&other).then(len.cmp(other_len))
             }
             _ => (**self).cmp(&**other),
         }
@@ -165,7 +177,8 @@ mod tests {
 
     #[test]
     fn keys_are_in_the_order_of_their_bytes() {
-        let mut keys: Vec<Vec<u8>> = vec![Vec::new(), vec![0], vec![0, 0], vec![1], vec![1, 0], vec![255; 30]];
+        let mut keys: Vec<Vec<u8>> =
+            vec![Vec::new(), vec![0], vec![0, 0], vec![1], vec![1, 0], vec![255; 30]];
         for len in [7, 8, 9, 15, 16, 17, IN_PLACE_MAX - 1, IN_PLACE_MAX, IN_PLACE_MAX + 1] {
             for last in [0, 1, 255] {
                 let mut key = vec![7; len];

@@ -301,7 +301,7 @@ mod tests {
         Recorded {
             number: Number(number),
             encoding: Encoding::Json,
-            outcome: Outcome::Committed { reply: format!("reply {number}").into_bytes() },
+            outcome: Outcome::Committed { reply: format!("reply {number}").into_bytes().into() },
         }
     }
 

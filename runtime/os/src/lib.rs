@@ -12,7 +12,7 @@
 compile_error!("Lockstep's plugins and its failure detector need Linux with glibc");
 
 mod directory_lock;
-pub mod huge_pages;
+pub mod heap;
 pub mod interpose;
 pub mod liveness;
 mod process;

@@ -254,7 +254,8 @@ impl SimClient {
                 let parameters = asked.parameters;
                 let id = parameters.id;
                 let procedure = asked.event.procedure.clone();
-                let acknowledged = Acknowledged { parameters, procedure, number: sequence, outcome };
+                let acknowledged =
+                    Acknowledged { parameters, procedure: procedure.into(), number: sequence, outcome };
                 self.prefers = asked.to;
                 let before = self.acknowledged.insert(id, acknowledged);
                 assert!(before.is_none(), "event {id} was answered twice");

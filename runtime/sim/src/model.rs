@@ -118,7 +118,7 @@ impl Model {
         let times = self.ran.entry(id).or_default();
         *times += 1;
         self.post(wish);
-        Outcome::Committed { reply: [times_bytes(self.ran[&id]), reply].concat() }
+        Outcome::Committed { reply: [times_bytes(self.ran[&id]), reply].concat().into() }
     }
 
     /// Takes updates as they are, of an event that is not compared.

@@ -29,7 +29,7 @@ pub(super) fn run(
         let event = Event {
             id: EventId::Keyed { key },
             awaited_from: 0,
-            procedure: name.to_owned(),
+            procedure: name.into(),
             encoding: Encoding::Json,
             parameters: parameters.as_bytes().to_vec(),
             body: Vec::new(),

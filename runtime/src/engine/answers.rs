@@ -25,7 +25,7 @@ pub fn request_of(key: String, event: events::Event) -> Request {
     let event = Event {
         id,
         awaited_from: event.awaited_from,
-        procedure: event.procedure,
+        procedure: event.procedure.into(),
         encoding,
         parameters: event.parameters,
         body: event.body,
@@ -118,7 +118,7 @@ pub fn reply_of(answer: Answer) -> events::Reply {
         Answer::Ended { number, outcome } => {
             let sequence = number.0;
             match outcome {
-                Outcome::Committed { reply } => events::Reply::Committed { sequence, reply },
+                Outcome::Committed { reply } => events::Reply::Committed { sequence, reply: reply.to_vec() },
                 Outcome::Refused(refusal) => {
                     events::Reply::Refused { sequence, code: refusal.code, message: refusal.message }
                 }

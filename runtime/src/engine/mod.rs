@@ -166,6 +166,9 @@ pub struct EngineLoop {
     /// How often the store was cut back, or was left alone in sync.
     cuts: u64,
     services: Services,
+    /// When the clock was looked at last, and how many steps ago, in rounds.
+    time: Micros,
+    stepped: usize,
     effects: Vec<Effect>,
     /// So many of them were looked at for the end of a generation.
     effects_seen: usize,
@@ -245,6 +248,8 @@ impl EngineLoop {
             store_backlog: VecDeque::new(),
             cuts: 0,
             services,
+            time: Micros(0),
+            stepped: 0,
             effects: Vec::new(),
             effects_seen: 0,
             failpoints: Failpoints::default(),

@@ -30,28 +30,41 @@ const OUTSTANDING_MAX: usize = 16_384;
 /// Clients are not read while more batches than this wait for the store.
 const STORE_BATCHES_MAX: usize = 64;
 
+/// The clock is read once in so many inputs: a look takes as long as a short work unit.
+const LOOK_AT_CLOCK_EVERY: usize = 8;
+
 /// How much of a turn is left.
 struct Budget {
     inputs: usize,
     until: Instant,
+    late: bool,
 }
 
 impl Budget {
+    fn new() -> Self {
+        Budget { inputs: INPUTS_MAX, until: Instant::now() + TIME_MAX, late: false }
+    }
+
     fn spend(&mut self) {
         self.inputs = self.inputs.saturating_sub(1);
+        if self.inputs.is_multiple_of(LOOK_AT_CLOCK_EVERY) {
+            self.late |= Instant::now() >= self.until;
+        }
     }
+
     fn is_spent(&self) -> bool {
-        self.inputs == 0 || Instant::now() >= self.until
+        self.inputs == 0 || self.late
     }
 }
 
 impl EngineLoop {
     /// One turn.
     pub fn turn(&mut self) -> TurnEnd {
-        let mut budget = Budget { inputs: INPUTS_MAX, until: Instant::now() + TIME_MAX };
+        let mut budget = Budget::new();
         self.failpoints.at_turn();
         self.look();
         let begun = now();
+        (self.time, self.stepped) = (begun, 1);
         let mut due = self.started && self.group.next_deadline().is_some_and(|deadline| deadline <= begun);
         if !self.started {
             self.started = true;
@@ -128,7 +141,12 @@ impl EngineLoop {
 
     /// Steps the core; notices a generation change at once.
     pub(super) fn step(&mut self, input: Input) {
-        self.group.step(now(), input, &mut self.effects);
+        // Of an event's pieces many come at once, and all are of the time that the first of them came at.
+        if self.stepped == 0 || !input.is_of_an_event() {
+            self.time = now();
+        }
+        self.stepped = (self.stepped + 1) % LOOK_AT_CLOCK_EVERY;
+        self.group.step(self.time, input, &mut self.effects);
         self.note_generation_change();
     }
 

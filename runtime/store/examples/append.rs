@@ -33,7 +33,7 @@ fn entry(number: u64) -> Arc<Entry> {
         awaited_from: number.saturating_sub(20),
         encoding: Encoding::Json,
         procedure: "transfer".into(),
-        outcome: Outcome::Committed { reply: vec![b'r'; 60] },
+        outcome: Outcome::Committed { reply: [b'r'; 60].into() },
         ops: (0..3).map(op).collect(),
     };
     Arc::new(Entry { number: Number(number), term: Term(1), time: Micros(number), body })

@@ -86,8 +86,10 @@ pub struct Event {
     /// How `parameters` are encoded and the reply is to be.
     pub encoding: Encoding,
     /// Control parameters.
+    #[serde(with = "serde_bytes")]
     pub parameters: Vec<u8>,
     /// Ancillary data.
+    #[serde(with = "serde_bytes")]
     pub body: Vec<u8>,
 }
 
@@ -138,6 +140,7 @@ pub enum Reply {
         /// Its place in the stream.
         sequence: u64,
         /// The reply in the event's encoding.
+        #[serde(with = "serde_bytes")]
         reply: Vec<u8>,
     },
     /// The application refused; the same every time it is asked again.

@@ -6,7 +6,7 @@ use divan::counter::ItemsCount;
 use micro::{BATCH, Part};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: lockstep_os::heap::Heap = lockstep_os::heap::Heap;
 
 fn main() {
     divan::main();

@@ -13,7 +13,7 @@ use micro::{BATCH, Part};
 
 /// What processors run with.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: lockstep_os::heap::Heap = lockstep_os::heap::Heap;
 
 /// The hot path's parts, one at a time.
 #[derive(Parser)]

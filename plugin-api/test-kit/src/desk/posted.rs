@@ -39,7 +39,7 @@ impl Desk {
             && event.is_own()
         {
             let (procedure, outcome) = (procedure.clone(), outcome.clone());
-            self.ended.push(Answer { procedure, outcome, shipped: false });
+            self.ended.push(Answer { procedure: procedure.into(), outcome, shipped: false });
         }
     }
 

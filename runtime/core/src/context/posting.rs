@@ -26,7 +26,7 @@ impl Overlay {
 
 impl UnitContext<'_> {
     fn own_row(&self, table: TableId, key: &[u8]) -> Option<&[u8]> {
-        match self.overlay.get(table, key) {
+        match self.overlay.get(table, &key.into()) {
             Some(written) => written.map(|value| &**value),
             None => self.tables.get(table, key).map(|value| &**value),
         }

@@ -130,7 +130,7 @@ impl Group {
         assert!(self.state.meta.intent.is_none(), "one procedure at a time acts on the world (R19)");
         let intent = Intent {
             event: event.id.clone(),
-            procedure: event.procedure.clone(),
+            procedure: event.procedure.as_str().into(),
             encoding: event.encoding,
             parameters: event.parameters.clone(),
             units,

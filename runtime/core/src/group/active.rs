@@ -1,5 +1,7 @@
 //! The active: runs events as they come, and tells the standby step by step (R8, R10 to R16, R18).
 
+use std::sync::Arc;
+
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::Group;
@@ -30,7 +32,7 @@ pub(super) struct Running {
     pub number: Number,
     pub time: Micros,
     pub seed: u64,
-    pub event: Event,
+    pub event: Arc<Event>,
     pub procedure: ProcedureIndex,
     pub reads_only: bool,
     pub run: Box<dyn Run>,
@@ -298,12 +300,10 @@ impl Group {
         let in_step = self.in_step();
         let ships = self.ships_everything() || self.is_shipped(procedure) || self.kills_partner(&event.id);
         let shipped = in_step && ships;
+        let event = Arc::new(event);
         if in_step {
-            let mut sent = event.clone();
-            if withheld {
-                sent.body.clear();
-            }
-            self.send(PeerMessage::Begin { number, time, seed, shipped, event: Box::new(sent), withheld });
+            let event = if withheld { Arc::new(event.without_body()) } else { event.clone() };
+            self.send(PeerMessage::Begin { number, time, seed, shipped, event, withheld });
         }
         let running = Running { number, time, seed, event, procedure, reads_only: false, run };
         if !acting_units.is_empty() {
@@ -388,7 +388,7 @@ impl Group {
             });
         }
         self.ended(running.number, &running.event.procedure, &outcome);
-        self.finish(running.number, running.time, running.event, outcome.clone());
+        self.finish(running.number, running.time, &running.event, outcome.clone());
         outcome
     }
 
@@ -410,7 +410,7 @@ impl Group {
     }
 
     /// Puts an ended procedure into the database. The overlay holds its updates; it is empty afterwards.
-    pub(super) fn finish(&mut self, number: Number, time: Micros, event: Event, outcome: Outcome) {
+    pub(super) fn finish(&mut self, number: Number, time: Micros, event: &Event, outcome: Outcome) {
         let ops = match outcome {
             Outcome::Committed { .. } => self.overlay.take_committed(),
             // A timer that faults does not fire for ever, and a message that is refused does not block its channel.
@@ -420,8 +420,15 @@ impl Group {
         // A takeover may have put entries of its own before a half-way one; the stream's time does not go back (R33).
         let time = time.max(self.state.meta.time);
         let Event { id, awaited_from, procedure, encoding, .. } = event;
-        self.own_ended(&id, number, &procedure, &outcome);
-        let body = EntryBody::Procedure { event: id, awaited_from, encoding, procedure, outcome, ops };
+        self.own_ended(id, number, procedure, &outcome);
+        let body = EntryBody::Procedure {
+            event: id.clone(),
+            awaited_from: *awaited_from,
+            encoding: *encoding,
+            procedure: procedure.clone(),
+            outcome,
+            ops,
+        };
         self.commit(Entry { number, term: self.own_term(), time, body });
     }
 
@@ -514,6 +521,7 @@ impl Group {
             Err(reason) => return self.reject(asker, Rejection::MalformedParameters(reason)),
         };
         let (time, seed) = (self.stream_time(), self.config.seed ^ self.now.0);
+        let event = Arc::new(event);
         let mut running = Running { number, time, seed, event, procedure, reads_only: true, run };
         let mut outcome = None;
         for position in 0..running.run.plan().len().min(PLAN_MAX) {
@@ -525,7 +533,7 @@ impl Group {
                     self.counts.faulted += 1;
                     self.evaluation.faults += 1;
                     let fault = Fault { kind, unit, message };
-                    let procedure = running.event.procedure.clone();
+                    let procedure = running.event.procedure.as_str().into();
                     self.alarm(Alarm::Faulted { number: None, procedure, fault: fault.clone() });
                     outcome = Some(Outcome::Faulted(fault));
                 }

@@ -4,6 +4,8 @@
 //! nobody is answered. What takes its row away belongs to its own transaction, whatever the outcome; a takeover's
 //! rollback records nothing, so the row stands and the timer fires again by itself (R22).
 
+use std::sync::Arc;
+
 use super::Group;
 use super::notes::Caution;
 use super::outputs::Asker;
@@ -26,7 +28,7 @@ const DEFERRED: Micros = Micros::from_ms(100);
 /// An event of the runtime's own.
 pub(super) fn own_event(id: EventId, procedure: String, parameters: Vec<u8>) -> Event {
     let (encoding, body) = (Encoding::Postcard, Vec::new());
-    Event { id, awaited_from: 0, procedure, encoding, parameters, body }
+    Event { id, awaited_from: 0, procedure: procedure.into(), encoding, parameters, body }
 }
 
 /// What became of an event of the runtime's own.
@@ -164,13 +166,13 @@ impl Group {
         let outcome = Outcome::Faulted(fault);
         if self.in_step() {
             // Shipped, as the standby has nothing of its own to run either.
-            let begun = Box::new(event.clone());
+            let begun = Arc::new(event.clone());
             let (shipped, withheld) = (true, false);
             self.send(PeerMessage::Begin { number, time, seed: 0, shipped, event: begun, withheld });
             self.send(PeerMessage::Abort { number, outcome: Box::new(outcome.clone()) });
         }
         self.ended(number, &event.procedure, &outcome);
-        self.finish(number, time, event, outcome);
+        self.finish(number, time, &event, outcome);
         Own::Begun
     }
 }

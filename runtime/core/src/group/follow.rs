@@ -1,6 +1,8 @@
 //! The standby's side of lock step: runs what the active says, compares digests, acknowledges what is durable
 //! (R14 to R18).
 
+use std::sync::Arc;
+
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Group;
@@ -49,7 +51,7 @@ pub(super) struct Pending {
     pub number: Number,
     pub time: Micros,
     pub seed: u64,
-    pub event: Event,
+    pub event: Arc<Event>,
     pub shipped: bool,
     pub withheld: bool,
     /// This side's own run of it; none when it is shipped.
@@ -111,11 +113,11 @@ impl Group {
                 if self.pending.is_some() || number != self.state.meta.last.next() {
                     return self.close_link(format!("`Begin` of {number} after {}", self.state.meta.last));
                 }
-                self.begin(Pending {
+                self.begin(Box::new(Pending {
                     number,
                     time,
                     seed,
-                    event: *event,
+                    event,
                     shipped,
                     withheld,
                     running: None,
@@ -123,7 +125,7 @@ impl Group {
                     ahead: None,
                     registered: Vec::new(),
                     described: Vec::new(),
-                });
+                }));
             }
             PeerMessage::StepUp { number, position, digest, unit } => {
                 match self.pending.take().filter(|p| p.number == number && p.step_ups == position) {
@@ -132,7 +134,7 @@ impl Group {
                 }
             }
             PeerMessage::UnitBegins { number, unit } => {
-                let next = |p: &&mut Pending| {
+                let next = |p: &&mut Box<Pending>| {
                     let last = p.described.last().map(|last| last.position);
                     p.number == number
                         && p.step_ups == unit.position
@@ -153,7 +155,7 @@ impl Group {
                 match self.pending.take().filter(|pending| pending.number == number) {
                     Some(pending) => {
                         self.overlay.clear();
-                        self.finish(number, pending.time, pending.event, *outcome);
+                        self.finish(number, pending.time, &pending.event, *outcome);
                     }
                     None => self.close_link(format!("`Abort` of {number} was not expected")),
                 }
@@ -174,7 +176,7 @@ impl Group {
         }
     }
 
-    fn begin(&mut self, mut pending: Pending) {
+    fn begin(&mut self, mut pending: Box<Pending>) {
         self.overlay.clear();
         self.use_up(&pending.event.id);
         if !pending.shipped {
@@ -217,7 +219,7 @@ impl Group {
         pending.ahead = Some(self.run_unit(running, position).map(|()| start));
     }
 
-    fn on_step_up(&mut self, mut pending: Pending, digest: u64, unit: Option<UnitDescription>) {
+    fn on_step_up(&mut self, mut pending: Box<Pending>, digest: u64, unit: Option<UnitDescription>) {
         let position = pending.step_ups as usize;
         let start = match (unit, pending.ahead.take()) {
             (Some(_), Some(_)) => return self.close_link("a unit was shipped that had run here"),
@@ -284,7 +286,7 @@ impl Group {
         }
     }
 
-    fn on_end(&mut self, pending: Pending, digest: u64) {
+    fn on_end(&mut self, pending: Box<Pending>, digest: u64) {
         let reply = self.overlay.reply();
         let units = pending.running.as_ref().map(|running| running.run.plan().len() as u32);
         if units.is_some_and(|units| units != pending.step_ups) || xxh3_64(&reply) != digest {
@@ -295,7 +297,7 @@ impl Group {
         } else {
             self.counts.in_lock_step += 1;
         }
-        self.finish(pending.number, pending.time, pending.event, Outcome::Committed { reply });
+        self.finish(pending.number, pending.time, &pending.event, Outcome::Committed { reply });
     }
 
     /// What the active made of rows can't be read here: like a shipped procedure's rows (R17).
@@ -325,7 +327,7 @@ impl Group {
         let ops: &Overlay = &self.overlay;
         let divergence = Divergence {
             number: pending.number,
-            procedure: pending.event.procedure.clone(),
+            procedure: pending.event.procedure.as_str().into(),
             unit: unit.into(),
             position: pending.step_ups,
             offset: committed(&ops.ops()[..start]),

@@ -202,7 +202,7 @@ pub struct Group {
 
     // as standby
     follow: Follow,
-    pending: Option<Pending>,
+    pending: Option<Box<Pending>>,
     /// This side differs from the active: it asks for a copy, and stays promotable as it is until the record drops it
     /// (R15).
     differs: bool,

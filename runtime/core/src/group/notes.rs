@@ -8,6 +8,8 @@
 //!
 //! Invariants: nothing else runs while a mark is awaited; a note is kept until its entry is held.
 
+use std::sync::Arc;
+
 use super::active::Running;
 use super::follow::{Follow, Pending};
 use super::outputs::Asker;
@@ -207,19 +209,15 @@ impl Group {
         let (number, time) = (self.state.meta.last.next(), self.stream_time());
         if self.in_step() {
             let withheld = declared.body == BodyUse::Withheld;
-            let mut sent = event.clone();
-            if withheld {
-                sent.body.clear();
-            }
             // Shipped, so that the standby does not so much as decode it.
-            let event = Box::new(sent);
+            let event = Arc::new(if withheld { event.without_body() } else { event.clone() });
             self.send(PeerMessage::Begin { number, time, seed: 0, shipped: true, event, withheld });
         }
-        let outcome = self.fault_instead(number, time, event, fault);
+        let outcome = self.fault_instead(number, time, &event, fault);
         self.output(number, asker, Answer::Ended { number, outcome });
     }
 
-    fn fault_instead(&mut self, number: Number, time: Micros, event: Event, fault: Fault) -> Outcome {
+    fn fault_instead(&mut self, number: Number, time: Micros, event: &Event, fault: Fault) -> Outcome {
         self.overlay.clear();
         let outcome = Outcome::Faulted(fault);
         if self.in_step() {
@@ -262,17 +260,17 @@ impl Group {
     }
 
     /// Lets a half-way event end with its fault, if it is noted; gives it back if it is not.
-    pub(super) fn fault_half_way(&mut self, pending: Pending) -> Option<Pending> {
+    pub(super) fn fault_half_way(&mut self, pending: Box<Pending>) -> Option<Box<Pending>> {
         let Caution::Fault(fault) = self.caution(&pending.event.id) else { return Some(pending) };
-        self.fault_instead(self.state.meta.last.next(), pending.time, pending.event, fault);
+        self.fault_instead(self.state.meta.last.next(), pending.time, &pending.event, fault);
         None
     }
 
     /// A half-way event is marked, and runs once that is held.
-    pub(super) fn mark_half_way(&mut self, pending: Pending, end: HalfWayEnd) {
+    pub(super) fn mark_half_way(&mut self, pending: Box<Pending>, end: HalfWayEnd) {
         let unit = self.next_unit(&pending);
         let note = self.note(&pending.event, &unit, self.config.node.clone(), NoteKind::Marked);
-        self.mark_and_wait(note, Suspect::HalfWay(Box::new(pending), end));
+        self.mark_and_wait(note, Suspect::HalfWay(pending, end));
     }
 
     /// A half-way event was dropped, and nobody knows whether its processor died of it: should its sender ask again, it

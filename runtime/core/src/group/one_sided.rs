@@ -41,9 +41,10 @@ impl Group {
             self.counts.repeated += 1;
             return self.output(number, asker, Answer::Ended { number, outcome });
         }
-        let name = &event.procedure;
+        let name = event.procedure.as_str();
+        let names = |list: &[String]| list.iter().any(|listed| listed == name);
         let done = self.state.meta.campaigns.iter().filter(|campaign| campaign.step == Step::Done);
-        let retired = self.retires().contains(name) || done.into_iter().any(|c| c.plan.retire.contains(name));
+        let retired = names(self.retires()) || done.into_iter().any(|c| names(&c.plan.retire));
         self.reject(asker, if retired { Rejection::Retired } else { Rejection::UnknownProcedure });
     }
 }

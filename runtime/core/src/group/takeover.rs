@@ -2,6 +2,8 @@
 //! frame; the half-way procedure is completed or rolled back as it declares; an event known only by its beginning is
 //! run.
 
+use std::sync::Arc;
+
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Group;
@@ -43,7 +45,7 @@ impl Group {
                 .running
                 .as_ref()
                 .is_some_and(|running| !self.acting_units(running.procedure, running.run.plan()).is_empty());
-        let (procedure, step_ups) = (pending.event.procedure.clone(), pending.step_ups);
+        let (procedure, step_ups) = (pending.event.procedure.as_str().into(), pending.step_ups);
         let number = pending.number;
         let end_of = |group: &mut Self, end| {
             let half_way = HalfWay { procedure, step_ups, end };
@@ -75,9 +77,9 @@ impl Group {
             }
             HalfWayEnd::RolledBack if !culprit_known => {
                 self.suspect(&pending);
-                self.end_half_way(pending, end);
+                self.end_half_way(*pending, end);
             }
-            end => self.end_half_way(pending, end),
+            end => self.end_half_way(*pending, end),
         }
     }
 
@@ -95,9 +97,9 @@ impl Group {
                     .is_some_and(|(_, declared)| declared.units.iter().any(|unit| unit.undo.is_some()))
                 {
                     // It may have to wait, and nothing else takes a number meanwhile.
-                    self.again = Some(pending.event);
+                    self.again = Some(Arc::unwrap_or_clone(pending.event));
                 } else {
-                    self.run_again(pending.event);
+                    self.run_again(Arc::unwrap_or_clone(pending.event));
                 }
             }
             HalfWayEnd::Faulted => unreachable!("a noted event ends with its fault"),
@@ -131,7 +133,7 @@ impl Group {
         let seed = xxh3_64(&[self.config.seed.to_le_bytes(), number.0.to_le_bytes()].concat());
         self.use_up(&event.id);
         self.run_all(
-            Running { number, time, seed, event, procedure, reads_only: false, run },
+            Running { number, time, seed, event: Arc::new(event), procedure, reads_only: false, run },
             0,
             |_, _, _, _| {},
         );

@@ -78,7 +78,7 @@ impl Witness {
 fn wish_of(event: &Event) -> Option<Wish> {
     let parameters = Parameters::from_bytes(&event.parameters).ok()?;
     let body_bytes = event.body.len() as i64;
-    Some(Wish { procedure: event.procedure.clone(), parameters, place: 0, body_bytes })
+    Some(Wish { procedure: event.procedure.as_str().into(), parameters, place: 0, body_bytes })
 }
 
 fn reads_only(procedure: &str) -> bool {

@@ -48,7 +48,7 @@ pub fn entry(number: u64, term: u64, salt: u64) -> Arc<Entry> {
                 awaited_from: number / 2 - (number / 2).min(3),
                 encoding: Encoding::Json,
                 procedure: "transfer".into(),
-                outcome: Outcome::Committed { reply: format!("reply {number}").into_bytes() },
+                outcome: Outcome::Committed { reply: format!("reply {number}").into_bytes().into() },
                 ops: (0..random(4) % 5).map(|at| op(10 + at * 10)).collect(),
             }
         }

@@ -1,0 +1,114 @@
+//! The heap of a host: mimalloc, in huge pages. Tables live in it, look-ups in them miss fewer translations, and after a
+//! death the kernel gives the memory back in a tenth of the time, so that what it held is free soon.
+//!
+//! Its crate for Rust asks for an alignment with every allocation, which takes mimalloc's longer way; nearly everything is
+//! aligned to a word, which each of its blocks is.
+//!
+//! Deliberately absent: the choice of it, which is the program's (`#[global_allocator]`). Where a program has another one,
+//! the functions here do nothing that anybody notices.
+
+use std::alloc::{GlobalAlloc, Layout};
+
+use libmimalloc_sys as mi;
+
+/// What every block of mimalloc is aligned to, in bytes, as long as it is as large as that.
+const WORD: usize = size_of::<usize>();
+
+/// mimalloc as a program's allocator.
+#[derive(Debug, Default)]
+pub struct Heap;
+
+fn is_of_words(layout: &Layout) -> bool {
+    layout.align() <= WORD && layout.align() <= layout.size()
+}
+
+// SAFETY: mimalloc gives blocks that do not overlap and stay until they are freed, and never unwinds. Each block is aligned
+// to a word, so `is_of_words` layouts are served; the others ask for their alignment. A block is freed and resized by the
+// functions of the same allocator, whichever of them made it.
+unsafe impl GlobalAlloc for Heap {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: any size and any power of two are valid arguments.
+        unsafe {
+            if is_of_words(&layout) {
+                mi::mi_malloc(layout.size()).cast()
+            } else {
+                mi::mi_malloc_aligned(layout.size(), layout.align()).cast()
+            }
+        }
+    }
+
+    #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as in `alloc`.
+        unsafe {
+            if is_of_words(&layout) {
+                mi::mi_zalloc(layout.size()).cast()
+            } else {
+                mi::mi_zalloc_aligned(layout.size(), layout.align()).cast()
+            }
+        }
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, block: *mut u8, _layout: Layout) {
+        // SAFETY: the caller vouches that the block is of this allocator and is not used any more.
+        unsafe { mi::mi_free(block.cast()) }
+    }
+
+    #[inline]
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: as in `dealloc`; and as in `alloc`, as long as the new size is a word or more.
+        unsafe {
+            if layout.align() <= WORD && layout.align() <= size {
+                mi::mi_realloc(block.cast(), size).cast()
+            } else {
+                mi::mi_realloc_aligned(block.cast(), size, layout.align()).cast()
+            }
+        }
+    }
+}
+
+/// Asks for memory in huge pages from here on. To be called first in `main`.
+pub fn prefer_huge_pages() {
+    // SAFETY: setting an option has no preconditions; the option's number is one of the library's own.
+    unsafe { mi::mi_option_set_enabled(mi::mi_option_large_os_pages, true) }
+}
+
+/// Gives what this thread has freed back to the system at once, not when it seems fit: after something large and rare.
+pub fn give_back() {
+    // SAFETY: it may be called by any thread at any time.
+    unsafe { mi::mi_collect(true) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_aligned_and_keep_their_bytes_when_they_grow() {
+        for align in [1, 2, 8, 16, 64, 4096] {
+            for size in [1, 3, 8, 24, 40, 1_000, 100_000] {
+                let layout = Layout::from_size_align(size, align).expect("a layout");
+                // SAFETY: the sizes are not zero; each block is freed once, with the layout that it has.
+                unsafe {
+                    let block = Heap.alloc_zeroed(layout);
+                    assert!(!block.is_null() && block.addr().is_multiple_of(align), "{size} to {align}");
+                    assert!((0..size).all(|at| *block.add(at) == 0));
+                    block.write_bytes(7, size);
+                    let grown = Heap.realloc(block, layout, size * 3);
+                    assert!(
+                        !grown.is_null() && grown.addr().is_multiple_of(align),
+                        "{size} to {align}, grown"
+                    );
+                    assert!((0..size).all(|at| *grown.add(at) == 7));
+                    Heap.dealloc(grown, Layout::from_size_align(size * 3, align).expect("a layout"));
+                    let plain = Heap.alloc(layout);
+                    assert!(plain.addr().is_multiple_of(align));
+                    Heap.dealloc(plain, layout);
+                }
+            }
+        }
+        give_back();
+    }
+}
