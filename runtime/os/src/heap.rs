@@ -5,7 +5,7 @@
 //! aligned to a word, which each of its blocks is.
 //!
 //! Deliberately absent: the choice of it, which is the program's (`#[global_allocator]`). Where a program has another one,
-//! the functions here do nothing that anybody notices.
+//! [`prefer_huge_pages`] does nothing.
 
 use std::alloc::{GlobalAlloc, Layout};
 
@@ -75,12 +75,6 @@ pub fn prefer_huge_pages() {
     unsafe { mi::mi_option_set_enabled(mi::mi_option_large_os_pages, true) }
 }
 
-/// Gives what this thread has freed back to the system at once, not when it seems fit: after something large and rare.
-pub fn give_back() {
-    // SAFETY: it may be called by any thread at any time.
-    unsafe { mi::mi_collect(true) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,6 +103,5 @@ mod tests {
                 }
             }
         }
-        give_back();
     }
 }
