@@ -64,6 +64,9 @@ enum Exercise {
         /// Transfers a second; half of saturation, which is measured first, unless said.
         #[arg(long)]
         rate: Option<u64>,
+        /// `fsync` or `replicated`; the default of a processor unless said.
+        #[arg(long)]
+        durability: Option<String>,
     },
     /// Kill and stop active, standby and command line in every step of an upgrade.
     Upgrades {
@@ -213,8 +216,8 @@ fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
             let plan = swaps::Plan { count: *count, rate: *rate, one_host: *one_host };
             real(&|artifacts, at| swaps::run(artifacts, at, &plan))
         }
-        Exercise::Switchovers { count, rate } => {
-            real(&|artifacts, at| switchovers::run(artifacts, at, *count, *rate))
+        Exercise::Switchovers { count, rate, durability } => {
+            real(&|artifacts, at| switchovers::run(artifacts, at, *count, *rate, durability.clone()))
         }
         Exercise::Upgrades { only, page } => {
             real(&|artifacts, at| upgrades::run(artifacts, at, only.as_deref(), page.as_deref()))

@@ -9,6 +9,7 @@ use lockstep_core::command::Role;
 use rig::artifacts::Artifacts;
 use rig::load::record::LoadRecord;
 use rig::load::{Load, LoadSettings, Pace};
+use rig::node::Settings;
 use rig::pair::Pair;
 use rig::{Failure, admin, interrupt};
 use serde_json::{Value, json};
@@ -33,8 +34,11 @@ pub fn run(
     directory: &Path,
     count: u64,
     rate: Option<u64>,
+    durability: Option<String>,
 ) -> Result<Outcome, Failure> {
-    let mut pair = Pair::start(artifacts, directory, artifacts.ledger_v1())?;
+    let settings = Settings { durability: durability.clone(), ..Settings::default() };
+    let mut pair =
+        Pair::start_with(artifacts, directory, artifacts.ledger_v1(), [settings.clone(), settings])?;
     let (before, saturation) = match rate {
         Some(_) => (None, None),
         None => {
@@ -95,7 +99,7 @@ pub fn run(
     let [calm, gaps, took, latest] = [calm, switched, took, latest].map(Spread::of);
     let within = gaps.median < GAP_MS.0 && gaps.max < GAP_MS.1;
     let mut text = format!(
-        "{count} switchovers at {rate:.0} transfers/s{}, {} cores, load average {machine} before\n\
+        "{count} switchovers at {rate:.0} transfers/s{}, durability {}, {} cores, load average {machine} before\n\
          cores busy: a {:.2}, b {:.2}, the load {:.2}; nothing is bound to a core\n\
          longest gap between answers, ms    {}\n\
          the same without a switchover      {}\n\
@@ -104,6 +108,7 @@ pub fn run(
          a whole upgrade with gates that pass at once: {whole_ms} ms\n\
          asked for: median below {} ms, worst below {} ms: {}",
         saturation.map_or(String::new(), |all| format!(" (half of {all:.0})")),
+        durability.as_deref().unwrap_or("fsync"),
         cores(),
         busy[0],
         busy[1],
@@ -122,7 +127,7 @@ pub fn run(
     }
     problems.iter().for_each(|problem| text += &format!("\nproblem: {problem}"));
     let json: Value = json!({
-        "switchovers": count, "rate_per_s": rate, "saturation_per_s": saturation, "cores": cores(),
+        "switchovers": count, "durability": durability, "rate_per_s": rate, "saturation_per_s": saturation, "cores": cores(),
         "load_average": machine, "cores_busy": {"a": busy[0], "b": busy[1], "load": busy[2]},
         "gap_ms": gaps, "gap_without_ms": calm, "slowest_answer_ms": latest, "command_ms": took,
         "upgrade_ms": whole_ms, "within": within, "problems": problems, "audit": audit,
