@@ -2,7 +2,8 @@
 //! mapped, and when threads, keys or descriptors grow.
 //!
 //! ```sh
-//! cargo build -p lockstep-loader --example swap -p ledger-v1-so -p ledger-v2-so
+//! cargo build -p lockstep-loader --example swap
+//! cargo build -p ledger-v1-so -p ledger-v2-so
 //! valgrind --leak-check=full --errors-for-leak-kinds=definite,indirect --error-exitcode=1 \
 //!     target/debug/examples/swap target/debug/libledger_v1.so target/debug/libledger_v2.so 100
 //! ```
