@@ -223,6 +223,10 @@ pub fn rows_unread<'a>(
     oldest: impl Iterator<Item = (&'a str, u16)>,
     new: &ApplicationDescriptor,
 ) -> Vec<String> {
+    // Formats are numbered from 1. This is asked in every batch, and nearly always there is nothing to look for.
+    if new.tables.iter().all(|table| table.reads_from <= 1) {
+        return Vec::new();
+    }
     let unread = oldest.filter_map(|(name, oldest)| {
         let table = new.tables.iter().find(|table| table.name == name && table.derived_from.is_none())?;
         (oldest < table.reads_from).then(|| {

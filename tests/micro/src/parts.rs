@@ -21,6 +21,8 @@ pub const BATCH: usize = 64;
 pub enum Part {
     /// A transfer from request to answer, in both cores, with the link's frames between them.
     LockStep,
+    /// The same, each transfer a batch of its own.
+    LockStepAlone,
     /// A transfer's request and reply, each encoded and decoded.
     ClientFrames,
     /// A transfer's entry, put into the redo log.
@@ -31,13 +33,15 @@ pub enum Part {
 
 impl Part {
     /// All of them.
-    pub const ALL: [Part; 4] = [Part::LockStep, Part::ClientFrames, Part::StoreCommit, Part::Digest];
+    pub const ALL: [Part; 5] =
+        [Part::LockStep, Part::LockStepAlone, Part::ClientFrames, Part::StoreCommit, Part::Digest];
 
     /// Its name, as a baseline has it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Part::LockStep => "lock_step",
+            Part::LockStepAlone => "lock_step_alone",
             Part::ClientFrames => "client_frames",
             Part::StoreCommit => "store_commit",
             Part::Digest => "digest",
@@ -57,7 +61,8 @@ impl Part {
     #[must_use]
     pub fn prepare(self) -> Work {
         Work(match self {
-            Part::LockStep => Kind::LockStep(Box::default()),
+            Part::LockStep => Kind::LockStep { desk: Box::default(), batch: BATCH },
+            Part::LockStepAlone => Kind::LockStep { desk: Box::default(), batch: 1 },
             Part::ClientFrames => Kind::ClientFrames { buffer: Vec::new() },
             Part::StoreCommit => Kind::StoreCommit(Box::new(Log::new())),
             Part::Digest => Kind::Digest(unit()),
@@ -69,7 +74,7 @@ impl Part {
 pub struct Work(Kind);
 
 enum Kind {
-    LockStep(Box<Desk>),
+    LockStep { desk: Box<Desk>, batch: usize },
     ClientFrames { buffer: Vec<u8> },
     StoreCommit(Box<Log>),
     Digest(Overlay),
@@ -82,10 +87,10 @@ impl Work {
     /// When it goes wrong.
     pub fn round(&mut self) {
         match &mut self.0 {
-            Kind::LockStep(desk) => {
-                desk.transfers(BATCH);
+            Kind::LockStep { desk, batch } => (0..BATCH / *batch).for_each(|_| {
+                desk.transfers(*batch);
                 desk.entries.clear();
-            }
+            }),
             Kind::ClientFrames { buffer } => (0..BATCH).for_each(|_| client_frames(buffer)),
             Kind::StoreCommit(log) => log.append(),
             Kind::Digest(overlay) => (0..BATCH).for_each(|_| {
