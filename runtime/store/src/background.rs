@@ -330,7 +330,7 @@ impl Background {
     /// Removes covered segments beyond what is kept for the recent stream.
     fn remove_old(&self, log: &Shared) -> Result<(), StoreError> {
         loop {
-            let path = {
+            let old = {
                 let mut state = log.lock();
                 let kept: u64 = state.sealed.iter().skip(1).map(|sealed| sealed.bytes).sum();
                 let old = state.sealed.first().filter(|sealed| sealed.number <= state.covered);
@@ -339,9 +339,9 @@ impl Background {
                 };
                 state.sealed.remove(0);
                 state.cuts.forget_before(old.next_sequence);
-                segment::path(&log.dir, old.number)
+                old.number
             };
-            segment::remove_if_there(self.disk.as_ref(), &path)?;
+            segment::retire(self.disk.as_ref(), &log.dir, old)?;
         }
     }
 }

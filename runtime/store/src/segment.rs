@@ -3,6 +3,10 @@
 //! Invariant: a segment gets its name by `link`, after its header and its zeros are durable. So a file under that
 //! name is whole: one of another length than its header says is damaged. And two who make the same segment at the
 //! same time end with one.
+//!
+//! A segment that is not needed any more becomes the *spare*, whose space the next one takes: to write over blocks that a
+//! file has changes nothing of the file system's own, while to give some back and take others makes each of its journal's
+//! commits larger, and syncs of the redo log wait behind those.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,6 +28,25 @@ pub(crate) const BYTES_MAX: u64 = 5 << 30;
 /// The file of segment `number`.
 pub(crate) fn path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("redo-{number:010}.log"))
+}
+
+/// The file whose space the next segment may take. Its name is one that a start removes.
+fn spare(dir: &Path) -> PathBuf {
+    dir.join("redo-spare.tmp")
+}
+
+/// Makes a segment that is not needed any more the spare, or removes it where there is one. Its name is gone for good when
+/// this returns, so that no start finds it with what is written over it later.
+pub(crate) fn retire(disk: &dyn Disk, dir: &Path, number: u64) -> Result<(), StoreError> {
+    let (path, spare) = (path(dir, number), spare(dir));
+    if disk.open_to_read(&spare).is_ok() {
+        return remove_if_there(disk, &path);
+    }
+    match disk.rename(&path, &spare) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other.during("set aside", &path)?,
+    }
+    disk.sync_dir(dir).during("sync", dir)
 }
 
 /// The number of the segment in the file `name`.
@@ -67,7 +90,11 @@ pub(crate) fn make(
     let temporary = path.with_extension(if ahead == Ahead::Written { "ahead.tmp" } else { "urgent.tmp" });
     remove_if_there(disk, &temporary)?;
     let made = (|| {
-        let file = disk.create(&temporary)?;
+        let file = match ahead {
+            Ahead::Written => take_spare(disk, dir, &temporary, bytes)?,
+            Ahead::Taken => None,
+        };
+        let file = file.map_or_else(|| disk.create(&temporary), Ok)?;
         match ahead {
             Ahead::Written => {
                 let zeros = vec![0; ZEROS_BYTES.min(bytes as usize)];
@@ -94,6 +121,27 @@ pub(crate) fn make(
     let removed = remove_if_there(disk, &temporary);
     made.during("make the redo segment", &path)?;
     removed
+}
+
+/// The spare under the name `temporary`, if there is one of `bytes` bytes.
+fn take_spare(
+    disk: &dyn Disk,
+    dir: &Path,
+    temporary: &Path,
+    bytes: u64,
+) -> io::Result<Option<Box<dyn DiskFile>>> {
+    let spare = spare(dir);
+    let file = match disk.open(&spare) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if file.len()? != bytes {
+        disk.remove(&spare)?;
+        return Ok(None);
+    }
+    disk.rename(&spare, temporary)?;
+    Ok(Some(file))
 }
 
 /// Reads segment `number` as a whole. Its header and its length are checked before memory is taken for the rest.

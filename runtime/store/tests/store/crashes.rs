@@ -57,6 +57,30 @@ fn a_crash_at_any_operation_loses_nothing_that_was_synced() {
 }
 
 #[test]
+fn a_crash_while_a_segment_takes_the_space_of_an_old_one_loses_nothing() {
+    use Step::*;
+    // Each round fills a segment and checkpoints it: what is not needed any more becomes the next one but one.
+    let round = [Append(24), Sync, Held(0), Work, Work, Work];
+    let life: Vec<Step> = std::iter::repeat_n(round, 8).flatten().collect();
+    let world = || {
+        let mut world = small_world();
+        world.options.recent_bytes = 0;
+        world
+    };
+    let mut whole = Driver::new(world(), false);
+    whole.run(&life).unwrap();
+    for cut in 0..whole.world.disk.changes() {
+        for seed in 0..3 {
+            let mut driver = Driver::new(world(), false);
+            driver.world.disk.cut_after(cut);
+            driver.run(&life).expect_err("the power is off");
+            driver.crash(cut * 3 + seed);
+            driver.open().unwrap();
+        }
+    }
+}
+
+#[test]
 fn a_crash_at_any_operation_of_an_opening_loses_nothing_either() {
     use Step::*;
     let steps = [Append(20), Sync, Append(40), Work, Append(50), Sync, Held(30), Work, Append(90), Append(8)];

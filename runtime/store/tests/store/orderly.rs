@@ -3,7 +3,7 @@
 use lockstep_core::ids::{Number, StoreId};
 use lockstep_store::{Background, Store, Work, export, inspect, verify};
 
-use crate::world::{World, end_of, entries, same, state_of};
+use crate::world::{SPARE, World, end_of, entries, same, state_of};
 
 #[test]
 fn a_fresh_store_is_empty_and_keeps_its_id() {
@@ -203,4 +203,31 @@ fn a_hole_is_never_appended() {
     let (mut store, _) = world.open();
     store.append(&entries(1..=3, 1, 1)).unwrap();
     let _ = store.append(&entries(5..=6, 1, 1));
+}
+
+#[test]
+fn a_segment_takes_the_space_of_one_that_is_not_needed_any_more() {
+    let mut world = World::new();
+    world.options.recent_bytes = 0;
+    let (mut store, _) = world.open();
+    let mut background = store.background();
+    let spare = world.store_dir(world.options.fresh).join(SPARE);
+    let all = entries(1..=1_200, 1, 1);
+    let mut taken = 0;
+    for batch in all.chunks(10) {
+        store.append(batch).unwrap();
+        store.sync().unwrap();
+        store.set_held(batch[9].number);
+        while background.run_once().unwrap() != Work::Nothing {
+            let there = world.disk.files().contains(&spare);
+            // Nothing is written ahead but into the spare's blocks.
+            taken += usize::from(!there);
+        }
+    }
+    assert!(taken > 3, "the spare was taken {taken} times");
+    drop(store);
+    // Whatever is in it counts for nothing.
+    world.disk.put(&spare, b"rubbish".to_vec());
+    same(&world.open().1.state, &state_of(&all));
+    assert!(!world.disk.files().contains(&spare));
 }

@@ -12,6 +12,9 @@ use lockstep_store::disk::Disk;
 use lockstep_store::sim_disk::SimDisk;
 use lockstep_store::{Options, Recovered, Store};
 
+/// What was a segment, and whose space the next one takes.
+pub const SPARE: &str = "redo-spare.tmp";
+
 pub fn table(index: u64) -> TableId {
     TableId::of(if index == 0 { "accounts" } else { "journal" })
 }
