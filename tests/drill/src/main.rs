@@ -6,11 +6,13 @@
 
 mod bench;
 mod cuts;
+mod faults;
 mod kill;
 mod mixed;
 mod model;
 mod mutants;
 mod outside;
+mod recovery;
 mod sim;
 mod spread;
 mod swap_rows;
@@ -77,6 +79,18 @@ enum Exercise {
         #[arg(long)]
         page: Option<PathBuf>,
     },
+    /// Real faults of processes, links, disks, files, clocks, memory and clients, one after the other under load.
+    Faults {
+        /// Only faults whose name contains this.
+        #[arg(long)]
+        only: Option<String>,
+        /// Name them all, and bring none about.
+        #[arg(long, conflicts_with_all = ["only", "page"])]
+        list: bool,
+        /// Write the table as a page to this file.
+        #[arg(long)]
+        page: Option<PathBuf>,
+    },
     /// Processor time of an event while versions differ, against ordinary lock step.
     Mixed {
         /// How often each is measured.
@@ -97,6 +111,15 @@ enum Exercise {
         /// Load the active until it is this large, in megabytes, before each kill.
         #[arg(long, default_value_t = 0)]
         resident_mb: u64,
+    },
+    /// How long it takes to be whole again: a standby that missed 100,000 events, an empty one, a start with many rows.
+    Recovery {
+        /// So many accounts for the start.
+        #[arg(long, default_value_t = 1_000_000)]
+        rows: u32,
+        /// The copy is of at least so many megabytes of rows.
+        #[arg(long, default_value_t = 1_000)]
+        copy_mb: u64,
     },
     /// Cut the stream between the processors at every frame of a batch and kill the active there.
     Cuts {
@@ -222,11 +245,18 @@ fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         Exercise::Upgrades { only, page } => {
             real(&|artifacts, at| upgrades::run(artifacts, at, only.as_deref(), page.as_deref()))
         }
+        Exercise::Faults { list: true, .. } => Ok(faults::list()),
+        Exercise::Faults { only, page, .. } => {
+            real(&|artifacts, at| faults::run(artifacts, at, only.as_deref(), page.as_deref()))
+        }
         Exercise::Mixed { rounds, seconds, rate } => {
             real(&|artifacts, at| mixed::run(artifacts, at, *rounds, *seconds, *rate))
         }
         Exercise::Kill { count, resident_mb } => {
             real(&|artifacts, at| kill::run(artifacts, at, *count, *resident_mb))
+        }
+        Exercise::Recovery { rows, copy_mb } => {
+            real(&|artifacts, at| recovery::run(artifacts, at, *rows, *copy_mb))
         }
         Exercise::Cuts { count } => real(&|artifacts, at| cuts::run(artifacts, at, *count)),
         Exercise::Bench { seconds, clients, in_flight, durability } => real(&|artifacts, at| {

@@ -11,7 +11,8 @@
 //! - [`load`]: the process that sends transfers and keeps its own record of what it was told.
 //! - [`audit`]: holds that record against what the stopped processors' databases hold.
 //! - [`clients`]: a thread for clients; [`interrupt`]: Ctrl-C.
-//! - [`proxy`]: a link between processors that can be cut at any frame; [`strike`]: something dies in a step of an upgrade,
+//! - [`proxy`]: a link between processors that can be cut at any frame, slow, or spoil what it carries; [`stranger`]:
+//!   connections that say anything; [`strike`]: something dies in a step of an upgrade,
 //!   [`swap_strike`]: the active does, in the middle of the standby's change of version.
 #![forbid(unsafe_code)]
 
@@ -28,6 +29,7 @@ pub mod operate;
 pub mod pair;
 pub mod partitions;
 pub mod proxy;
+pub mod stranger;
 pub mod strike;
 pub mod swap_strike;
 

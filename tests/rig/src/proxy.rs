@@ -2,7 +2,8 @@
 //! arrived, what is after it never does.
 //!
 //! Each processor is told that the other one's link is here. A cut silences the link both ways without closing it, as
-//! a dying cable would, so that neither side acts on the cut before the drill has done what it wants to do.
+//! a dying cable would, so that neither side acts on the cut before the drill has done what it wants to do. It can also be
+//! cut one way, made slow, made to flip bits, and made to say something that no processor said.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -26,6 +27,16 @@ struct State {
     /// Frames of procedures that have passed since the arming.
     passed: u64,
     cut: bool,
+    /// Nothing of what the processor at this place sends arrives.
+    mute: Option<usize>,
+    /// Everything that is read at once is kept for so long.
+    delay: Duration,
+    /// Of so many bytes one has a bit flipped.
+    mangle_every: Option<u64>,
+    /// Bits that were flipped.
+    mangled: u64,
+    /// By sender: bytes that go in between two of its frames.
+    inject: [Vec<u8>; 2],
     /// Grows when a cut is healed: connections from before it are closed.
     heals: u64,
     closed: bool,
@@ -125,10 +136,49 @@ impl LinkProxy {
         true
     }
 
+    /// Cuts both ways, now.
+    pub fn cut(&self) {
+        self.shared.state().cut = true;
+    }
+
+    /// From now on nothing arrives of what the processor at `from` sends.
+    pub fn cut_from(&self, from: usize) {
+        self.shared.state().mute = Some(from);
+    }
+
+    /// From now on everything arrives so much later, both ways; at most 64 KiB in that time.
+    pub fn slow_down(&self, delay: Duration) {
+        self.shared.state().delay = delay;
+    }
+
+    /// From now on one byte of so many has a bit flipped, both ways.
+    pub fn mangle(&self, every_bytes: u64) {
+        self.shared.state().mangle_every = Some(every_bytes.max(1));
+    }
+
+    /// How many bits were flipped.
+    #[must_use]
+    pub fn mangled(&self) -> u64 {
+        self.shared.state().mangled
+    }
+
+    /// Puts `bytes` before the next frame that the processor at `from` sends.
+    pub fn inject(&self, from: usize, bytes: Vec<u8>) {
+        self.shared.state().inject[from] = bytes;
+    }
+
+    /// Passes everything on at once and as it is again. Connections stay; what was cut stays cut.
+    pub fn calm(&self) {
+        let mut state = self.shared.state();
+        state.delay = Duration::ZERO;
+        state.mangle_every = None;
+    }
+
     /// Closes what was cut and lets new connections work.
     pub fn heal(&self) {
         let mut state = self.shared.state();
         state.cut = false;
+        state.mute = None;
         state.armed = None;
         state.heals += 1;
         self.shared.changed.notify_all();
@@ -178,6 +228,8 @@ fn pump(
 ) -> std::io::Result<()> {
     let mut buffer = Vec::new();
     let mut chunk = vec![0; 64 << 10];
+    // So many bytes have passed since the last flipped bit.
+    let mut since_flip = 0;
     loop {
         let read = source.read(&mut chunk)?;
         if read == 0 {
@@ -195,6 +247,7 @@ fn pump(
             }
             passed += length;
         }
+        spoil(shared, from, &mut buffer, &mut passed, &mut since_flip);
         sink.write_all(&buffer[..passed])?;
         buffer.drain(..passed);
         if cut {
@@ -208,11 +261,37 @@ fn pump(
     }
 }
 
+/// Keeps, spoils and adds to the first `passed` bytes of `buffer` as is asked for.
+fn spoil(shared: &Shared, from: usize, buffer: &mut Vec<u8>, passed: &mut usize, since_flip: &mut u64) {
+    let mut state = shared.state();
+    if *passed == 0 {
+        return;
+    }
+    if let Some(every) = state.mangle_every {
+        for byte in &mut buffer[..*passed] {
+            *since_flip += 1;
+            if *since_flip >= every {
+                *since_flip = 0;
+                *byte ^= 0x10;
+                state.mangled += 1;
+            }
+        }
+    }
+    let added = std::mem::take(&mut state.inject[from]);
+    let delay = state.delay;
+    drop(state);
+    if !added.is_empty() {
+        *passed += added.len();
+        buffer.splice(0..0, added);
+    }
+    std::thread::sleep(delay);
+}
+
 /// Whether the frame may pass; the one that may not makes the cut.
 fn passes(shared: &Shared, from: usize, heals: u64, payload: &[u8]) -> bool {
     let mut state = shared.state();
     // What was on a connection that was cut never arrives, not even after the cut is healed.
-    if state.cut || state.heals != heals {
+    if state.cut || state.heals != heals || state.mute == Some(from) {
         return false;
     }
     let Some((armed, left)) = state.armed.filter(|(armed, _)| *armed == from) else { return true };
@@ -269,6 +348,41 @@ mod tests {
         let mut bytes = Vec::new();
         frame::encode(&Raw(payload), &mut bytes);
         bytes
+    }
+
+    #[test]
+    fn a_mute_side_is_not_heard_and_a_mangled_frame_is_another() {
+        let b = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = b.local_addr().unwrap().to_string();
+        let proxy = LinkProxy::new().unwrap();
+        proxy.connect([&address, &address]).unwrap();
+        let mut at_a = TcpStream::connect(proxy.peer_of(0)).unwrap();
+        let (mut at_b, _) = b.accept().unwrap();
+        for stream in [&at_a, &at_b] {
+            stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        }
+        let whole = framed(&step_up(1));
+        proxy.inject(0, vec![0xff; 5]);
+        proxy.mangle(whole.len() as u64);
+        at_a.write_all(&whole).unwrap();
+        let mut arrived = vec![0; 5 + whole.len()];
+        at_b.read_exact(&mut arrived).unwrap();
+        let (added, rest) = arrived.split_at(5);
+        assert_eq!(added, [0xff; 5]);
+        assert_eq!(rest.iter().zip(&whole).filter(|(is, was)| is != was).count(), 1);
+        assert_eq!(proxy.mangled(), 1);
+        proxy.calm();
+        proxy.cut_from(0);
+        at_a.write_all(&whole).unwrap();
+        // The other way still works.
+        at_b.write_all(&whole).unwrap();
+        let mut back = vec![0; whole.len()];
+        at_a.read_exact(&mut back).unwrap();
+        assert_eq!(back, whole);
+        proxy.heal();
+        let mut none = Vec::new();
+        let _ = at_b.read_to_end(&mut none);
+        assert_eq!(none, b"", "what a mute side said never arrives");
     }
 
     #[test]
