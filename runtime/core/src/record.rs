@@ -18,7 +18,7 @@ pub struct Member {
 /// What the arbiter keeps for a group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// Grows by one at every swap.
+    /// Grows by one at every swap; the first one is 1, or that behind a history whose record was lost.
     pub epoch: Epoch,
     /// The epoch of the last change of active.
     pub term: Term,
@@ -33,6 +33,14 @@ impl Record {
     #[must_use]
     pub fn first(active: Member) -> Self {
         Record { epoch: Epoch(1), term: Term(1), in_sync: BTreeSet::from([active.clone()]), active }
+    }
+
+    /// The first record of a group whose stores have a history up to `term`: the record was lost, and an operator forces a new
+    /// one. It goes on behind that term, for no term may come twice (R3).
+    #[must_use]
+    pub fn first_behind(active: Member, term: Term) -> Self {
+        let epoch = Epoch(term.0).next();
+        Record { epoch, term: Term(epoch.0), in_sync: BTreeSet::from([active.clone()]), active }
     }
 
     /// Grow or shrink: the same active and term (R3).

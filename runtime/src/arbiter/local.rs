@@ -135,10 +135,11 @@ impl LocalArbiter {
     /// Swaps the record of epoch `expected` (0: none) for `next`; with what was prepared, if it is the same record.
     ///
     /// # Panics
-    /// When `next` does not have the epoch after `expected`.
+    /// When `next` does not have the epoch after `expected`; the first record may have a higher one.
     #[must_use]
     pub fn swap(&self, expected: Epoch, next: &Record, prepared: Option<Prepared>) -> SwapOutcome {
-        assert_eq!(next.epoch, expected.next(), "an epoch grows by one at every swap (R3)");
+        let first = expected == Epoch(0) && next.epoch > expected;
+        assert!(first || next.epoch == expected.next(), "an epoch grows by one at every swap (R3)");
         let outcome = self.try_swap(expected, next, prepared);
         outcome.unwrap_or_else(|error| SwapOutcome::Unknown(error.to_string()))
     }
@@ -256,7 +257,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::sync::Barrier;
 
-    use lockstep_core::ids::{NodeId, StoreId};
+    use lockstep_core::ids::{NodeId, StoreId, Term};
     use lockstep_core::record::Member;
 
     use super::*;
@@ -298,6 +299,16 @@ mod tests {
         assert_eq!(done(swap(&arbiter, Epoch(1), &second)), second);
         let again = LocalArbiter::open(&dir.path().join("ledger.0")).unwrap();
         assert_eq!(again.read().unwrap(), Some(second));
+    }
+
+    #[test]
+    fn a_record_that_was_lost_goes_on_behind_the_history_of_the_stores() {
+        let dir = tempfile::tempdir().unwrap();
+        let arbiter = arbiter(&dir);
+        let first = Record::first_behind(member(1), Term(7));
+        assert_eq!((first.epoch, first.term), (Epoch(8), Term(8)));
+        assert_eq!(done(swap(&arbiter, Epoch(0), &first)), first);
+        assert_eq!(swap(&arbiter, Epoch(0), &Record::first(member(2))), SwapOutcome::Lost(Some(first)));
     }
 
     #[test]

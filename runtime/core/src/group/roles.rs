@@ -150,7 +150,8 @@ impl Group {
     pub(super) fn ask_swap(&mut self, next: Record, purpose: Purpose) {
         assert!(!self.arbiter.is_busy(), "one swap at a time");
         let expected = self.arbiter.record.as_ref().map_or(Epoch(0), |record| record.epoch);
-        assert_eq!(next.epoch, expected.next(), "epochs grow by one (R3)");
+        let first = purpose == Purpose::First && expected == Epoch(0);
+        assert!(first || next.epoch == expected.next(), "epochs grow by one (R3)");
         self.arbiter.swap = Some((next.clone(), purpose));
         self.effects.push(Effect::Swap { expected, next });
     }
@@ -315,7 +316,7 @@ impl Group {
             // The very first record of the group; a store with a history never makes one by itself.
             let fresh = self.state.meta.last.0 == 0 || self.arbiter.force;
             if fresh && !self.needs_copy {
-                self.ask_swap(Record::first(self.member()), Purpose::First);
+                self.ask_swap(Record::first_behind(self.member(), self.term), Purpose::First);
             }
             return;
         };
