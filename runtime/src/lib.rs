@@ -28,5 +28,6 @@ mod partitions_file;
 pub mod plugins;
 pub mod processor;
 mod services;
+pub mod supervisor;
 pub mod trail;
 mod watcher;

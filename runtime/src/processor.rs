@@ -30,6 +30,7 @@ use crate::neighbours::Neighbours;
 use crate::notes::watchdog::Watchdog;
 use crate::partitions_file::{self, Disagreement};
 use crate::plugins::{Failure, Generations, Keep};
+use crate::supervisor::{self, Supervisor};
 
 /// How long a planned switchover at a stop may take.
 const HAND_OVER_TIME_MAX: Duration = Duration::from_secs(2);
@@ -99,7 +100,7 @@ impl Processor {
     ///
     /// # Errors
     /// Why it can't start, and what to do next.
-    pub async fn start(config: NodeConfig) -> Result<Self, StartError> {
+    pub async fn start(config: NodeConfig, supervisor: Supervisor) -> Result<Self, StartError> {
         let directory = take_directory(&config.data)?;
         let keep =
             Keep::open(&config.data.join("plugins")).map_err(|error| cannot_write(&config.data, &error))?;
@@ -126,13 +127,14 @@ impl Processor {
         let neighbours = Neighbours::default();
         let shared = Shared::start(&config.data, &generations, &neighbours, site)?;
         let builder = Arbiter::new();
+        let looked = supervisor.clone();
         let ground = Arc::new(Ground {
             arbiter_directory: arbiter_directory.clone(),
             generations: generations.clone(),
             shared,
             neighbours,
             partner: partner.clone(),
-            watchdog: Watchdog::launch().map_err(|error| {
+            watchdog: Watchdog::launch(move || looked.look()).map_err(|error| {
                 StartError::of_system(
                     format!("the watchdog gets no thread: {error}"),
                     "see the limits on threads",
@@ -191,6 +193,14 @@ impl Processor {
             let message = format!("the admin socket {} can't be made: {error}", config.admin.display());
             StartError::new("LS0106", message, "stop the other processor, or set `admin` to another path")
         })?;
+        let pulse = supervisor.pulse();
+        actix_rt::spawn(async move {
+            let mut beats = tokio::time::interval(supervisor::BEAT);
+            loop {
+                beats.tick().await;
+                pulse.beat();
+            }
+        });
         let trail = ground.shared.trail.clone();
         let view = View::new(config.node.clone(), engines.clone(), generations, trail, stop_sender);
         let admin = Admin::new(view, socket, config.admin.clone()).start();
@@ -225,6 +235,26 @@ impl Processor {
             "applications": applications,
         })
         .to_string()
+    }
+
+    /// What it does, in a few words: each application, with the role of its groups here.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let of_application = |(name, engines): (&str, &[EngineHandle])| {
+            let roles: Vec<String> = [Role::Active, Role::Standby, Role::Isolated, Role::Starting]
+                .into_iter()
+                .filter_map(|role| {
+                    let count = engines.iter().filter(|engine| engine.face().role() == role).count();
+                    match (count, engines.len()) {
+                        (0, _) => None,
+                        (_, 1) => Some(role.to_string()),
+                        (count, _) => Some(format!("{role} for {count}")),
+                    }
+                })
+                .collect();
+            format!("{name} {}", roles.join(", "))
+        };
+        self.engines.applications().map(of_application).collect::<Vec<_>>().join("; ")
     }
 
     /// Waits until an operator asks it to stop through the admin socket.

@@ -1,7 +1,7 @@
 //! A Lockstep processor.
 //!
 //! Reads its configuration, starts the processor inside an actix system, prints one JSON line with its addresses when
-//! it serves, and stops in order on SIGTERM, SIGINT or an operator's word. Several `--config` start several processors
+//! it serves, tells the service manager, and stops in order on SIGTERM, SIGINT or an operator's word. Several `--config` start several processors
 //! in one process, each with an actix system of its own.
 #![forbid(unsafe_code)]
 
@@ -13,7 +13,11 @@ use lockstep_runtime::config::NodeConfig;
 use lockstep_runtime::config::report::render;
 use lockstep_runtime::engine::ASSERTION_FAILED;
 use lockstep_runtime::processor::{Processor, StartError};
+use lockstep_runtime::supervisor::Supervisor;
 use tokio::signal::unix::{SignalKind, signal};
+
+/// How often is looked whether the service manager is to be told something new.
+const STATUS_EVERY: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// Rows come and go by the hundred thousand a second, and the tables are to lie in huge pages.
 #[global_allocator]
@@ -58,11 +62,13 @@ fn main() -> ExitCode {
     if let Err(error) = lockstep_runtime::processor::prepare_process() {
         tracing::warn!(%error, "the process could not be set up as wanted");
     }
+    let supervisor = Supervisor::of_process(configs.len());
     let mut threads = Vec::new();
     let last = configs.pop();
     for config in configs {
         let name = format!("processor-{}", config.node);
-        match std::thread::Builder::new().name(name).spawn(move || run(config)) {
+        let supervisor = supervisor.clone();
+        match std::thread::Builder::new().name(name).spawn(move || run(config, supervisor)) {
             Ok(thread) => threads.push(thread),
             Err(error) => {
                 let why = format!("a processor gets no thread: {error}");
@@ -71,7 +77,7 @@ fn main() -> ExitCode {
             }
         }
     }
-    let mut good = last.is_none_or(run);
+    let mut good = last.is_none_or(|config| run(config, supervisor));
     for thread in threads {
         good &= thread.join().unwrap_or(false);
     }
@@ -79,9 +85,9 @@ fn main() -> ExitCode {
 }
 
 /// Runs one processor to its end; whether all went well.
-fn run(config: NodeConfig) -> bool {
+fn run(config: NodeConfig, supervisor: Supervisor) -> bool {
     let system = actix_rt::System::new();
-    let result = system.block_on(serve(config));
+    let result = system.block_on(serve(config, supervisor));
     if let Err(error) = &result {
         report(error);
     }
@@ -94,19 +100,26 @@ fn report(StartError { code, message, help }: &StartError) {
     eprint!("{}", render(&diagnostic));
 }
 
-async fn serve(config: NodeConfig) -> Result<(), StartError> {
+async fn serve(config: NodeConfig, supervisor: Supervisor) -> Result<(), StartError> {
     let cannot = |error: std::io::Error| {
         StartError::of_system(format!("signals can't be received: {error}"), "start it again")
     };
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
-    let mut processor = Processor::start(config).await?;
+    let node = config.node.to_string();
+    let mut processor = Processor::start(config, supervisor.clone()).await?;
     println!("{}", processor.ready_line());
-    tokio::select! {
-        _ = terminate.recv() => tracing::info!("SIGTERM"),
-        _ = interrupt.recv() => tracing::info!("SIGINT"),
-        () = processor.asked_to_stop() => tracing::info!("asked to stop"),
+    supervisor.ready();
+    let mut looks = tokio::time::interval(STATUS_EVERY);
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break tracing::info!("SIGTERM"),
+            _ = interrupt.recv() => break tracing::info!("SIGINT"),
+            () = processor.asked_to_stop() => break tracing::info!("asked to stop"),
+            _ = looks.tick() => supervisor.status(&node, &processor.words()),
+        }
     }
+    supervisor.stopping();
     processor.stop().await;
     actix_rt::System::current().stop();
     Ok(())

@@ -18,7 +18,7 @@ use super::answers::{reply_of, request_of};
 use super::sockets::{Socket, Sockets};
 
 /// The most connections.
-pub const CONNECTIONS_MAX: usize = 4_096;
+pub const CONNECTIONS_MAX: usize = 16_384;
 /// The most requests of one connection that may be under way; it is not read beyond.
 pub const UNDER_WAY_MAX: usize = 4_096;
 /// A connection with more than this to be written is not read, in bytes.

@@ -2,6 +2,7 @@
 //!
 //! A unit that does not is given up: its note goes to the partner, and whoever had it watched is told, once. The watchdog
 //! counts its own looks and not a clock, so that a process that was stopped or swapped out finds no unit hung.
+//! With each look it also tells whoever waits for a sign of life of the process.
 //! Deliberately absent: what becomes of the engine that hangs.
 
 use std::io;
@@ -43,17 +44,18 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// Begins to watch; nobody yet.
+    /// Begins to watch; nobody yet. `looked` is called with every look, and must not keep it.
     ///
     /// # Errors
     /// When there is no thread for it.
-    pub fn launch() -> io::Result<Self> {
+    pub fn launch(looked: impl Fn() + Send + 'static) -> io::Result<Self> {
         let watched = Arc::new(Mutex::new(Vec::new()));
         let all = Arc::downgrade(&watched);
         let watch = move || {
             while let Some(watched) = all.upgrade() {
                 look_at_all(&watched);
                 drop(watched);
+                looked();
                 std::thread::sleep(LOOK);
             }
         };
@@ -128,7 +130,7 @@ mod tests {
             hang_ms,
         };
         let (hangs, idles, goes_on) = (guard("hangs"), guard("idles"), guard("goes-on"));
-        let watchdog = Watchdog::launch().unwrap();
+        let watchdog = Watchdog::launch(|| {}).unwrap();
         let (told, hung) = mpsc::channel();
         for guard in [&hangs, &idles, &goes_on] {
             let told = told.clone();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use tidy::{document, packages, root, walk};
 
-const DOCUMENTS: [&str; 14] = [
+const DOCUMENTS: [&str; 16] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
@@ -12,8 +12,10 @@ const DOCUMENTS: [&str; 14] = [
     "docs/durability.md",
     "docs/errors.md",
     "docs/events-protocol.md",
+    "docs/faults.md",
     "docs/first-plugin.md",
     "docs/http.md",
+    "docs/metrics.md",
     "docs/model.md",
     "docs/operations.md",
     "docs/plugins.md",
