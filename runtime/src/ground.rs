@@ -214,6 +214,7 @@ impl Ground {
             .insert(handle.group(), arbiter_thread);
         let watched_by = handle.clone();
         let watcher = Watcher::start_in_arbiter(&this.main, move |_| Watcher::new(watched_by));
+        handle.face().set_checkpoints(thread.checkpoints());
         let (store, store_end) = thread.launch(handle.clone())?;
         let (life, sockets) = (LIVES.fetch_add(1, Ordering::Relaxed) + 1, Sockets::default());
         let remains = Remains {

@@ -308,6 +308,24 @@ pub enum Db {
     Verify(Store),
     /// Print every row as a JSON line {"table","key","value"}, keys and values in hexadecimal, after a header line
     Export(Store),
+    /// Write all of it into a new directory, from which it can be restored; the processor may run
+    Backup {
+        /// Which.
+        #[command(flatten)]
+        store: Store,
+        /// The backup's directory; made, or empty
+        #[arg(long, value_name = "DIRECTORY")]
+        to: PathBuf,
+    },
+    /// Make the database of a processor that has none, and does not run, from a backup: a store with a new id
+    Restore {
+        /// Which.
+        #[command(flatten)]
+        store: Store,
+        /// The backup's directory
+        #[arg(long, value_name = "DIRECTORY")]
+        from: PathBuf,
+    },
 }
 
 /// Which database.

@@ -122,6 +122,6 @@ pub fn whole(path: &Path) -> PathBuf {
 }
 
 /// The user's name, for records; it proves nothing.
-fn user() -> String {
+pub fn user() -> String {
     ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok()).unwrap_or_default()
 }

@@ -1,6 +1,7 @@
 //! The admin socket: what operators ask a processor, and what it answers.
 
 mod groups;
+mod holds;
 mod preflight;
 pub mod protocol;
 mod server;

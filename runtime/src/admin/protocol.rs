@@ -22,6 +22,9 @@ use crate::trail::TrailEntry;
 /// The longest request or answer, in bytes.
 pub const LINE_BYTES_MAX: usize = 4 << 20;
 
+/// Checkpoints are held for at most so long at a time; the redo log grows meanwhile.
+pub const HOLD_MS_MAX: u64 = 60_000;
+
 /// One request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,7 +32,7 @@ pub struct AdminRequest {
     /// The application; none where the processor has only one, or for all of them (`status`).
     #[serde(default)]
     pub application: Option<String>,
-    /// The partition whose group a failpoint is for; 0 where it is not said. Everything else is for all groups.
+    /// The partition whose group a failpoint or a hold is for; 0 where it is not said. Everything else is for all groups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partition: Option<u16>,
     /// What to do.
@@ -67,6 +70,12 @@ pub enum AdminVerb {
         /// At most so many of the latest entries.
         count: usize,
     },
+    /// Make no checkpoint of one group's database for so long, at most [`HOLD_MS_MAX`], so that its files can be read while
+    /// the processor runs; 0 ends that. Answered once none is under way.
+    HoldCheckpoints {
+        /// Milliseconds.
+        ms: u64,
+    },
     /// Arm a failure, for tests.
     Failpoint(Failpoint),
     /// Stop this processor, in order: the store is synced and closed. Answered before it stops.
@@ -81,6 +90,7 @@ impl AdminVerb {
             self,
             AdminVerb::Status
                 | AdminVerb::Audit { .. }
+                | AdminVerb::HoldCheckpoints { .. }
                 | AdminVerb::Features(FeaturesVerb::List)
                 | AdminVerb::Plugin(PluginVerb::List)
                 | AdminVerb::Upgrade(UpgradeVerb::Plan { .. } | UpgradeVerb::Status | UpgradeVerb::History)

@@ -119,6 +119,7 @@ fn in_words(verb: &AdminVerb) -> String {
         AdminVerb::Upgrade(UpgradeVerb::Abort { partner_gone }) => alone("upgrade abort", *partner_gone),
         AdminVerb::Upgrade(UpgradeVerb::History) => "upgrade history".into(),
         AdminVerb::Audit { .. } => "audit".into(),
+        AdminVerb::HoldCheckpoints { ms } => format!("(hold checkpoints for {ms} ms)"),
         AdminVerb::Failpoint(failpoint) => format!("(failpoint {})", failpoint.point),
         AdminVerb::Shutdown => "shutdown".into(),
     }
@@ -158,6 +159,9 @@ async fn verb(view: &View, request: AdminRequest, by: String) -> Reply {
                 .map_err(|why| error("LS0820", why, "see docs/operations.md, failpoints"))?;
             tell(groups::one(view, application, request.partition)?, Inbound::Arm(armed))?;
             Ok(AdminReply::Done)
+        }
+        AdminVerb::HoldCheckpoints { ms } => {
+            view.holds.hold(groups::one(view, application, request.partition)?, ms).await
         }
         AdminVerb::Isolate => groups::isolate(groups::of(view, application)?).await,
         AdminVerb::Integrate => groups::ask_all(groups::of(view, application)?, &Command::Integrate).await,

@@ -5,6 +5,7 @@ use std::time::Instant;
 use lockstep_core::ids::NodeId;
 use tokio::sync::mpsc;
 
+use super::holds::Holds;
 use crate::engines::Engines;
 use crate::plugins::Generations;
 use crate::trail::Trail;
@@ -18,6 +19,8 @@ pub struct View {
     /// Where a wish to stop goes.
     pub(super) stop: mpsc::Sender<()>,
     pub(super) started: Instant,
+    /// Whose checkpoints are held.
+    pub(super) holds: Holds,
 }
 
 impl View {
@@ -30,6 +33,6 @@ impl View {
         trail: Trail,
         stop: mpsc::Sender<()>,
     ) -> Self {
-        View { node, engines, generations, trail, stop, started: Instant::now() }
+        View { node, engines, generations, trail, stop, started: Instant::now(), holds: Holds::default() }
     }
 }

@@ -22,7 +22,8 @@ use lockstep_core::event::{Answer, Request};
 use lockstep_core::ids::{GroupName, NodeId, Number, PluginHash, StoreId, Term};
 use lockstep_core::input::Input;
 use lockstep_core::leg::CampaignWord;
-use std::sync::{PoisonError, RwLock};
+use lockstep_store::Checkpoints;
+use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
@@ -182,6 +183,8 @@ pub struct Face {
     linked: AtomicBool,
     served: AtomicBool,
     last_change: RwLock<Option<(String, std::time::Instant)>>,
+    /// The store's, once it is open.
+    checkpoints: Mutex<Option<Checkpoints>>,
     /// Connections of binary clients that were closed by this side, for tests and metrics.
     pub clients_dropped: AtomicU64,
     /// Connections of binary clients that are open.
@@ -198,6 +201,7 @@ impl Face {
             linked: AtomicBool::new(false),
             served: AtomicBool::new(false),
             last_change: RwLock::new(None),
+            checkpoints: Mutex::new(None),
             clients_dropped: AtomicU64::new(0),
             clients: AtomicU64::new(0),
         }
@@ -208,6 +212,16 @@ impl Face {
     pub fn role(&self) -> Role {
         [Role::Starting, Role::Active, Role::Standby, Role::Isolated]
             [usize::from(self.role.load(Ordering::Acquire))]
+    }
+
+    /// The way to pauses of the store's checkpoints, once it is open.
+    #[must_use]
+    pub fn checkpoints(&self) -> Option<Checkpoints> {
+        self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_checkpoints(&self, checkpoints: Checkpoints) {
+        *self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner) = Some(checkpoints);
     }
 
     /// The term.

@@ -20,7 +20,7 @@ use lockstep_core::input::Input;
 use lockstep_core::sessions::{KeyedReply, Session};
 use lockstep_core::state::{Meta, State, Undo};
 use lockstep_os::LivenessLock;
-use lockstep_store::{Background, Options, Store, StoreError, Work};
+use lockstep_store::{Background, Checkpoints, Options, Store, StoreError, Work};
 
 use super::failing_disk::FailingDisk;
 use super::inbound::{EngineHandle, Inbound};
@@ -280,6 +280,12 @@ pub struct StoreThread {
 }
 
 impl StoreThread {
+    /// The way to pauses of the store's checkpoints.
+    #[must_use]
+    pub fn checkpoints(&self) -> Checkpoints {
+        self.store.background().checkpoints()
+    }
+
     /// Starts the thread and the one that makes checkpoints.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ use crate::directory;
 use crate::disk::Disk;
 use crate::error::{DuringExt, StoreError};
 use crate::log::{Sealed, Shared, SharedState};
+use crate::quiet::{Checkpoints, Quiet};
 use crate::record::{Found, Place, UNIT};
 use crate::replay::{Replay, Replayed};
 use crate::scan::payload;
@@ -30,6 +31,7 @@ const BEHIND_CHECKPOINTS: u64 = 2;
 pub(crate) struct Hub {
     log: Mutex<Option<Arc<Shared>>>,
     closed: AtomicBool,
+    quiet: Quiet,
     /// Grows with every change that may make work due.
     changes: Mutex<u64>,
     wake: Condvar,
@@ -40,6 +42,11 @@ impl Hub {
     pub fn follow(&self, log: Option<Arc<Shared>>) {
         *self.log.lock().unwrap_or_else(PoisonError::into_inner) = log;
         self.notify();
+    }
+
+    /// Pauses of checkpoints.
+    pub fn quiet(&self) -> &Quiet {
+        &self.quiet
     }
 
     /// No more work.
@@ -147,6 +154,12 @@ impl Background {
         Background { disk, options, hub, known: None }
     }
 
+    /// The way to pauses in which no checkpoint is made.
+    #[must_use]
+    pub fn checkpoints(&self) -> Checkpoints {
+        Checkpoints(self.hub.clone())
+    }
+
     /// Works until the store is dropped. An error of a checkpoint is told to `report` and the work tried again
     /// with the next segment; nothing is lost meanwhile, the log only grows.
     ///
@@ -248,7 +261,11 @@ impl Background {
             };
             state.ripe().take_while(small_enough).cloned().collect()
         };
-        self.checkpoint(log, &chunk)
+        let hub = self.hub.clone();
+        match hub.quiet().make() {
+            Some(_making) => self.checkpoint(log, &chunk),
+            None => full.map_or(Ok(Work::Nothing), Err),
+        }
     }
 
     /// Makes the next segment ahead; says whether there was any need.

@@ -106,6 +106,12 @@ pub enum StoreError {
         /// The layout known.
         known: u32,
     },
+    /// A store was to be made where there is one.
+    #[error("LS0512: there is a store in {} already; move it away, or name another directory", path.display())]
+    Occupied {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The name in `current` leads nowhere: the disk was replaced, emptied or mixed up.
     #[error(
         "LS0511: {} names the store {store}, which is not there; a new, empty store was made, which the record does \
@@ -144,6 +150,7 @@ impl StoreError {
             StoreError::OutOfPlace { .. } => "LS0509",
             StoreError::Layout { .. } => "LS0510",
             StoreError::Lost { .. } => "LS0511",
+            StoreError::Occupied { .. } => "LS0512",
         }
     }
 

@@ -9,7 +9,7 @@
 //! - *Recovery* is the checkpoint's rows and the records behind them. A torn last record was never acknowledged and
 //!   is cut off; any other hole or wrong checksum makes the store untrusted (R26): it then comes back as a copy.
 //! - A *copy* (R25) is a new store beside the old one. Rows and entries go into its log as they arrive, so its end is
-//!   one sync and one mark removed, whatever its size.
+//!   one sync and one mark removed, whatever its size. A backup is made, and one is restored, in the same way.
 //!
 //! Deliberately absent: threads, channels, clocks, randomness, the directory's lock, any reading of single rows.
 //! Everything goes through a [`disk::Disk`], so that the simulated world crashes the very code that runs in
@@ -26,9 +26,11 @@ mod error;
 mod inspect;
 mod left;
 mod log;
+mod quiet;
 mod record;
 mod recovery;
 mod replay;
+mod restore;
 mod scan;
 mod segment;
 pub mod sim_disk;
@@ -40,4 +42,6 @@ pub use error::StoreError;
 pub use inspect::{
     Export, Inspection, SegmentInspection, StoreInspection, Verification, export, inspect, verify,
 };
+pub use quiet::{Checkpoints, Pause};
+pub use restore::restore;
 pub use store::{Options, Recovered, Store};

@@ -1,48 +1,95 @@
-//! `lockstep db`: the database of a stopped processor.
+//! `lockstep db`: the database of a processor, stopped or running.
 //!
+//! While a processor runs, its files are read as they are, with its checkpoints held still: what is found is the database
+//! of one moment, as a crash of the processor would have left it.
 //! `export` prints JSON lines whatever `--output` says: it is for programs, an audit among them. The first line
 //! describes the store, every further line is a row; keys and values are bytes, written in hexadecimal.
 
 use std::io::Write as _;
 
+use std::path::{Path, PathBuf};
+
 use lockstep_core::state::State;
 use lockstep_runtime::config::{ApplicationConfig, NodeConfig};
-use lockstep_runtime::offline::{Offline, group_dir, rows};
-use lockstep_store::{Export, StoreError, StoreInspection};
+use lockstep_runtime::offline::{Offline, group_dir, make, rows};
+use lockstep_store::{Export, StoreError, StoreInspection, Verification};
 use serde_json::{Value, json};
 
+use super::held::Held;
 use crate::args::{Db, Global, Store};
 use crate::failure::{Exit, Failure};
 use crate::render::words::{columns, count};
 use crate::session::{print, whole, write_out};
 
-/// Carries out a command about a stopped processor's database.
+/// How often the files of a running processor are read again, when they changed under the reader's hands.
+const TRIES: u32 = 10;
+
+/// Carries out a command about a processor's database.
 pub fn run(global: &Global, command: &Db) -> Result<Exit, Failure> {
     match command {
-        Db::Inspect(store) => inspect(global, &open(global, store)?)?,
-        Db::Verify(store) => verify(global, &open(global, store)?)?,
-        Db::Export(store) => export(&open(global, store)?.export().map_err(failure)?)?,
+        Db::Inspect(store) => {
+            look(global, store, |offline| Ok(inspect(offline)?), |seen| shown(global, &seen))?
+        }
+        Db::Verify(store) => look(global, store, Offline::verify, |found| verified(global, &found))?,
+        Db::Export(store) => look(global, store, Offline::export, |database| export(&database))?,
+        Db::Backup { store, to } => {
+            look(global, store, Offline::export, |database| backup(global, &database, &whole(to)))?;
+        }
+        Db::Restore { store, from } => restore(global, &place(global, store)?.0, &whole(from))?,
     }
     Ok(Exit::Ok)
 }
 
-fn open(global: &Global, store: &Store) -> Result<Offline, Failure> {
-    let directory = match &store.dir {
-        Some(directory) => whole(directory),
-        None => {
-            let config = NodeConfig::load(&global.config)?;
-            let application = application(&config, store)?;
-            if store.partition >= application.partitions {
-                let message = format!(
-                    "`{}` has {} partitions, and {} is none of them",
-                    application.name, application.partitions, store.partition
-                );
-                return Err(Failure::new(Exit::Usage, "LS0823", message, "partitions count from 0"));
+/// The group's directory, and the admin socket of its processor.
+fn place(global: &Global, store: &Store) -> Result<(PathBuf, PathBuf), Failure> {
+    if let Some(directory) = &store.dir {
+        let directory = whole(directory);
+        let data = directory.ancestors().nth(2).unwrap_or(&directory);
+        let admin = data.join("admin.sock");
+        return Ok((directory, admin));
+    }
+    let config = NodeConfig::load(&global.config)?;
+    let application = application(&config, store)?;
+    if store.partition >= application.partitions {
+        let message = format!(
+            "`{}` has {} partitions, and {} is none of them",
+            application.name, application.partitions, store.partition
+        );
+        return Err(Failure::new(Exit::Usage, "LS0823", message, "partitions count from 0"));
+    }
+    Ok((group_dir(&config, &application.name, store.partition), config.admin.clone()))
+}
+
+/// Reads the database and shows what was read. What is read of a running processor may have changed meanwhile: then it is
+/// read again.
+fn look<T>(
+    global: &Global,
+    store: &Store,
+    read: impl Fn(&Offline) -> Result<T, StoreError>,
+    show: impl FnOnce(T) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let (directory, admin) = place(global, store)?;
+    let seen = match Offline::open(directory.clone()) {
+        Ok(offline) => read(&offline),
+        Err(StoreError::InUse { .. }) => {
+            let _held = Held::begin(global, &directory, &admin)?;
+            let offline = Offline::of_running(directory);
+            let mut seen = read(&offline);
+            for _ in 1..TRIES {
+                // A record that is half written, or a store that a copy has just replaced.
+                if !matches!(
+                    &seen,
+                    Err(StoreError::Damaged { .. } | StoreError::NoStore { .. } | StoreError::Disk { .. })
+                ) {
+                    break;
+                }
+                seen = read(&offline);
             }
-            group_dir(&config, &application.name, store.partition)
+            seen
         }
+        Err(error) => Err(error),
     };
-    Offline::open(directory).map_err(failure)
+    show(seen.map_err(failure)?)
 }
 
 fn application<'a>(config: &'a NodeConfig, store: &Store) -> Result<&'a ApplicationConfig, Failure> {
@@ -71,8 +118,9 @@ fn failure(error: StoreError) -> Failure {
     Failure::new(Exit::Failed, code, message, help)
 }
 
-fn inspect(global: &Global, offline: &Offline) -> Result<(), Failure> {
-    let inspection = offline.inspect().map_err(failure)?;
+/// What is shown of all stores: for people, and for programs.
+fn inspect(offline: &Offline) -> Result<(String, Value), StoreError> {
+    let inspection = offline.inspect()?;
     let mut text = format!("{}\n", offline.directory().display());
     for store in &inspection.stores {
         text.push_str(&one_store(store));
@@ -85,7 +133,11 @@ fn inspect(global: &Global, offline: &Offline) -> Result<(), Failure> {
     if let Some(Export { state, .. }) = &database {
         text.push_str(&content(state));
     }
-    print(global.output, &text, &json!({"stores": inspection.stores, "database": header}))
+    Ok((text, json!({"stores": inspection.stores, "database": header})))
+}
+
+fn shown(global: &Global, (text, json): &(String, Value)) -> Result<(), Failure> {
+    print(global.output, text, json)
 }
 
 fn one_store(store: &StoreInspection) -> String {
@@ -141,8 +193,7 @@ fn content(state: &State) -> String {
     )
 }
 
-fn verify(global: &Global, offline: &Offline) -> Result<(), Failure> {
-    let found = offline.verify().map_err(failure)?;
+fn verified(global: &Global, found: &Verification) -> Result<(), Failure> {
     let torn = if found.torn { "   a torn end that was never acknowledged" } else { "" };
     let text = format!(
         "store {} is sound: {} rows up to number {}, digest {}, {} redo records read{torn}\n",
@@ -152,7 +203,36 @@ fn verify(global: &Global, offline: &Offline) -> Result<(), Failure> {
         found.digest,
         count(found.records as u64)
     );
-    print(global.output, &text, &found)
+    print(global.output, &text, found)
+}
+
+/// A backup is a group's directory with a store of its own.
+fn backup(global: &Global, database: &Export, to: &Path) -> Result<(), Failure> {
+    if std::fs::read_dir(to).is_ok_and(|mut names| names.next().is_some()) {
+        return Err(failure(StoreError::Occupied { path: to.to_owned() }));
+    }
+    let made = make(to, database).map_err(failure)?;
+    made_from(global, database, &made.to_string(), &format!("backed up to {}", to.display()))
+}
+
+fn restore(global: &Global, directory: &Path, from: &Path) -> Result<(), Failure> {
+    let place = Offline::to_make(directory.to_owned()).map_err(failure)?;
+    // Whatever runs where the backup lies, it does not use it.
+    let backup = Offline::of_running(from.to_owned());
+    let database = backup.export().map_err(failure)?;
+    let made = place.make(&database).map_err(failure)?;
+    made_from(global, &database, &made.to_string(), &format!("restored into {}", directory.display()))
+}
+
+fn made_from(global: &Global, database: &Export, store: &str, done: &str) -> Result<(), Failure> {
+    let (last, digest) = (database.state.meta.last, format!("{:016x}", database.state.digest()));
+    let text = format!(
+        "{done}: store {store}, up to number {}, digest {digest}, from store {}\n",
+        count(last.0),
+        database.store
+    );
+    let json = json!({"store": store, "last": last, "digest": digest, "from": database.store});
+    print(global.output, &text, &json)
 }
 
 /// What describes a database, the rows apart.

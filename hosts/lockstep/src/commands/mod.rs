@@ -1,6 +1,7 @@
 //! From what was typed to what is asked, shown and waited for.
 
 mod db;
+mod held;
 mod new;
 mod plugin;
 pub mod plugin_check;

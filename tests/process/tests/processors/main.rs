@@ -4,13 +4,16 @@
 //! waited for by name, with a bound.
 
 mod api;
+mod backups;
 mod bad_configuration;
 mod bad_events;
 mod bad_plugins;
 mod evaluation;
 mod faults;
+mod figures;
 mod hangs;
 mod kept;
+mod lives;
 mod orders;
 mod partitions;
 mod poison;
