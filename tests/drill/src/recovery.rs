@@ -76,7 +76,10 @@ pub fn run(artifacts: &Artifacts, directory: &Path, rows: u32, copy_mb: u64) -> 
     say("the database grows");
     while megabytes(&pair)? < copy_mb {
         interrupt::check()?;
-        drop(load(&pair, &format!("grown-{accounts}"), Pace::Open { rate_per_s: RATE_PER_S }, 1_000_000)?.stop()?);
+        drop(
+            load(&pair, &format!("grown-{accounts}"), Pace::Open { rate_per_s: RATE_PER_S }, 1_000_000)?
+                .stop()?,
+        );
     }
     let mut slow = load(&pair, "copied", Pace::Open { rate_per_s: RATE_PER_S }, 4_000)?;
     slow.phase("before")?;

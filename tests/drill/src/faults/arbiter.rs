@@ -49,7 +49,8 @@ pub fn faults() -> Vec<Fault> {
     }
     let expected = "serves on; nobody becomes active by itself without the record; it serves with it again";
     all.push(Fault::new("arbiter lost while both run, back after both ended", expected, lost));
-    let expected = "nobody becomes active by itself; after `lockstep force` one serves, and the other follows it";
+    let expected =
+        "nobody becomes active by itself; after `lockstep force` one serves, and the other follows it";
     all.push(Fault::new("arbiter lost for good, force", expected, forced));
     all
 }

@@ -11,7 +11,7 @@ use rig::Failure;
 use super::row::{Ending, Fault, Site};
 use super::stage::{Plan, Stage};
 
-/// By then a full load has made a checkpoint.
+/// By then a checkpoint is made: nothing else wants to run as it did.
 const CHECKPOINT_MAX: Duration = Duration::from_secs(90);
 /// For so long nobody may become active.
 const WATCHED: Duration = Duration::from_secs(5);
@@ -97,7 +97,7 @@ pub fn faults() -> Vec<Fault> {
 
 fn standby(site: &Site<'_>, case: &Case) -> Result<Ending, Failure> {
     let plan = Plan::of(site);
-    let plan = if case.file == CHECKPOINT { plan.at_full_load() } else { plan };
+    let plan = Plan { grown: case.file == CHECKPOINT, ..plan };
     let mut stage = Stage::with(site, plan)?;
     let at = 1 - stage.active()?;
     let data = stage.pair.node(at).data();
