@@ -1,6 +1,7 @@
 //! How long it takes to be whole again: a standby that missed many events is caught up, an empty one gets a copy while the
 //! active serves, and a processor with many rows starts.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -33,16 +34,16 @@ const START_S_MAX: f64 = 3.0;
 pub fn run(artifacts: &Artifacts, directory: &Path, rows: u32, copy_mb: u64) -> Result<Outcome, Failure> {
     let machine = load_average()?;
     let mut pair = Pair::start(artifacts, directory, artifacts.ledger_v1())?;
-    let mut accounts = 0;
-    let mut load = |pair: &Pair, name: &str, pace: Pace, opened: u32| -> Result<Load, Failure> {
+    let accounts = Cell::new(0);
+    let load = |pair: &Pair, name: &str, pace: Pace, opened: u32| -> Result<Load, Failure> {
         let mut settings = LoadSettings::new(pair.events(), pace, directory.join(format!("{name}.record")));
-        (settings.first_account, settings.accounts, settings.deadline_ms) = (accounts, opened, 60_000);
-        accounts += opened;
+        (settings.first_account, settings.accounts, settings.deadline_ms) = (accounts.get(), opened, 60_000);
+        accounts.set(accounts.get() + opened);
         Load::start(artifacts.rig(), settings)
     };
 
     say("a standby misses events");
-    let mut fast = load(&pair, "missed", Pace::Closed { in_flight: 64 }, 4_000)?;
+    let fast = load(&pair, "missed", Pace::Closed { in_flight: 64 }, 4_000)?;
     let standby = 1 - pair.active()?;
     pair.node_mut(standby).kill();
     pair.node_mut(standby).wait_gone()?;
@@ -71,14 +72,20 @@ pub fn run(artifacts: &Artifacts, directory: &Path, rows: u32, copy_mb: u64) -> 
     let start_s = begun.elapsed().as_secs_f64();
     pair.node_mut(1).start(artifacts)?;
     pair.wait_in_lock_step(PATIENCE)?;
-    say(&format!("a processor with {accounts} rows of accounts was ready after {start_s:.2} s"));
+    say(&format!("a processor with {} rows of accounts was ready after {start_s:.2} s", accounts.get()));
+    let rows = accounts.get();
 
     say("the database grows");
     while megabytes(&pair)? < copy_mb {
         interrupt::check()?;
         drop(
-            load(&pair, &format!("grown-{accounts}"), Pace::Open { rate_per_s: RATE_PER_S }, 1_000_000)?
-                .stop()?,
+            load(
+                &pair,
+                &format!("grown-{}", accounts.get()),
+                Pace::Open { rate_per_s: RATE_PER_S },
+                1_000_000,
+            )?
+            .stop()?,
         );
     }
     let mut slow = load(&pair, "copied", Pace::Open { rate_per_s: RATE_PER_S }, 4_000)?;
@@ -107,7 +114,7 @@ pub fn run(artifacts: &Artifacts, directory: &Path, rows: u32, copy_mb: u64) -> 
     let failed = during.failed + copying.failed;
     let text = format!(
         "a standby that missed {missed} events: in lock step {catch_up_s:.2} s after its start (below {CATCH_UP_S_MAX} s)\n\
-         a processor with {accounts} accounts: ready after {start_s:.2} s (below {START_S_MAX} s, for a million)\n\
+         a processor with {rows} accounts: ready after {start_s:.2} s (below {START_S_MAX} s, for a million)\n\
          a copy of {mb} MB while the active serves: {copy_s:.2} s, {per_s:.0} MB/s (at least {COPY_MB_PER_S_MIN})\n\
          p99 while it is copied {:.2} ms, before {:.2} ms; failed {failed}, dropped {dropped}\n\
          {} cores, load average {machine} before",
@@ -116,7 +123,7 @@ pub fn run(artifacts: &Artifacts, directory: &Path, rows: u32, copy_mb: u64) -> 
         cores(),
     );
     let json = json!({
-        "catch_up": {"missed": missed, "seconds": catch_up_s}, "start": {"accounts": accounts, "seconds": start_s},
+        "catch_up": {"missed": missed, "seconds": catch_up_s}, "start": {"accounts": rows, "seconds": start_s},
         "copy": {"mb": mb, "seconds": copy_s, "mb_per_s": per_s, "p99_us": copying.p99_us, "p99_us_before": before.p99_us},
         "failed": failed, "dropped": dropped, "cores": cores(), "load_average": machine,
     });

@@ -27,9 +27,7 @@ const TRIES: u32 = 10;
 /// Carries out a command about a processor's database.
 pub fn run(global: &Global, command: &Db) -> Result<Exit, Failure> {
     match command {
-        Db::Inspect(store) => {
-            look(global, store, |offline| Ok(inspect(offline)?), |seen| shown(global, &seen))?
-        }
+        Db::Inspect(store) => look(global, store, inspect, |seen| shown(global, &seen))?,
         Db::Verify(store) => look(global, store, Offline::verify, |found| verified(global, &found))?,
         Db::Export(store) => look(global, store, Offline::export, |database| export(&database))?,
         Db::Backup { store, to } => {

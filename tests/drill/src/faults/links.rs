@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rig::Failure;
+use rig::proxy::LinkProxy;
 
 use super::row::{Ending, Fault, Site};
 use super::stage::{Plan, Stage};
@@ -22,15 +23,15 @@ pub fn faults() -> Vec<Fault> {
     let silent = "the standby hears nothing and takes over; the other one is caught up when the link is back";
     let anew = "the link is made anew; nobody is lost for good";
     vec![
-        Fault::new("link cut 5 s", alone, |site| bad(site, |stage| Ok(stage.link()?.cut()))),
+        Fault::new("link cut 5 s", alone, |site| bad(site, |link, _| link.cut())),
         Fault::new("link cut 5 s: what the active sends", silent, |site| {
-            bad(site, |stage| Ok(stage.link()?.cut_from(stage.active()?)))
+            bad(site, |link, active| link.cut_from(active))
         }),
         Fault::new("link cut 5 s: what the standby sends", alone, |site| {
-            bad(site, |stage| Ok(stage.link()?.cut_from(1 - stage.active()?)))
+            bad(site, |link, active| link.cut_from(1 - active))
         }),
         Fault::new("link slow: 20 ms", "serves, slower or alone", |site| {
-            bad(site, |stage| Ok(stage.link()?.slow_down(Duration::from_millis(20))))
+            bad(site, |link, _| link.slow_down(Duration::from_millis(20)))
         }),
         Fault::new("link flips bits: 1 byte of 40,000, 5 s", anew, mangled),
         Fault::new("link: corrupt frame from the active", anew, |site| injected(site, true, vec![0xa5; 64])),
@@ -56,11 +57,11 @@ fn proxied(site: &Site<'_>) -> Result<Stage, Failure> {
     Stage::with(site, Plan { proxied: true, ..Plan::of(site) })
 }
 
-/// The link is bad for a while, and good again.
-fn bad(site: &Site<'_>, make_bad: impl Fn(&Stage) -> Result<(), Failure>) -> Result<Ending, Failure> {
+/// The link is bad for a while, and good again; what makes it bad is told who is active.
+fn bad(site: &Site<'_>, make_bad: impl Fn(&LinkProxy, usize)) -> Result<Ending, Failure> {
     let mut stage = proxied(site)?;
     stage.begins()?;
-    make_bad(&stage)?;
+    make_bad(stage.link()?, stage.active()?);
     stage.pass(BAD)?;
     let before = stage.answered();
     stage.wait_answers(before + 50)?;
