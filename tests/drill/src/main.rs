@@ -87,7 +87,7 @@ enum Exercise {
         /// Name them all, and bring none about.
         #[arg(long, conflicts_with_all = ["only", "page"])]
         list: bool,
-        /// Write the table as a page to this file.
+        /// Write the table as a page to this file; with `--only`, into the table that it has.
         #[arg(long)]
         page: Option<PathBuf>,
     },

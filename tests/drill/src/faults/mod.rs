@@ -118,7 +118,10 @@ pub fn run(
         cores()
     );
     if let Some(page) = page {
-        std::fs::write(page, format!("{}{table}\n{sum}.\n", page::HEAD))?;
+        // Some faults alone leave the other rows of the page as they are.
+        let before = only.and_then(|_| std::fs::read_to_string(page).ok());
+        let machine = format!("{} cores, load average {machine} before the latest of them", cores());
+        std::fs::write(page, page::of_rows(before.as_deref(), &table, &machine))?;
     }
     let mut text = format!("{table}{sum}");
     problems.iter().for_each(|problem| text += &format!("\nproblem: {problem}"));

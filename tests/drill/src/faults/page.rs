@@ -23,6 +23,32 @@ a fault takes the service away until it is over, it is the fault's own length. `
 |---|---|---|---|---|---|---|
 ";
 
+/// The page with these rows, each a line; in place of the rows of the same faults where `before` is a page already.
+#[must_use]
+pub fn of_rows(before: Option<&str>, table: &str, machine: &str) -> String {
+    let fault = |row: &str| row.split('|').nth(1).map(|name| name.trim().to_owned());
+    let is_row = |line: &&str| line.starts_with("| ") && !line.starts_with("| fault |");
+    let new: Vec<&str> = table.lines().filter(is_row).collect();
+    let mut rows: Vec<&str> = before.map_or(Vec::new(), |page| page.lines().filter(is_row).collect());
+    for row in new {
+        match rows.iter_mut().find(|known| fault(known) == fault(row)) {
+            Some(known) => *known = row,
+            None => rows.push(row),
+        }
+    }
+    let with = |word: &str| {
+        rows.iter().filter(|row| row.split('|').nth(3).is_some_and(|cell| cell.contains(word))).count()
+    };
+    format!(
+        "{HEAD}{}\n\n{} of {} held, {} broken, {} skipped; {machine}.\n",
+        rows.join("\n"),
+        with(" held "),
+        rows.len(),
+        with("broken"),
+        with("skipped")
+    )
+}
+
 /// A row of the table.
 #[must_use]
 pub fn row(fault: &Fault, row: &Row) -> String {
@@ -36,5 +62,27 @@ pub fn row(fault: &Fault, row: &Row) -> String {
         Row::Broken(Some(seen), _) => format!("{head} **broken** | {}", figures(seen)),
         Row::Broken(None, _) => format!("{head} **broken** | | | | |"),
         Row::Skipped(reason) => format!("{head} skipped: {} | | | | |", reason.replace('|', "/")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_takes_the_place_of_the_same_faults_and_is_counted() {
+        let first = of_rows(
+            None,
+            "| one | x | **broken** | | | | |\n| two | x | held | 1 | 2 | 0 | 0 |\n",
+            "2 cores",
+        );
+        assert!(first.ends_with("1 of 2 held, 1 broken, 0 skipped; 2 cores.\n"), "{first}");
+        let again = of_rows(
+            Some(&first),
+            "| one | x | held | 3 | 4 | 0 | 0 |\n| three | x | skipped: no | | | | |\n",
+            "2 cores",
+        );
+        assert!(again.ends_with("2 of 3 held, 0 broken, 1 skipped; 2 cores.\n"), "{again}");
+        assert_eq!(again.matches("| one |").count(), 1);
     }
 }

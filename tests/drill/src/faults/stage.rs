@@ -23,8 +23,9 @@ pub const AWAY: Duration = Duration::from_millis(300);
 const ANSWERS: u64 = 100;
 /// Accounts of a load.
 const ACCOUNTS: u32 = 2_000;
-/// So many segments of 16 MB are more than a checkpoint of 64 MB needs: two of them are not sealed.
-const SEGMENTS: usize = 7;
+/// So many segments of 16 MB are two checkpoints, and the two that are not sealed: one is made then, however busy the
+/// machine is.
+const SEGMENTS: usize = 11;
 /// They are there by then.
 const GROWN_MAX: Duration = Duration::from_secs(120);
 /// A request is tried for so long: longer than any fault takes the service away.
