@@ -4,15 +4,13 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rig::Failure;
 
 use super::row::{Ending, Fault, Site};
-use super::stage::{Plan, Stage};
+use super::stage::Stage;
 
-/// By then a checkpoint is made: nothing else wants to run as it did.
-const CHECKPOINT_MAX: Duration = Duration::from_secs(90);
 /// For so long nobody may become active.
 const WATCHED: Duration = Duration::from_secs(5);
 
@@ -42,15 +40,11 @@ struct Case {
 }
 
 const REDO: &str = "ledger/0/store-*/redo-*.log";
-const CHECKPOINT: &str = "ledger/0/store-*/checkpoint.redb";
-const CASES: [Case; 16] = [
+const CASES: [Case; 13] = [
     Case { name: "redo segment: bit flipped", file: REDO, damage: Damage::Flip, noticed: Some("LS0503") },
     Case { name: "redo segment: torn end", file: REDO, damage: Damage::Tear, noticed: None },
     Case { name: "redo segment: cut off", file: REDO, damage: Damage::Cut, noticed: None },
     Case { name: "redo segment: gone", file: REDO, damage: Damage::Remove, noticed: Some("LS0503") },
-    Case { name: "checkpoint: bit flipped", file: CHECKPOINT, damage: Damage::Flip, noticed: Some("LS0503") },
-    Case { name: "checkpoint: cut off", file: CHECKPOINT, damage: Damage::Cut, noticed: Some("LS0503") },
-    Case { name: "checkpoint: gone", file: CHECKPOINT, damage: Damage::Remove, noticed: Some("LS0503") },
     Case { name: "current: bit flipped", file: "ledger/0/current", damage: Damage::Flip, noticed: None },
     Case { name: "current: cut off", file: "ledger/0/current", damage: Damage::Cut, noticed: None },
     Case { name: "current: gone", file: "ledger/0/current", damage: Damage::Remove, noticed: None },
@@ -96,21 +90,8 @@ pub fn faults() -> Vec<Fault> {
 }
 
 fn standby(site: &Site<'_>, case: &Case) -> Result<Ending, Failure> {
-    let plan = Plan::of(site);
-    let plan = Plan { grown: case.file == CHECKPOINT, ..plan };
-    let mut stage = Stage::with(site, plan)?;
+    let stage = Stage::begin(site)?;
     let at = 1 - stage.active()?;
-    let data = stage.pair.node(at).data();
-    if case.file == CHECKPOINT {
-        let until = Instant::now() + CHECKPOINT_MAX;
-        while find(&data, CHECKPOINT).is_err() {
-            if Instant::now() > until {
-                return Err(Failure::new(format!("no checkpoint was made in {CHECKPOINT_MAX:?}")));
-            }
-            stage.pass(Duration::from_millis(100))?;
-        }
-        stage.pass(Duration::from_secs(1))?;
-    }
     if case.file == "trail.jsonl" {
         // Something that stands in it.
         stage.pair.lockstep(&["switchover", "ledger"])?;
@@ -246,6 +227,6 @@ mod tests {
         assert!(torn[..76] == flipped[..76] && torn[76..].iter().all(|byte| *byte == 0));
         damage(directory.path(), "ledger/0/store-*/untrusted", Damage::Make).unwrap();
         assert!(store.join("untrusted").exists());
-        assert!(damage(directory.path(), CHECKPOINT, Damage::Flip).is_err());
+        assert!(damage(directory.path(), "ledger/0/current", Damage::Flip).is_err());
     }
 }

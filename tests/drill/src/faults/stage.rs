@@ -5,7 +5,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use lockstep_core::command::Role;
 use rig::audit::Killed;
-use rig::load::record::LoadRecord;
 use rig::load::{Load, LoadSettings, Pace};
 use rig::node::Settings;
 use rig::pair::Pair;
@@ -21,13 +20,6 @@ const WHOLE_MAX: Duration = Duration::from_secs(60);
 pub const AWAY: Duration = Duration::from_millis(300);
 /// Answers that are waited for before the fault and after it.
 const ANSWERS: u64 = 100;
-/// Accounts of a load.
-const ACCOUNTS: u32 = 2_000;
-/// So many segments of 16 MB are two checkpoints, and the two that are not sealed: one is made then, however busy the
-/// machine is.
-const SEGMENTS: usize = 11;
-/// They are there by then.
-const GROWN_MAX: Duration = Duration::from_secs(120);
 /// A request is tried for so long: longer than any fault takes the service away.
 const DEADLINE_MS: u64 = 60_000;
 
@@ -41,8 +33,6 @@ pub struct Plan<'a> {
     pub pace: Pace,
     /// The link goes through a proxy.
     pub proxied: bool,
-    /// As much as the pair takes goes before, until a checkpoint of what there is is worth its while.
-    pub grown: bool,
 }
 
 impl<'a> Plan<'a> {
@@ -53,7 +43,6 @@ impl<'a> Plan<'a> {
             nodes: [Settings::default(), Settings::default()],
             pace: Pace::Open { rate_per_s: 500.0 },
             proxied: false,
-            grown: false,
         }
     }
 
@@ -69,8 +58,6 @@ pub struct Stage {
     pub pair: Pair,
     /// The way between the two, if that was asked for.
     pub proxy: Option<LinkProxy>,
-    /// What clients were told before the load under way.
-    before: Option<LoadRecord>,
     load: Load,
     excused: Vec<Killed>,
     problems: Vec<String>,
@@ -84,7 +71,7 @@ impl Stage {
 
     /// A pair that is set up like this, under load.
     pub fn with(site: &Site<'_>, plan: Plan<'_>) -> Result<Self, Failure> {
-        let Plan { plugin, mut nodes, pace, proxied, grown } = plan;
+        let Plan { plugin, mut nodes, pace, proxied } = plan;
         let proxy = if proxied { Some(LinkProxy::new()?) } else { None };
         if let Some(proxy) = &proxy {
             for (at, node) in nodes.iter_mut().enumerate() {
@@ -96,16 +83,14 @@ impl Stage {
             proxy.connect([&pair.node(0).ready().link, &pair.node(1).ready().link])?;
         }
         pair.wait_in_lock_step(WHOLE_MAX)?;
-        let before = if grown { Some(grow(site, &pair)?) } else { None };
         let mut settings = LoadSettings::new(pair.events(), pace, site.directory.join("load.record"));
-        settings.first_account = before.as_ref().map_or(0, |before| before.opened.accounts);
         settings.clients = 4;
-        settings.accounts = ACCOUNTS;
+        settings.accounts = 2_000;
         settings.deadline_ms = DEADLINE_MS;
         let mut load = Load::start(site.artifacts.rig(), settings)?;
         load.phase("before")?;
         load.wait_answers(ANSWERS)?;
-        Ok(Stage { pair, proxy, before, load, excused: Vec::new(), problems: Vec::new() })
+        Ok(Stage { pair, proxy, load, excused: Vec::new(), problems: Vec::new() })
     }
 
     /// The way between the two.
@@ -222,46 +207,9 @@ impl Stage {
         }
         let stopped = self.load.stop()?;
         self.problems.extend(stopped.done.failures.iter().take(3).cloned());
-        let record = match self.before.take() {
-            Some(before) => before.followed_by(stopped.record)?,
-            None => stopped.record,
-        };
-        let audit = self.pair.end_and_audit(&record, &stopped.done.dropped, &self.excused)?;
+        let audit = self.pair.end_and_audit(&stopped.record, &stopped.done.dropped, &self.excused)?;
         Ok(Ending::Seen(Seen { service_ms, audit, problems: self.problems }))
     }
-}
-
-/// Sends as much as the pair takes until its redo log has more segments than go into a checkpoint; what clients were told.
-fn grow(site: &Site<'_>, pair: &Pair) -> Result<LoadRecord, Failure> {
-    let pace = Pace::Closed { in_flight: 32 };
-    let mut settings = LoadSettings::new(pair.events(), pace, site.directory.join("before.record"));
-    (settings.accounts, settings.deadline_ms) = (ACCOUNTS, DEADLINE_MS);
-    let load = Load::start(site.artifacts.rig(), settings)?;
-    let until = Instant::now() + GROWN_MAX;
-    while redo_segments(&pair.node(0).data())? < SEGMENTS {
-        interrupt::check()?;
-        if Instant::now() > until {
-            return Err(Failure::new(format!(
-                "the redo log has not {SEGMENTS} segments after {GROWN_MAX:?}"
-            )));
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    let stopped = load.stop()?;
-    match stopped.done.failures.first() {
-        Some(failure) => Err(Failure::new(failure.clone())),
-        None => Ok(stopped.record),
-    }
-}
-
-fn redo_segments(data: &Path) -> Result<usize, Failure> {
-    let mut count = 0;
-    for store in std::fs::read_dir(data.join("ledger/0"))? {
-        // What is not a directory has no files.
-        let files = std::fs::read_dir(store?.path()).into_iter().flatten().flatten();
-        count += files.filter(|file| file.file_name().to_string_lossy().starts_with("redo-")).count();
-    }
-    Ok(count)
 }
 
 /// Milliseconds since 1970.
