@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::bench::args::Bench;
+
 /// The operators' command line of Lockstep.
 #[derive(Debug, Parser)]
 #[command(
@@ -86,6 +88,8 @@ pub enum Command {
     /// The database of a stopped processor
     #[command(subcommand)]
     Db(Db),
+    /// Send a load of any procedure to the pair and measure it
+    Bench(Box<Bench>),
     /// Show the audit trail: who asked either processor for what, when and why, and what changed in this one
     Audit {
         /// The application.

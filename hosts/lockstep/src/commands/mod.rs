@@ -28,6 +28,7 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
             Ok(Exit::Ok)
         }
         Command::Db(command) => db::run(&global, &command),
+        Command::Bench(bench) => crate::bench::run(&global, &bench),
         Command::New(new) => new::run(&global, &new),
         Command::Plugin(Plugin::Check { file, against }) => {
             plugin_check::run(&global, &file, against.as_deref())
