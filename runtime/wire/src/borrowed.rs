@@ -211,7 +211,10 @@ mod tests {
         assert_same(ClientFrame::OpenSession { ticket: 300 }, &open, &mut Vec::new());
         let parameters: Vec<u8> = (0..=255).collect();
         let ids = [
-            (EventId::Numbered { session: 1000, number: 2000 }, IdFrame::Numbered { session: 1000, number: 2000 }),
+            (
+                EventId::Numbered { session: 1000, number: 2000 },
+                IdFrame::Numbered { session: 1000, number: 2000 },
+            ),
             (EventId::Keyed { key: "7f3a".into() }, IdFrame::Keyed { key: "7f3a" }),
         ];
         for (owned, id) in ids {

@@ -8,6 +8,7 @@ mod bench;
 mod cuts;
 mod faults;
 mod kill;
+mod limit;
 mod mixed;
 mod model;
 mod mutants;
@@ -175,10 +176,12 @@ enum Exercise {
         #[arg(long, conflicts_with = "only")]
         from: Option<String>,
     },
+    /// Start `limit`, the two processes that a pair is measured against, for a load of your own; Ctrl-C ends it.
+    Limit,
     /// Throughput: 8 connections with 64 transfers in flight each.
     Bench {
-        /// How long it is measured.
-        #[arg(long, default_value_t = 10)]
+        /// How long each figure is measured.
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
         seconds: u64,
         /// How many clients.
         #[arg(long, default_value_t = 8)]
@@ -259,6 +262,7 @@ fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
             real(&|artifacts, at| recovery::run(artifacts, at, *rows, *copy_mb))
         }
         Exercise::Cuts { count } => real(&|artifacts, at| cuts::run(artifacts, at, *count)),
+        Exercise::Limit => limit::run(),
         Exercise::Bench { seconds, clients, in_flight, durability } => real(&|artifacts, at| {
             bench::run(artifacts, at, *seconds, *clients, *in_flight, durability.clone())
         }),

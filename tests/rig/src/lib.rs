@@ -9,7 +9,9 @@
 //!   [`operate`]: what operators do with them.
 //! - [`ledger`]: the plugin's parameters and rows.
 //! - [`load`]: the process that sends transfers and keeps its own record of what it was told.
+//! - [`bench`]: `lockstep bench` as drills run it.
 //! - [`audit`]: holds that record against what the stopped processors' databases hold.
+//! - [`limit`]: two processes that do as little as any pair has to, to measure against.
 //! - [`clients`]: a thread for clients; [`interrupt`]: Ctrl-C.
 //! - [`proxy`]: a link between processors that can be cut at any frame, slow, or spoil what it carries; [`stranger`]:
 //!   connections that say anything; [`strike`]: something dies in a step of an upgrade,
@@ -19,10 +21,12 @@
 pub mod admin;
 pub mod artifacts;
 pub mod audit;
+pub mod bench;
 pub mod child;
 pub mod clients;
 pub mod interrupt;
 pub mod ledger;
+pub mod limit;
 pub mod load;
 pub mod node;
 pub mod operate;

@@ -1,5 +1,5 @@
-//! The rig's own processes: the load (`rig __load SETTINGS`) and the guard (`rig __guard OWNER PROGRAM …`). They are
-//! started by the quickstart, the drill and the process tests; there is nothing here for people to run.
+//! The rig's own processes: the load (`rig __load SETTINGS`), the guard (`rig __guard OWNER PROGRAM …`) and the two of
+//! `limit` (`rig __limit ROLE …`). They are started by the quickstart, the drill and the process tests; there is nothing here for people to run.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
@@ -12,6 +12,13 @@ fn main() -> ExitCode {
         Some((mode, rest)) if mode == rig::child::GUARD => rig::child::guard(rest),
         Some((mode, [settings])) if mode == rig::load::LOAD => {
             match rig::load::process::run(&settings.to_string_lossy()) {
+                Ok(()) => return ExitCode::SUCCESS,
+                Err(failure) => failure,
+            }
+        }
+        Some((mode, rest)) if mode == rig::limit::LIMIT => {
+            let rest: Vec<_> = rest.iter().map(|argument| argument.to_string_lossy().into_owned()).collect();
+            match rig::limit::run(&rest) {
                 Ok(()) => return ExitCode::SUCCESS,
                 Err(failure) => failure,
             }

@@ -31,8 +31,12 @@ fn allowed(folder: &str) -> Option<&'static [&'static str]> {
         "runtime/sim" => &["lockstep-core", "lockstep-store"],
         "runtime/client" => &["lockstep-core", "lockstep-wire"],
         "runtime" => RUNTIME,
-        "hosts/lockstepd" | "hosts/lockstep" => {
+        "hosts/lockstepd" => {
             &["lockstep-core", "lockstep-loader", "lockstep-os", "lockstep-runtime", "lockstep-store"]
+        }
+        // Its load generator is a client.
+        "hosts/lockstep" => {
+            &["lockstep-core", "lockstep-loader", "lockstep-runtime", "lockstep-store", "lockstep-wire"]
         }
         // A version may be built on the one before it; the thin `so` packages around a version on that version.
         "plugins/ledger-v1" | "plugins/ledger-v1-twin" | "plugins/standing-orders" => {

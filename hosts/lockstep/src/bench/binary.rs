@@ -281,7 +281,9 @@ fn came(payload: &[u8]) -> (Came, String) {
         }
         ReplyFrame::SessionOpened { session } => (Came::Session(Some(session)), none),
         ReplyFrame::Retry { .. } if ticket == SESSION_TICKET => (Came::Session(None), none),
-        ReplyFrame::Retry { .. } | ReplyFrame::Rejected { code: WINDOW_FULL, .. } => (Came::Again(ticket), none),
+        ReplyFrame::Retry { .. } | ReplyFrame::Rejected { code: WINDOW_FULL, .. } => {
+            (Came::Again(ticket), none)
+        }
         ReplyFrame::Rejected { code: UNKNOWN_SESSION, message } => {
             let message = format!("{message} (a load needs a session for each connection)");
             (Came::Wrong(Wrong::Told { code: UNKNOWN_SESSION.into(), message }), none)
@@ -293,12 +295,11 @@ fn came(payload: &[u8]) -> (Came, String) {
 }
 
 impl Connection for Binary {
-    fn open(&self) -> usize {
-        self.open
-    }
-
     fn has_room(&self, in_flight: usize) -> bool {
-        self.open < in_flight && self.ring.len() < AHEAD_MAX && self.session.is_some() && self.current.is_some()
+        self.open < in_flight
+            && self.ring.len() < AHEAD_MAX
+            && self.session.is_some()
+            && self.current.is_some()
     }
 
     fn partition(&self) -> Option<u16> {

@@ -80,9 +80,6 @@ impl Board {
 
 /// A connection of a load, to whichever processor of the pair serves.
 pub trait Connection {
-    /// How many events it has under way.
-    fn open(&self) -> usize;
-
     /// Whether it takes another event, when it is to have at most so many under way.
     fn has_room(&self, in_flight: usize) -> bool;
 

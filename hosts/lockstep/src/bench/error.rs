@@ -77,9 +77,11 @@ impl From<Wrong> for Failure {
             Wrong::NoOtherKey => {
                 usage("LS0842", "{other} needs at least two keys".into(), "say a larger --keys")
             }
-            Wrong::Distribution(why) => {
-                usage("LS0843", format!("keys can't be drawn like this: {why}"), "say another --zipf-exponent")
-            }
+            Wrong::Distribution(why) => usage(
+                "LS0843",
+                format!("keys can't be drawn like this: {why}"),
+                "say another --zipf-exponent",
+            ),
             Wrong::Address(why) => usage(
                 "LS0844",
                 format!("it is not known where the pair listens: {why}"),

@@ -76,8 +76,11 @@ impl Events {
     /// As [`Self::load`].
     pub fn prepare(bench: &Bench, procedure: &str, partitions: u16) -> Result<Self, Wrong> {
         let parameters = template(bench, &bench.prepare_parameters, "--prepare-parameters")?;
-        let order =
-            Order::Once { next: vec![0; usize::from(partitions)], count: bench.keys, step: bench.prepare_step };
+        let order = Order::Once {
+            next: vec![0; usize::from(partitions)],
+            count: bench.keys,
+            step: bench.prepare_step,
+        };
         Events::new(bench, partitions, procedure.to_owned(), parameters, Vec::new(), order)
     }
 
@@ -90,7 +93,8 @@ impl Events {
         order: Order,
     ) -> Result<Self, Wrong> {
         let partition_key = bench.partition_key.as_deref().map(Template::text).transpose();
-        let partition_key = partition_key.map_err(|why| Wrong::Template { what: "--partition-key".into(), why })?;
+        let partition_key =
+            partition_key.map_err(|why| Wrong::Template { what: "--partition-key".into(), why })?;
         let has_other = parameters.has_other() || partition_key.as_ref().is_some_and(Template::has_other);
         if has_other && bench.keys < 2 {
             return Err(Wrong::NoOtherKey);
@@ -126,8 +130,13 @@ impl Events {
     /// Whether one event keeps the bounds of the protocol; templates make all alike but for some digits.
     fn check(&mut self) -> Result<(), Wrong> {
         let (mut event, mut random) = (Event::default(), self.random.clone());
-        let mut values =
-            Values { key: u64::MAX, other: u64::MAX, seq: u64::MAX, connection: u64::MAX, random: &mut random };
+        let mut values = Values {
+            key: u64::MAX,
+            other: u64::MAX,
+            seq: u64::MAX,
+            connection: u64::MAX,
+            random: &mut random,
+        };
         self.parameters.fill(&mut values, &mut event.parameters);
         if let Some(template) = &self.partition_key {
             template.fill(&mut values, &mut event.key);

@@ -89,7 +89,9 @@ impl Http {
     fn send(&mut self, board: &Board) {
         let (Some(event), Some(socket)) = (&self.event, &mut self.socket) else { return };
         let out = &mut socket.outgoing;
-        for part in ["POST /", &self.application, "/", &board.what.procedure, " HTTP/1.1\r\nHost: lockstep\r\n"] {
+        for part in
+            ["POST /", &self.application, "/", &board.what.procedure, " HTTP/1.1\r\nHost: lockstep\r\n"]
+        {
             out.extend_from_slice(part.as_bytes());
         }
         out.extend_from_slice(b"Idempotency-Key: ");
@@ -107,7 +109,9 @@ impl Http {
             out.extend_from_slice(&event.parameters);
         } else {
             let boundary = BOUNDARY;
-            let part = |name: &str| format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n");
+            let part = |name: &str| {
+                format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n")
+            };
             let (parameters, body) = (part("parameters"), part("body"));
             let end = format!("\r\n--{boundary}--\r\n");
             let parts: [&[u8]; 6] = [
@@ -208,10 +212,6 @@ fn said(status: u16, body: &[u8]) -> Said {
 }
 
 impl Connection for Http {
-    fn open(&self) -> usize {
-        usize::from(self.event.is_some())
-    }
-
     fn has_room(&self, _in_flight: usize) -> bool {
         self.event.is_none() && self.socket.is_some()
     }

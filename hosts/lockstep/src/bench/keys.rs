@@ -39,10 +39,7 @@ impl Keys {
     /// Another one than `key`; the same where there is only one.
     pub fn draw_other(&self, key: u64, random: &mut SmallRng) -> u64 {
         // All keys may be far less likely than the first one: a few tries, then its neighbour.
-        (0..8)
-            .map(|_| self.draw(random))
-            .find(|other| *other != key)
-            .unwrap_or((key + 1) % self.count)
+        (0..8).map(|_| self.draw(random)).find(|other| *other != key).unwrap_or((key + 1) % self.count)
     }
 }
 

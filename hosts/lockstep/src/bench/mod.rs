@@ -73,8 +73,9 @@ pub fn run(global: &Global, bench: &Bench) -> Result<Exit, Failure> {
         Protocol::Http => {
             let run: Rc<str> = format!("bench-{:016x}-", rand::rng().random::<u64>()).into();
             let addresses: Rc<[SocketAddr]> = target.addresses.as_slice().into();
-            let connection =
-                |at: u64| Http::new(Rc::clone(&run), Rc::clone(&application), Rc::clone(&addresses), at * LINES);
+            let connection = |at: u64| {
+                Http::new(Rc::clone(&run), Rc::clone(&application), Rc::clone(&addresses), at * LINES)
+            };
             measure(global, bench, &target, connections.map(connection).collect())
         }
     }
@@ -155,8 +156,12 @@ fn measure<C: Connection>(
     if after.borrow().is_empty() {
         *after.borrow_mut() = taken();
     }
-    let mut times: Vec<Option<f64>> =
-        before.borrow().iter().zip(&*after.borrow()).map(|(before, after)| Some((*after)? - (*before)?)).collect();
+    let mut times: Vec<Option<f64>> = before
+        .borrow()
+        .iter()
+        .zip(&*after.borrow())
+        .map(|(before, after)| Some((*after)? - (*before)?))
+        .collect();
     let own = times.pop().flatten().unwrap_or(0.0);
     let named = target.processes.iter().zip(times);
     let times = named.map(|((name, pid), time)| (name.clone(), *pid, time)).collect();

@@ -127,7 +127,10 @@ impl Report {
             protocol: bench.protocol,
             encoding: bench.encoding,
             connections: bench.connections,
-            in_flight: bench.in_flight,
+            in_flight: match bench.protocol {
+                Protocol::Binary => bench.in_flight,
+                Protocol::Http => 1,
+            },
             open_rate_per_s: bench.rate,
             keys: bench.keys,
             distribution: bench.distribution,
@@ -212,7 +215,10 @@ impl Report {
         for process in &self.processes {
             text += &match (process.cpu_s, process.cpu_s_per_1000) {
                 (Some(cpu_s), Some(per_1000)) => {
-                    format!("  processor {}: {cpu_s:.2} s of CPU, {per_1000:.6} s for 1,000 events\n", process.name)
+                    format!(
+                        "  processor {}: {cpu_s:.2} s of CPU, {per_1000:.6} s for 1,000 events\n",
+                        process.name
+                    )
                 }
                 _ => format!("  processor {}: ended meanwhile\n", process.name),
             };

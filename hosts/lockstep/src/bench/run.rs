@@ -92,7 +92,7 @@ impl<C: Connection> Run<'_, C> {
                 && (now_ns >= *at_ns || phase.until_ns <= now_ns)
             {
                 then();
-                phase.moments.remove(0);
+                drop(phase.moments.remove(0));
             }
             let due = self.send_due(&mut phase, now_ns, &mut sent, &mut turn, &mut dirty, &mut exhausted);
             while let Some(at) = dirty.pop() {
@@ -108,13 +108,18 @@ impl<C: Connection> Run<'_, C> {
             let waits = self.board.open > 0 || due.left > 0 || matches!(phase.pace, Pace::Closed);
             if waits && now_ns.saturating_sub(self.board.last_answer_ns) > self.silence_max_ns {
                 // What is left of a load that has ended is told with its figures.
-                return if over { Ok(due.left) } else { Err(Wrong::Silent { ms: self.silence_max_ns / 1_000_000 }) };
+                return if over {
+                    Ok(due.left)
+                } else {
+                    Err(Wrong::Silent { ms: self.silence_max_ns / 1_000_000 })
+                };
             }
             if !waits {
                 self.board.last_answer_ns = now_ns;
             }
             let moments = phase.moments.first().map(|(at_ns, _)| *at_ns);
-            let wake_ns = [Some(look_ns), due.next_ns, moments].into_iter().flatten().min().unwrap_or(look_ns);
+            let wake_ns =
+                [Some(look_ns), due.next_ns, moments].into_iter().flatten().min().unwrap_or(look_ns);
             self.wait(wake_ns, &mut ready)?;
             for event in ready.drain(..) {
                 let token = event.data.u64();
@@ -215,7 +220,9 @@ impl<C: Connection> Run<'_, C> {
                         return Due { left: 0, next_ns: Some(next_ns) };
                     }
                     let turns = (0..count).map(|step| (*turn + step) % count);
-                    let Some(at) = turns.into_iter().find(|at| self.connections[*at].has_room(self.in_flight)) else {
+                    let Some(at) =
+                        turns.into_iter().find(|at| self.connections[*at].has_room(self.in_flight))
+                    else {
                         // An answer makes room; how many wait is told if none comes.
                         let left = ((until_ns.saturating_sub(next_ns)) as f64 / interval_ns).ceil().max(1.0);
                         return Due { left: left as u64, next_ns: None };
@@ -240,4 +247,3 @@ impl<C: Connection> Run<'_, C> {
         more
     }
 }
-

@@ -55,7 +55,8 @@ impl Target {
                     Protocol::Http => config.listen.http,
                 };
                 if address.port() == 0 {
-                    let why = format!("{} has port 0, and only the processor knows which it took", file.display());
+                    let why =
+                        format!("{} has port 0, and only the processor knows which it took", file.display());
                     return Err(Wrong::Address(why).into());
                 }
                 addresses.push(address);
@@ -136,13 +137,17 @@ fn ask_binary(address: SocketAddr, application: &str) -> Result<Answers, Wrong> 
     let (mut bytes, mut piece) = (Vec::new(), [0; 4_096]);
     loop {
         let not_understood = |error: frame::FrameError| Wrong::NotUnderstood(format!("{address}: {error}"));
-        if let Some((payload, _)) = frame::split(&bytes, frame::EVENT_FRAME_BYTES_MAX).map_err(not_understood)? {
+        if let Some((payload, _)) =
+            frame::split(&bytes, frame::EVENT_FRAME_BYTES_MAX).map_err(not_understood)?
+        {
             return match decode::<ServerFrame<'_>>(payload).map_err(not_understood)? {
                 ServerFrame::Serving { active, partitions, .. } => Ok(Answers { active, partitions }),
                 ServerFrame::Refused { code, message } => {
                     Err(Wrong::Told { code: code.into(), message: message.into() })
                 }
-                ServerFrame::Answer { .. } => Err(Wrong::NotUnderstood(format!("{address}: an answer to nothing"))),
+                ServerFrame::Answer { .. } => {
+                    Err(Wrong::NotUnderstood(format!("{address}: an answer to nothing")))
+                }
             };
         }
         match stream.read(&mut piece).map_err(unreachable)? {
@@ -166,6 +171,10 @@ fn ask_http(address: SocketAddr, application: &str) -> Result<Answers, Wrong> {
         return Err(Wrong::NotUnderstood(format!("{address}: this is not HTTP")));
     }
     let of_application = format!("application=\"{application}\"");
-    let roles = answer.lines().filter(|line| line.starts_with("lockstep_role{") && line.contains(&of_application));
-    Ok(Answers { active: roles.into_iter().any(|line| line.contains("\"active\"") && line.ends_with(" 1")), partitions: 1 })
+    let roles =
+        answer.lines().filter(|line| line.starts_with("lockstep_role{") && line.contains(&of_application));
+    Ok(Answers {
+        active: roles.into_iter().any(|line| line.contains("\"active\"") && line.ends_with(" 1")),
+        partitions: 1,
+    })
 }

@@ -288,7 +288,8 @@ impl<'de> Visitor<'de> for Typed<'_> {
     }
 
     fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        let place = |char: char, base: u32| self.places.get((char as u32).checked_sub(base)? as usize).copied();
+        let place =
+            |char: char, base: u32| self.places.get((char as u32).checked_sub(base)? as usize).copied();
         let mut chars = text.chars();
         if let (Some(only), None) = (chars.next(), chars.next())
             && let Some(place) = place(only, MARK_NUMBER)
@@ -351,11 +352,13 @@ mod tests {
     fn filled(template: &Template) -> Vec<u8> {
         let mut random = SmallRng::seed_from_u64(7);
         let mut out = Vec::new();
-        template.fill(&mut Values { key: 41, other: 300, seq: 5, connection: 2, random: &mut random }, &mut out);
+        template
+            .fill(&mut Values { key: 41, other: 300, seq: 5, connection: 2, random: &mut random }, &mut out);
         out
     }
 
-    const TRANSFER: &str = r#"{"from":"acc{key}","to":"a\"{other}","cents":{seq},"tags":["x",{connection}],"on":true}"#;
+    const TRANSFER: &str =
+        r#"{"from":"acc{key}","to":"a\"{other}","cents":{seq},"tags":["x",{connection}],"on":true}"#;
 
     #[test]
     fn json_is_filled_in_inside_and_outside_of_strings() {
@@ -403,7 +406,8 @@ mod tests {
         let mut seen = std::collections::BTreeSet::new();
         for _ in 0..100 {
             let mut out = Vec::new();
-            template.fill(&mut Values { key: 0, other: 0, seq: 0, connection: 0, random: &mut random }, &mut out);
+            template
+                .fill(&mut Values { key: 0, other: 0, seq: 0, connection: 0, random: &mut random }, &mut out);
             seen.insert(String::from_utf8(out).unwrap());
         }
         assert_eq!(seen.into_iter().collect::<Vec<_>>(), ["3", "4", "5"]);

@@ -8,6 +8,7 @@ mod backups;
 mod bad_configuration;
 mod bad_events;
 mod bad_plugins;
+mod bench;
 mod evaluation;
 mod faults;
 mod figures;
