@@ -5,14 +5,17 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod curves;
 mod cuts;
 mod faults;
 mod kill;
 mod limit;
+mod matrix;
 mod mixed;
 mod model;
 mod mutants;
 mod outside;
+mod plots;
 mod recovery;
 mod sim;
 mod spread;
@@ -176,13 +179,44 @@ enum Exercise {
         #[arg(long, conflicts_with = "only")]
         from: Option<String>,
     },
+    /// What `plots` draws: latency at rising rates, answers by millisecond around a failover and in an upgrade, cost against the
+    /// size of the state.
+    Curves {
+        /// How long each figure is measured.
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
+        seconds: u64,
+        /// `fsync` or `replicated`.
+        #[arg(long)]
+        durability: Option<String>,
+    },
+    /// Draw what `curves --json` and `bench --matrix --json` have printed into files.
+    Plots {
+        /// The files.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// The folder of the pictures.
+        #[arg(long)]
+        into: PathBuf,
+    },
     /// Start `limit`, the two processes that a pair is measured against, for a load of your own; Ctrl-C ends it.
     Limit,
-    /// Throughput: 8 connections with 64 transfers in flight each.
+    /// Throughput: 8 connections with 64 transfers in flight each; with --matrix end-to-end figures, row by row beside `limit`.
     Bench {
         /// How long each figure is measured.
         #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
         seconds: u64,
+        /// All rows, each beside `limit`.
+        #[arg(long, conflicts_with_all = ["clients", "in_flight", "durability"])]
+        matrix: bool,
+        /// Only rows of the matrix whose name contains this, as `8x256`.
+        #[arg(long, conflicts_with_all = ["clients", "in_flight", "durability"])]
+        only: Option<String>,
+        /// How often each row of the matrix is measured; the medians count.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+        rounds: u64,
+        /// Fail when a row of the matrix misses what is asked of it.
+        #[arg(long)]
+        strict: bool,
         /// How many clients.
         #[arg(long, default_value_t = 8)]
         clients: usize,
@@ -262,10 +296,18 @@ fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
             real(&|artifacts, at| recovery::run(artifacts, at, *rows, *copy_mb))
         }
         Exercise::Cuts { count } => real(&|artifacts, at| cuts::run(artifacts, at, *count)),
+        Exercise::Curves { seconds, durability } => {
+            real(&|artifacts, at| curves::run(artifacts, at, *seconds, durability.clone()))
+        }
+        Exercise::Plots { files, into } => plots::run(files, into),
         Exercise::Limit => limit::run(),
-        Exercise::Bench { seconds, clients, in_flight, durability } => real(&|artifacts, at| {
-            bench::run(artifacts, at, *seconds, *clients, *in_flight, durability.clone())
-        }),
+        Exercise::Bench { seconds, clients, in_flight, durability, matrix, only, rounds, strict } => {
+            let plan = matrix::Plan { only: only.as_deref(), seconds: *seconds, rounds: *rounds, strict: *strict };
+            real(&|artifacts, at| match *matrix || only.is_some() {
+                true => matrix::run(artifacts, at, &plan),
+                false => bench::run(artifacts, at, *seconds, *clients, *in_flight, durability.clone()),
+            })
+        }
         Exercise::Sim { seeds, from, seed, story, real_store, long, groups, generation } => {
             let generation = generation.unwrap_or(lockstep_sim::chaos::LATEST);
             let lives = sim::Lives { long: *long, real_store: *real_store, groups: *groups, generation };

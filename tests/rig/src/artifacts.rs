@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::Failure;
 
 /// The packages whose programs and plugin files the rig needs.
-const PACKAGES: [&str; 12] = [
+const PACKAGES: [&str; 13] = [
     "lockstepd",
     "lockstep",
     "rig",
@@ -19,6 +19,7 @@ const PACKAGES: [&str; 12] = [
     "ledger-v1-deadly-so",
     "ledger-v2-so",
     "ledger-v2-broken-so",
+    "archive-so",
     "standing-orders-so",
     "standing-orders-v2-so",
     "nodelete",
@@ -145,6 +146,12 @@ impl Artifacts {
     #[must_use]
     pub fn ledger_v2(&self) -> &Path {
         self.found("ledger-v2-so")
+    }
+
+    /// The archive, an application whose documents stay on the active.
+    #[must_use]
+    pub fn archive(&self) -> &Path {
+        self.found("archive-so")
     }
 
     /// Standing orders, another application.

@@ -39,9 +39,10 @@ fn allowed(folder: &str) -> Option<&'static [&'static str]> {
             &["lockstep-core", "lockstep-loader", "lockstep-runtime", "lockstep-store", "lockstep-wire"]
         }
         // A version may be built on the one before it; the thin `so` packages around a version on that version.
-        "plugins/ledger-v1" | "plugins/ledger-v1-twin" | "plugins/standing-orders" => {
+        "plugins/ledger-v1" | "plugins/ledger-v1-twin" | "plugins/standing-orders" | "plugins/archive" => {
             &["lockstep-plugin-api"]
         }
+        "plugins/archive/so" => &["archive", "lockstep-plugin-api"],
         "plugins/standing-orders/so" => &["lockstep-plugin-api", "standing-orders"],
         "plugins/standing-orders-v2" => &["lockstep-plugin-api", "standing-orders"],
         "plugins/standing-orders-v2/so" => &["lockstep-plugin-api", "standing-orders-v2"],

@@ -1,0 +1,3 @@
+//! The plugin file of archive.
+
+lockstep_plugin_api::export_application!(archive::application);
