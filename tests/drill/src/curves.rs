@@ -108,7 +108,8 @@ pub fn run(
     for part in PARTS {
         interrupt::check()?;
         let rate_per_s = (saturation * part).round();
-        let seen = bench::run(artifacts, &Whom::pair(&pair), &Shape { rate_per_s: Some(rate_per_s), ..shape })?;
+        let seen =
+            bench::run(artifacts, &Whom::pair(&pair), &Shape { rate_per_s: Some(rate_per_s), ..shape })?;
         say(&format!("{rate_per_s:>9.0} a second: {}", latencies(&seen)));
         steps.push(Step { rate_per_s, seen });
     }
@@ -133,7 +134,8 @@ pub fn run(
         states.push(State { accounts, table_bytes, seen });
         pair.end()?;
     }
-    let ok = steps.iter().all(|step| step.seen.unanswered == 0) && gaps.iter().all(|gap| gap.seen.unanswered == 0);
+    let ok =
+        steps.iter().all(|step| step.seen.unanswered == 0) && gaps.iter().all(|gap| gap.seen.unanswered == 0);
     let curves = Curves {
         kind: "curves".into(),
         cores: cores(),

@@ -302,7 +302,8 @@ fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         Exercise::Plots { files, into } => plots::run(files, into),
         Exercise::Limit => limit::run(),
         Exercise::Bench { seconds, clients, in_flight, durability, matrix, only, rounds, strict } => {
-            let plan = matrix::Plan { only: only.as_deref(), seconds: *seconds, rounds: *rounds, strict: *strict };
+            let plan =
+                matrix::Plan { only: only.as_deref(), seconds: *seconds, rounds: *rounds, strict: *strict };
             real(&|artifacts, at| match *matrix || only.is_some() {
                 true => matrix::run(artifacts, at, &plan),
                 false => bench::run(artifacts, at, *seconds, *clients, *in_flight, durability.clone()),

@@ -44,8 +44,7 @@ fn curves(curves: &Curves, into: &Path, written: &mut Vec<PathBuf>) -> Result<()
     let points = |of: fn(&rig::bench::Latencies) -> f64| -> Vec<(f64, f64)> {
         curves.steps.iter().map(|step| (step.rate_per_s, of(&step.seen.latency_us) / 1e3)).collect()
     };
-    let lines =
-        [("p50", points(|us| us.p50)), ("p99", points(|us| us.p99)), ("p99.9", points(|us| us.p999))];
+    let lines = [("p50", points(|us| us.p50)), ("p99", points(|us| us.p99)), ("p99.9", points(|us| us.p999))];
     let title = format!("Latency of an open load, {machine}");
     log_lines(&path, &title, ("transfers due a second", "ms"), &lines, false)?;
     written.push(path);
@@ -106,7 +105,9 @@ fn log_lines(
             chart.configure_mesh().x_desc(across).y_desc(up).draw().map_err(drawn)?;
             for ((name, points), colour) in lines.iter().zip(COLOURS) {
                 chart
-                    .draw_series(LineSeries::new(points.iter().copied(), colour.stroke_width(2)).point_size(3))
+                    .draw_series(
+                        LineSeries::new(points.iter().copied(), colour.stroke_width(2)).point_size(3),
+                    )
                     .map_err(drawn)?
                     .label(*name)
                     .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));

@@ -114,7 +114,10 @@ fn lines(measured: &Measured) -> String {
     }
     for Held { what, is, wanted, holds } in &measured.targets {
         let word = if *holds { "holds" } else { "misses" };
-        lines += &format!("\n  {what}: {} ({wanted} is asked for): {word}", is.map_or("-".into(), |is| format!("{is:.4}")));
+        lines += &format!(
+            "\n  {what}: {} ({wanted} is asked for): {word}",
+            is.map_or("-".into(), |is| format!("{is:.4}"))
+        );
     }
     lines + &format!("\n  load average before: {}", measured.load_average)
 }

@@ -47,25 +47,11 @@ const BESIDE_MEMORY: Kind = Kind::Beside { what: What::Transfers, durability: ME
 
 /// All of them.
 pub const ROWS: &[Row] = &[
-    transfers(
-        "64x1",
-        64,
-        1,
-        MEMORY,
-        Kind::Alone,
-        &[Target::RateOfLimit(0.75), Target::CpuPer1000(0.010)],
-    ),
+    transfers("64x1", 64, 1, MEMORY, Kind::Alone, &[Target::RateOfLimit(0.75), Target::CpuPer1000(0.010)]),
     transfers("8x256", 8, 256, MEMORY, Kind::Alone, &[Target::RateOfLimit(0.4), Target::CpuPer1000(0.003)]),
     transfers("1x1", 1, 1, MEMORY, Kind::Alone, &[Target::MedianOfLimit(1.15)]),
     transfers("fsync-64x1", 64, 1, DISK, BESIDE_MEMORY, &[Target::RateOfOther(0.5)]),
-    transfers(
-        "fsync-8x256",
-        8,
-        256,
-        DISK,
-        BESIDE_MEMORY,
-        &[Target::RateOfOther(0.6), Target::P999Ms(10.0)],
-    ),
+    transfers("fsync-8x256", 8, 256, DISK, BESIDE_MEMORY, &[Target::RateOfOther(0.6), Target::P999Ms(10.0)]),
     transfers("fsync-1x1", 1, 1, DISK, Kind::Alone, &[Target::MedianOfLimit(3.0)]),
     transfers(
         "mixed-8x256",
@@ -76,11 +62,7 @@ pub const ROWS: &[Row] = &[
         &[Target::CpuOfOther(1.2), Target::RateOfOther(0.85)],
     ),
     transfers("half-64x4", 64, 4, MEMORY, Kind::HalfOfSaturation, &[Target::P999Ms(10.0)]),
-    Row {
-        name: "partitions-2-8x256",
-        partitions: 2,
-        ..transfers("", 8, 256, MEMORY, BESIDE_MEMORY, &[])
-    },
+    Row { name: "partitions-2-8x256", partitions: 2, ..transfers("", 8, 256, MEMORY, BESIDE_MEMORY, &[]) },
     Row {
         name: "reads-8x256",
         what: What::Balances,

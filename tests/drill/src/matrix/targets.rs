@@ -64,7 +64,9 @@ impl Target {
                 ("CPU an event, of the other's", other.and_then(cpu), wanted, false)
             }
             Target::CpuPer1000(wanted) => ("CPU seconds for 1,000 events", row.cpu_s_per_1000, wanted, false),
-            Target::P999Ms(wanted) => ("99.9 % within, in ms", Some(row.latency_us.p999 / 1e3), wanted, false),
+            Target::P999Ms(wanted) => {
+                ("99.9 % within, in ms", Some(row.latency_us.p999 / 1e3), wanted, false)
+            }
         };
         let holds = is.is_some_and(|is| if at_least { is >= wanted } else { is <= wanted });
         Held { what, is, wanted, holds }
