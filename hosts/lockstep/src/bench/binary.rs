@@ -21,12 +21,10 @@ use super::socket::Socket;
 
 /// The ticket of the request for a session; those of events are their numbers.
 const SESSION_TICKET: u64 = 0;
-/// How far numbers may run ahead of the lowest unanswered one: a little less than a session's window.
+/// How far numbers may run ahead of the lowest unanswered one: a little less than a session's window, which so is never full.
 const AHEAD_MAX: usize = 1_000;
 /// After so long without an active processor a standby will do, which passes events on; in nanoseconds.
 const STANDBY_AFTER_NS: u64 = 500_000_000;
-/// The code that a processor gives while the window is full: it is sent again.
-const WINDOW_FULL: &str = "LS0206";
 
 /// One of the two ways to the pair.
 struct Line {
@@ -281,9 +279,7 @@ fn came(payload: &[u8]) -> (Came, String) {
         }
         ReplyFrame::SessionOpened { session } => (Came::Session(Some(session)), none),
         ReplyFrame::Retry { .. } if ticket == SESSION_TICKET => (Came::Session(None), none),
-        ReplyFrame::Retry { .. } | ReplyFrame::Rejected { code: WINDOW_FULL, .. } => {
-            (Came::Again(ticket), none)
-        }
+        ReplyFrame::Retry { .. } => (Came::Again(ticket), none),
         ReplyFrame::Rejected { code: UNKNOWN_SESSION, message } => {
             let message = format!("{message} (a load needs a session for each connection)");
             (Came::Wrong(Wrong::Told { code: UNKNOWN_SESSION.into(), message }), none)
