@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use tidy::{document, packages, root, walk};
 
-const DOCUMENTS: [&str; 17] = [
+const DOCUMENTS: [&str; 18] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
@@ -19,6 +19,7 @@ const DOCUMENTS: [&str; 17] = [
     "docs/metrics.md",
     "docs/model.md",
     "docs/operations.md",
+    "docs/performance.md",
     "docs/plugins.md",
     "docs/rules.md",
     "docs/simulation.md",
