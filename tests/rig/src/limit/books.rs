@@ -56,11 +56,14 @@ struct Account {
     last: [Name; 5],
 }
 
+/// Replies by session and number.
+type Replies = HashMap<(u64, u64), Result<u64, &'static str>, FixedState>;
+
 /// Accounts, and the replies of late.
 #[derive(Debug, Default)]
 pub struct Books {
     accounts: HashMap<Name, Account, FixedState>,
-    replies: [HashMap<(u64, u64), Result<u64, &'static str>, FixedState>; 2],
+    replies: [Replies; 2],
     entries: u64,
 }
 
@@ -189,7 +192,8 @@ mod tests {
         assert_eq!(run(&mut books, 4, transfer), (Err("too-little"), true));
         assert_eq!((books.accounts[&from].cents, books.accounts[&to].cents), (2, 18));
         for number in 5..3 * REPLIES_A_GENERATION as u64 {
-            run(&mut books, number, Deed::Open { first: 0, count: 0, cents: 0 });
+            let (_, is_new) = run(&mut books, number, Deed::Open { first: 0, count: 0, cents: 0 });
+            assert!(is_new);
         }
         assert!(books.replies.iter().all(|replies| replies.len() <= REPLIES_A_GENERATION));
         assert!(!run(&mut books, 3 * REPLIES_A_GENERATION as u64 - 1, transfer).1);
