@@ -9,7 +9,7 @@
 //!   [`operate`]: what operators do with them.
 //! - [`ledger`]: the plugin's parameters and rows.
 //! - [`load`]: the process that sends transfers and keeps its own record of what it was told.
-//! - [`bench`]: `lockstep bench` as drills run it.
+//! - [`mod@bench`]: `lockstep bench` as drills run it.
 //! - [`audit`]: holds that record against what the stopped processors' databases hold.
 //! - [`limit`]: two processes that do as little as any pair has to, to measure against.
 //! - [`clients`]: a thread for clients; [`interrupt`]: Ctrl-C.

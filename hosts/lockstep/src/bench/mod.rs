@@ -1,7 +1,7 @@
 //! `lockstep bench`: a load of any procedure against a running pair, and what was measured.
 //!
 //! - [`template`], [`keys`], [`events`]: what is sent; [`target`]: whom to.
-//! - [`run`]: the loop that keeps the pace; [`binary`], [`http`]: connections, which keep an event until it is answered.
+//! - [`mod@run`]: the loop that keeps the pace; [`binary`], [`http`]: connections, which keep an event until it is answered.
 //! - [`figures`], [`cpu`], [`report`], [`live`]: what is told.
 //!
 //! Deliberately absent: a record of answers to be audited (`tests/rig` has that), and several threads: processors and load
