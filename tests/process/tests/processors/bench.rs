@@ -108,7 +108,7 @@ fn a_load_goes_on_at_the_other_processor() {
     });
     let (status, json) = load;
     assert_eq!((status, json["unanswered"].as_u64()), (Some(0), Some(0)), "{json}");
-    assert!(json["sent_again"].as_u64() > Some(0) && json["connections_lost"].as_u64() > Some(0), "{json}");
+    assert!(json["connections_lost"].as_u64() > Some(0), "{json}");
     // The killed one's time is not known, and so neither is that of both.
     assert!(json["cpu_s_per_1000"].is_null(), "{json}");
 }
