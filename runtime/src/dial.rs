@@ -252,8 +252,11 @@ fn same_partitions(ours: &LinkHello, theirs: &LinkHello) -> Result<(), String> {
     ))
 }
 
+/// A group's link, with what it says first.
+pub type Answering = (LinkHello, Addr<LinkActor>);
+
 /// Takes connections of partners and hands them to the group they are for.
-pub async fn listen(listener: TcpListener, groups: Vec<Addr<LinkActor>>, hellos: Vec<LinkHello>) {
+pub async fn listen(listener: TcpListener, groups: Vec<Answering>) {
     let mut under_way = 0usize;
     let (finished, mut finishes) = tokio::sync::mpsc::channel::<()>(1);
     loop {
@@ -273,9 +276,9 @@ pub async fn listen(listener: TcpListener, groups: Vec<Addr<LinkActor>>, hellos:
             continue;
         }
         under_way += 1;
-        let (groups, hellos, finished) = (groups.clone(), hellos.clone(), finished.clone());
+        let (groups, finished) = (groups.clone(), finished.clone());
         actix_rt::spawn(async move {
-            let answered = tokio::time::timeout(HELLO_TIME_MAX, answer(stream, &groups, &hellos)).await;
+            let answered = tokio::time::timeout(HELLO_TIME_MAX, answer(stream, &groups)).await;
             if let Err(why) = answered.unwrap_or_else(|_| Err("no hello came in time".into())) {
                 tracing::warn!(%from, why, code = "LS0610", "a connection for the link was not taken");
             }
@@ -284,17 +287,13 @@ pub async fn listen(listener: TcpListener, groups: Vec<Addr<LinkActor>>, hellos:
     }
 }
 
-async fn answer(
-    mut stream: TcpStream,
-    groups: &[Addr<LinkActor>],
-    hellos: &[LinkHello],
-) -> Result<(), String> {
+async fn answer(mut stream: TcpStream, groups: &[Answering]) -> Result<(), String> {
     stream.set_nodelay(true).map_err(|error| error.to_string())?;
     let theirs = hear(&mut stream).await?;
     let same =
-        |ours: &&LinkHello| ours.application == theirs.application && ours.partition == theirs.partition;
-    let Some(ours) = hellos.iter().find(same) else {
-        if let Some(ours) = hellos.iter().find(|ours| ours.application == theirs.application) {
+        |(ours, _): &&Answering| ours.application == theirs.application && ours.partition == theirs.partition;
+    let Some((ours, group)) = groups.iter().find(same) else {
+        if let Some((ours, _)) = groups.iter().find(|(ours, _)| ours.application == theirs.application) {
             same_partitions(ours, &theirs)?;
         }
         return Err(format!("application `{}` does not run here", theirs.application));
@@ -302,17 +301,12 @@ async fn answer(
     check(ours, &theirs)?;
     say(&mut stream, ours).await?;
     let stream = stream.into_std().map_err(|error| error.to_string())?;
-    let at = hellos.iter().position(|hello| hello == ours).unwrap_or(0);
-    groups[at].try_send(CameIn { stream, hello: theirs }).map_err(|error| error.to_string())
+    group.try_send(CameIn { stream, hello: theirs }).map_err(|error| error.to_string())
 }
 
-/// The hello of each engine, for [`listen`].
+/// What an engine of `node` says first on a link.
 #[must_use]
-pub fn hellos<'a>(node: &NodeId, engines: impl Iterator<Item = &'a EngineHandle>) -> Vec<LinkHello> {
-    engines.map(|engine| hello_of(node, engine)).collect()
-}
-
-fn hello_of(node: &NodeId, engine: &EngineHandle) -> LinkHello {
+pub fn hello_of(node: &NodeId, engine: &EngineHandle) -> LinkHello {
     LinkHello {
         protocol: LINK_PROTOCOL,
         node: node.clone(),

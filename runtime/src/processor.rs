@@ -151,7 +151,8 @@ impl Processor {
         let (mut engines, mut links) = (Engines::default(), Vec::new());
         for (application, partition) in groups(config)? {
             let begun = Ground::begin(&ground, application, partition, None)?;
-            links.push(LinkActor::new(config.node.clone(), begun.handle.clone(), partner.clone()).start());
+            let link = LinkActor::new(config.node.clone(), begun.handle.clone(), partner.clone()).start();
+            links.push((dial::hello_of(&config.node, &begun.handle), link));
             match begun.started.await {
                 Ok(Ok(())) => {}
                 Ok(Err(failure)) => {
@@ -169,8 +170,7 @@ impl Processor {
             drop(all);
             ground.tell_siblings(name);
         }
-        let hellos = dial::hellos(&config.node, engines.all());
-        actix_rt::spawn(dial::listen(into_tokio(link_listener)?, links, hellos));
+        actix_rt::spawn(dial::listen(into_tokio(link_listener)?, links));
         actix_rt::spawn(accept_clients(into_tokio(events_listener)?, engines.clone()));
 
         let site = http::Site {

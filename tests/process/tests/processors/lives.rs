@@ -17,14 +17,14 @@ use crate::{artifacts, assert_serves_and_holds, configuration, load};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The manager's end of `sd_notify`.
-struct Manager(UnixDatagram);
+/// The service manager's end of `sd_notify`.
+struct NotifySocket(UnixDatagram);
 
-impl Manager {
+impl NotifySocket {
     fn at(path: &Path) -> Self {
         let socket = UnixDatagram::bind(path).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-        Manager(socket)
+        NotifySocket(socket)
     }
 
     /// The next word, if one comes soon.
@@ -56,7 +56,7 @@ impl Manager {
 fn the_service_manager_hears_that_it_is_ready_that_it_lives_what_it_does_and_that_it_ends() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("notify.sock");
-    let manager = Manager::at(&path);
+    let manager = NotifySocket::at(&path);
     let managed = Settings {
         environment: vec![("NOTIFY_SOCKET".into(), path.clone()), ("WATCHDOG_USEC".into(), "400000".into())],
         ..Settings::default()

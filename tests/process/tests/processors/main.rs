@@ -4,6 +4,7 @@
 //! waited for by name, with a bound.
 
 mod api;
+mod applications;
 mod backups;
 mod bad_configuration;
 mod bad_events;
