@@ -1,15 +1,13 @@
 //! Two real groups with the real ledger in one thread, their frames encoded and decoded as on a link.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use lockstep_binding::{Bound, host_services};
 use lockstep_core::command::Role;
 use lockstep_core::effect::Effect;
-use lockstep_core::entry::Entry;
 use lockstep_core::event::{Answer, Outcome, Request};
 use lockstep_core::group::{Group, GroupConfig};
-use lockstep_core::ids::{LinkId, Micros, NodeId, Number, Origin, PluginHash, SessionId, StoreId};
+use lockstep_core::ids::{LinkId, Micros, NodeId, Origin, PluginHash, SessionId, StoreId};
 use lockstep_core::input::Input;
 use lockstep_core::message::Frame;
 use lockstep_core::record::{Record, SwapOutcome};
@@ -36,8 +34,6 @@ pub struct Desk {
     effects: Vec<Effect>,
     wire: Vec<u8>,
     traffic: Traffic,
-    /// Entries that the active has appended since they were taken last.
-    pub entries: Vec<Arc<Entry>>,
     answers: u64,
     opened: Option<SessionId>,
 }
@@ -79,7 +75,6 @@ impl Desk {
             effects: Vec::new(),
             wire: Vec::new(),
             traffic: Traffic::of(SessionId(0)),
-            entries: Vec::new(),
             answers: 0,
             opened: None,
         };
@@ -99,7 +94,6 @@ impl Desk {
             desk.submit(request);
             desk.settle();
         }
-        desk.entries.clear();
         desk
     }
 
@@ -141,12 +135,7 @@ impl Desk {
         for effect in effects.drain(..) {
             match effect {
                 Effect::Send { frame, .. } => frame::encode(&frame, &mut self.wire),
-                Effect::Append(entry) => {
-                    durable = Some(entry.number);
-                    if side == 0 {
-                        self.entries.push(entry);
-                    }
-                }
+                Effect::Append(entry) => durable = Some(entry.number),
                 Effect::Answer { answer, .. } => self.answered(&answer),
                 Effect::ReadRecord => {
                     let record = self.record.clone();
@@ -204,12 +193,6 @@ impl Desk {
             Answer::Ended { outcome: Outcome::Committed { .. }, .. } => self.answers += 1,
             other => panic!("a transfer was answered with {other:?}"),
         }
-    }
-
-    /// The last number of the stream.
-    #[must_use]
-    pub fn last(&self) -> Number {
-        self.groups[0].state().meta.last
     }
 }
 

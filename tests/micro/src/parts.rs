@@ -87,10 +87,7 @@ impl Work {
     /// When it goes wrong.
     pub fn round(&mut self) {
         match &mut self.0 {
-            Kind::LockStep { desk, batch } => (0..BATCH / *batch).for_each(|_| {
-                desk.transfers(*batch);
-                desk.entries.clear();
-            }),
+            Kind::LockStep { desk, batch } => (0..BATCH / *batch).for_each(|_| desk.transfers(*batch)),
             Kind::ClientFrames { buffer } => (0..BATCH).for_each(|_| client_frames(buffer)),
             Kind::StoreCommit(log) => log.append(),
             Kind::Digest(overlay) => (0..BATCH).for_each(|_| {
