@@ -11,13 +11,13 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use lockstep_wire::borrowed::{Bytes, ClientFrame, EventFrame, IdFrame, ReplyFrame, ServerFrame};
 use lockstep_wire::events::{
     BODY_BYTES_MAX, Encoding, KEY_BYTES_MAX, PARAMETERS_BYTES_MAX, PROTOCOL, UNKNOWN_SESSION,
 };
 use lockstep_wire::frame::{self, EVENT_FRAME_BYTES_MAX};
 
 use crate::error::CallError;
-use crate::frames::{Bytes, ClientFrame, EventFrame, IdFrame, ReplyFrame, ServerFrame, decode};
 use crate::{Counts, Reply};
 
 /// Without a processor that says it serves, how long to wait before asking one that does not: it passes events on.
@@ -254,7 +254,8 @@ impl Exchange {
             else {
                 return Ok(at);
             };
-            self.message(link, decode(payload)?, now)?;
+            let message = frame::decode(payload).map_err(|error| error.to_string())?;
+            self.message(link, message, now)?;
             at += length;
         }
     }
@@ -319,7 +320,7 @@ impl Exchange {
                 }
                 Err(CallError::SessionLost { fate_unknown })
             }
-            ReplyFrame::Committed { sequence, reply } => Ok(Reply { sequence, bytes: reply.to_vec() }),
+            ReplyFrame::Committed { sequence, reply } => Ok(Reply { sequence, bytes: reply.0.to_vec() }),
             ReplyFrame::Refused { sequence, code, message } => {
                 Err(CallError::Refused { sequence, code: code.to_owned(), message: message.to_owned() })
             }

@@ -25,7 +25,6 @@ mod client;
 mod counts;
 mod error;
 pub mod exchange;
-mod frames;
 mod link;
 pub mod raw;
 

@@ -4,7 +4,6 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::events::Encoding;
-use crate::frame::FrameError;
 
 /// Bytes that are written and read at once, not one by one; encoded like a `Vec<u8>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,22 +172,11 @@ pub enum ReplyFrame<'a> {
     },
 }
 
-/// The message of a payload.
-///
-/// # Errors
-/// When it is not one, or bytes are left over.
-pub fn decode<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, FrameError> {
-    match postcard::take_from_bytes(payload) {
-        Ok((message, [])) => Ok(message),
-        Ok((_, rest)) => Err(FrameError::NoMessage(format!("{} bytes are left over", rest.len()))),
-        Err(error) => Err(FrameError::NoMessage(error.to_string())),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::events::{ClientMessage, Event, EventId, PROTOCOL, Reply, ServerMessage};
+    use crate::frame::decode;
 
     /// Both forms have the same bytes, and the borrowed one is read from them.
     fn assert_same<'a, B: Serialize + Deserialize<'a> + PartialEq + std::fmt::Debug>(
@@ -217,12 +205,15 @@ mod tests {
             ),
             (EventId::Keyed { key: "7f3a".into() }, IdFrame::Keyed { key: "7f3a" }),
         ];
-        for (owned, id) in ids {
+        let encodings = [Encoding::Postcard, Encoding::Json];
+        for ((owned, id), encoding) in
+            ids.iter().flat_map(|ids| encodings.map(|encoding| (ids.clone(), encoding)))
+        {
             let event = Event {
                 id: owned,
                 awaited_from: 1990,
                 procedure: "transfer".into(),
-                encoding: Encoding::Json,
+                encoding,
                 parameters: parameters.clone(),
                 body: vec![7; 300],
             };
@@ -231,7 +222,7 @@ mod tests {
                 id,
                 awaited_from: 1990,
                 procedure: "transfer",
-                encoding: Encoding::Json,
+                encoding,
                 parameters: Bytes(&parameters),
                 body: Bytes(&[7; 300]),
             };

@@ -5,8 +5,7 @@
 //! | length | check  | payload, `length` bytes |      little-endian; check = low half of XXH3-64 of the payload
 //! ```
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Bytes before the payload.
@@ -83,11 +82,11 @@ pub fn split(bytes: &[u8], bytes_max: usize) -> Result<Option<(&[u8], usize)>, F
     Ok(Some((payload, HEADER_BYTES + length)))
 }
 
-/// The message of a payload.
+/// The message of a payload; what it borrows are the payload's bytes.
 ///
 /// # Errors
 /// When it is not one, or bytes are left over.
-pub fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, FrameError> {
+pub fn decode<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, FrameError> {
     match postcard::take_from_bytes(payload) {
         Ok((message, [])) => Ok(message),
         Ok((_, rest)) => Err(FrameError::NoMessage(format!("{} bytes are left over", rest.len()))),

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use lockstep_wire::borrowed::{Bytes, ClientFrame, EventFrame, IdFrame, ReplyFrame, ServerFrame, decode};
+use lockstep_wire::borrowed::{Bytes, ClientFrame, EventFrame, IdFrame, ReplyFrame, ServerFrame};
 use lockstep_wire::events::{PROTOCOL, UNKNOWN_SESSION};
 use lockstep_wire::frame;
 use rustix::event::epoll::EventFlags;
@@ -262,7 +262,7 @@ impl Binary {
 /// What a payload says, and the words of a refusal or fault.
 fn came(payload: &[u8]) -> (Came, String) {
     let none = String::new();
-    let (ticket, reply) = match decode::<ServerFrame<'_>>(payload) {
+    let (ticket, reply) = match frame::decode::<ServerFrame<'_>>(payload) {
         Ok(ServerFrame::Answer { ticket, reply }) => (ticket, reply),
         Ok(ServerFrame::Serving { active, term, .. }) => return (Came::Serving { active, term }, none),
         Ok(ServerFrame::Refused { code, message }) => {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lockstep_runtime::admin::protocol::{AdminReply, AdminRequest, AdminResponse, AdminVerb, call};
 use lockstep_runtime::config::NodeConfig;
-use lockstep_wire::borrowed::{ClientFrame, ServerFrame, decode};
+use lockstep_wire::borrowed::{ClientFrame, ServerFrame};
 use lockstep_wire::events::PROTOCOL;
 use lockstep_wire::frame;
 
@@ -140,7 +140,7 @@ fn ask_binary(address: SocketAddr, application: &str) -> Result<Answers, Wrong> 
         if let Some((payload, _)) =
             frame::split(&bytes, frame::EVENT_FRAME_BYTES_MAX).map_err(not_understood)?
         {
-            return match decode::<ServerFrame<'_>>(payload).map_err(not_understood)? {
+            return match frame::decode::<ServerFrame<'_>>(payload).map_err(not_understood)? {
                 ServerFrame::Serving { active, partitions, .. } => Ok(Answers { active, partitions }),
                 ServerFrame::Refused { code, message } => {
                     Err(Wrong::Told { code: code.into(), message: message.into() })

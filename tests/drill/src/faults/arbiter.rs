@@ -110,8 +110,7 @@ fn forced(site: &Site<'_>) -> Result<Ending, Failure> {
     stage.pair.switch_over()?;
     stage.begins()?;
     for at in 0..2 {
-        stage.kill(at);
-        stage.pair.node_mut(at).wait_gone()?;
+        stage.end(at)?;
     }
     std::fs::remove_dir_all(site.directory.join("arbiter"))?;
     stage.back(0)?;
@@ -141,8 +140,7 @@ fn lost(site: &Site<'_>) -> Result<Ending, Failure> {
     }
     stage.expect_nobody_serves(WATCHED)?;
     for at in 0..2 {
-        stage.kill(at);
-        stage.pair.node_mut(at).wait_gone()?;
+        stage.end(at)?;
     }
     std::fs::remove_dir_all(&arbiter)?;
     std::fs::rename(&aside, &arbiter)?;

@@ -24,10 +24,9 @@ pub fn faults() -> Vec<Fault> {
 }
 
 fn set(site: &Site<'_>, whom: Whom) -> Result<Ending, Failure> {
-    let build = |name: &str| Shim::build(&site.directory.join(name));
-    let shims = match (build("shim-a")?, build("shim-b")?) {
-        (Ok(a), Ok(b)) => [a, b],
-        (Err(reason), _) | (_, Err(reason)) => return Ok(Ending::Skipped(reason)),
+    let shims = match Shim::pair(site.directory)? {
+        Ok(shims) => shims,
+        Err(reason) => return Ok(Ending::Skipped(reason)),
     };
     let nodes = [shims[0].settings(), shims[1].settings()];
     let mut stage = Stage::with(site, Plan { nodes, ..Plan::of(site) })?;

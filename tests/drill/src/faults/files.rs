@@ -105,8 +105,7 @@ fn standby(site: &Site<'_>, case: &Case) -> Result<Ending, Failure> {
 fn standby_at(mut stage: Stage, at: usize, case: &Case) -> Result<Ending, Failure> {
     let data = stage.pair.node(at).data();
     stage.begins()?;
-    stage.kill(at);
-    stage.pair.node_mut(at).wait_gone()?;
+    stage.end(at)?;
     stage.wait_serves(1 - at)?;
     damage(&data, case.file, case.damage)?;
     stage.back(at)?;
@@ -119,13 +118,7 @@ fn standby_at(mut stage: Stage, at: usize, case: &Case) -> Result<Ending, Failur
 
 fn only_one(site: &Site<'_>) -> Result<Ending, Failure> {
     let mut stage = Stage::begin(site)?;
-    let active = stage.active()?;
-    stage.kill(1 - active);
-    stage.wait_serves(active)?;
-    stage.begins()?;
-    stage.wait_answers(200)?;
-    stage.kill(active);
-    stage.pair.node_mut(active).wait_gone()?;
+    let active = stage.end_one_after_the_other()?;
     let (data, aside) = (stage.pair.node(active).data(), site.directory.join("data.aside"));
     let copied = Command::new("cp").arg("-a").args([&data, &aside]).stdin(Stdio::null()).status()?;
     if !copied.success() {
@@ -138,13 +131,7 @@ fn only_one(site: &Site<'_>) -> Result<Ending, Failure> {
     stage.expect_nobody_serves(WATCHED)?;
     let noticed = stage.log_has(active, "LS0503");
     stage.expect(noticed, "its log does not have LS0503");
-    for at in 0..2 {
-        stage.kill(at);
-        stage.pair.node_mut(at).wait_gone()?;
-    }
-    fs::remove_dir_all(&data)?;
-    fs::rename(&aside, &data)?;
-    stage.pair.start_again()?;
+    stage.start_again_with(&aside, &data)?;
     stage.finish()
 }
 

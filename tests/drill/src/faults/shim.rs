@@ -23,7 +23,7 @@ impl Shim {
     ///
     /// # Errors
     /// When a file can't be written.
-    pub fn build(directory: &Path) -> Result<Result<Self, String>, Failure> {
+    fn build(directory: &Path) -> Result<Result<Self, String>, Failure> {
         std::fs::create_dir_all(directory)?;
         let (source, library) = (directory.join("shim.c"), directory.join("shim.so"));
         std::fs::write(&source, SOURCE)?;
@@ -44,6 +44,18 @@ impl Shim {
         std::fs::write(&path, [0; 16])?;
         let page = File::options().write(true).open(&path)?;
         Ok(Ok(Shim { library, page, path }))
+    }
+
+    /// One for each processor, as [`Shim::build`] makes them.
+    ///
+    /// # Errors
+    /// When a file can't be written.
+    pub fn pair(directory: &Path) -> Result<Result<[Self; 2], String>, Failure> {
+        let build = |name: &str| Shim::build(&directory.join(name));
+        Ok(match (build("shim-a")?, build("shim-b")?) {
+            (Ok(a), Ok(b)) => Ok([a, b]),
+            (Err(reason), _) | (_, Err(reason)) => Err(reason),
+        })
     }
 
     /// The settings of a processor that has it.

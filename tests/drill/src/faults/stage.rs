@@ -141,6 +141,33 @@ impl Stage {
         self.pair.node_mut(at).kill();
     }
 
+    /// The same, and waits until it is gone.
+    pub fn end(&mut self, at: usize) -> Result<(), Failure> {
+        self.kill(at);
+        self.pair.node_mut(at).wait_gone()
+    }
+
+    /// Ends the standby, then, once it lacks what was acknowledged since, the active too; gives the active's place.
+    pub fn end_one_after_the_other(&mut self) -> Result<usize, Failure> {
+        let active = self.active()?;
+        self.kill(1 - active);
+        self.wait_serves(active)?;
+        self.begins()?;
+        self.wait_answers(200)?;
+        self.end(active)?;
+        Ok(active)
+    }
+
+    /// Ends both, puts `aside` in place of the directory `data`, and starts both again.
+    pub fn start_again_with(&mut self, aside: &Path, data: &Path) -> Result<(), Failure> {
+        for at in 0..2 {
+            self.end(at)?;
+        }
+        std::fs::remove_dir_all(data)?;
+        std::fs::rename(aside, data)?;
+        self.pair.start_again()
+    }
+
     /// Starts the processor at `at` again after a while.
     pub fn back(&mut self, at: usize) -> Result<(), Failure> {
         std::thread::sleep(AWAY);

@@ -1,6 +1,5 @@
 //! Processors that come back with less than was acknowledged: behind, or with nothing at all.
 
-use std::path::Path;
 use std::time::Duration;
 
 use rig::Failure;
@@ -39,13 +38,7 @@ pub fn faults() -> Vec<Fault> {
 
 fn behind(site: &Site<'_>) -> Result<Ending, Failure> {
     let mut stage = Stage::begin(site)?;
-    let active = stage.active()?;
-    stage.kill(1 - active);
-    stage.wait_serves(active)?;
-    stage.begins()?;
-    stage.wait_answers(200)?;
-    stage.kill(active);
-    stage.pair.node_mut(active).wait_gone()?;
+    let active = stage.end_one_after_the_other()?;
     stage.back(1 - active)?;
     stage.expect_nobody_serves(WATCHED)?;
     stage.back(active)?;
@@ -71,21 +64,14 @@ fn active_wiped(site: &Site<'_>) -> Result<Ending, Failure> {
 }
 
 fn wipe(stage: &mut Stage, at: usize) -> Result<(), Failure> {
-    stage.kill(at);
-    stage.pair.node_mut(at).wait_gone()?;
+    stage.end(at)?;
     stage.wait_serves(1 - at)?;
     Ok(std::fs::remove_dir_all(stage.pair.node(at).data())?)
 }
 
 fn only_one_wiped(site: &Site<'_>) -> Result<Ending, Failure> {
     let mut stage = Stage::begin(site)?;
-    let active = stage.active()?;
-    stage.kill(1 - active);
-    stage.wait_serves(active)?;
-    stage.begins()?;
-    stage.wait_answers(200)?;
-    stage.kill(active);
-    stage.pair.node_mut(active).wait_gone()?;
+    let active = stage.end_one_after_the_other()?;
     let data = stage.pair.node(active).data();
     let aside = site.directory.join("data.aside");
     std::fs::rename(&data, &aside)?;
@@ -93,16 +79,6 @@ fn only_one_wiped(site: &Site<'_>) -> Result<Ending, Failure> {
         stage.back(at)?;
     }
     stage.expect_nobody_serves(WATCHED)?;
-    for at in 0..2 {
-        stage.kill(at);
-        stage.pair.node_mut(at).wait_gone()?;
-    }
-    put_back(&aside, &data)?;
-    stage.pair.start_again()?;
+    stage.start_again_with(&aside, &data)?;
     stage.finish()
-}
-
-fn put_back(aside: &Path, data: &Path) -> Result<(), Failure> {
-    std::fs::remove_dir_all(data)?;
-    Ok(std::fs::rename(aside, data)?)
 }

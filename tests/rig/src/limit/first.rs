@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::net::{TcpListener, TcpStream};
 
-use lockstep_wire::borrowed::{Bytes, ClientFrame, EventFrame, IdFrame, ReplyFrame, ServerFrame, decode};
+use lockstep_wire::borrowed::{Bytes, ClientFrame, EventFrame, IdFrame, ReplyFrame, ServerFrame};
 use lockstep_wire::events::{Encoding, PROTOCOL};
 use lockstep_wire::frame;
 use rustix::event::epoll::{self, EventData, EventFlags};
@@ -151,7 +151,7 @@ impl First {
         loop {
             let length = match frame::split(client.incoming(), frame::EVENT_FRAME_BYTES_MAX) {
                 Ok(None) => break,
-                Ok(Some((payload, length))) => match decode::<ClientFrame<'_>>(payload) {
+                Ok(Some((payload, length))) => match frame::decode::<ClientFrame<'_>>(payload) {
                     Ok(message) => {
                         said.extend(self.take(at, &message));
                         length
