@@ -34,21 +34,22 @@ impl NotifySocket {
         Some(String::from_utf8_lossy(&bytes[..read]).trim().to_owned())
     }
 
-    /// Words until one fits.
+    /// Words until each of these beginnings has come once.
     #[track_caller]
-    fn hear(&self, fits: impl Fn(&str) -> bool) -> Vec<String> {
+    fn hear_all(&self, beginnings: &[&str]) -> Vec<String> {
         let until = Instant::now() + PATIENCE;
+        let mut missing = beginnings.to_vec();
         let mut heard = Vec::new();
         while Instant::now() < until {
             if let Some(word) = self.word() {
-                let done = fits(&word);
+                missing.retain(|beginning| !word.starts_with(beginning));
                 heard.push(word);
-                if done {
+                if missing.is_empty() {
                     return heard;
                 }
             }
         }
-        panic!("it was not said; heard: {heard:?}");
+        panic!("{missing:?} was not said; heard: {heard:?}");
     }
 }
 
@@ -64,10 +65,9 @@ fn the_service_manager_hears_that_it_is_ready_that_it_lives_what_it_does_and_tha
     let plugin = artifacts().ledger_v1();
     let pair = Pair::start_with(artifacts(), directory.path(), plugin, [managed, Settings::default()]);
     let mut pair = pair.unwrap_or_else(|failure| panic!("{failure}"));
-    let heard = manager.hear(|word| word == "READY=1");
+    // In no order: what it does may change for the last time before it is ready or after.
+    let heard = manager.hear_all(&["READY=1", "WATCHDOG=1", "STATUS=a: ledger "]);
     assert!(heard.iter().all(|word| !word.contains("STOPPING")), "{heard:?}");
-    manager.hear(|word| word == "WATCHDOG=1");
-    manager.hear(|word| word.starts_with("STATUS=a: ledger "));
     // A process that stands still gives no sign of life.
     pair.node_mut(0).process().unwrap().stop();
     while manager.word().is_some() {}
@@ -76,11 +76,11 @@ fn the_service_manager_hears_that_it_is_ready_that_it_lives_what_it_does_and_tha
         assert_eq!(manager.word(), None, "it stands still");
     }
     pair.node_mut(0).process().unwrap().go_on();
-    manager.hear(|word| word == "WATCHDOG=1");
+    manager.hear_all(&["WATCHDOG=1"]);
     pair.wait_in_lock_step(PATIENCE).unwrap_or_else(|failure| panic!("{failure}"));
     let status = pair.node_mut(0).end().unwrap_or_else(|failure| panic!("{failure}"));
     assert!(status.is_some_and(|status| status.success()), "{status:?}");
-    let heard = manager.hear(|word| word == "STOPPING=1");
+    let heard = manager.hear_all(&["STOPPING=1"]);
     assert!(!heard.iter().any(|word| word == "READY=1"), "{heard:?}");
     pair.restart(0).unwrap_or_else(|failure| panic!("{failure}"));
     pair.wait_in_lock_step(PATIENCE).unwrap_or_else(|failure| panic!("{failure}"));
