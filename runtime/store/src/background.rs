@@ -306,7 +306,7 @@ impl Background {
                 (progress, replay)
             }
         };
-        let mut changes = Changes::default();
+        let (mut changes, mut bytes) = (Changes::default(), Vec::new());
         for sealed in chunk {
             if self.hub.is_closed() {
                 // Whoever opens the store next makes it.
@@ -317,7 +317,7 @@ impl Background {
                 .map(drop)
                 .or_else(|error| if error.is_full_disk() { Ok(()) } else { Err(error) })?;
             let path = segment::path(&log.dir, sealed.number);
-            let bytes = segment::read(self.disk.as_ref(), &log.dir, log.store, sealed.number)?;
+            segment::read_into(&mut bytes, self.disk.as_ref(), &log.dir, log.store, sealed.number)?;
             let mut offset = UNIT as u64;
             while offset < sealed.bytes {
                 let place = Place { store: log.store, segment: sealed.number, offset };

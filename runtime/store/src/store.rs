@@ -46,7 +46,7 @@ impl Options {
             boot: String::new(),
             segment_bytes: 16 << 20,
             checkpoint_bytes: 64 << 20,
-            chunk_bytes: 64 << 20,
+            chunk_bytes: 32 << 20,
             recent_bytes: 32 << 20,
         }
     }
