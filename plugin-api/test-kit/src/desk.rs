@@ -223,7 +223,7 @@ impl Desk {
         let entries = &self.sides[node].entries;
         let mut state = State::default();
         // What its store holds is acknowledged: nothing of it is taken back.
-        entries.iter().for_each(|entry| drop(state.apply(entry)));
+        entries.iter().for_each(|entry| drop(state.apply((**entry).clone())));
         let recent = entries.iter().map(|entry| EncodedEntry::from(&**entry)).collect();
         let mut group =
             Group::new(config, store(node), true, state, recent, Vec::new(), Box::new(application));

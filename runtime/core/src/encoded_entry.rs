@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use crate::entry::{Control, Entry, EntryBody};
 use crate::ids::{Number, Term};
 
@@ -13,6 +15,29 @@ const OVERHEAD_BYTES: usize = 48;
 
 /// How much room for an entry on its way is kept, in bytes.
 const BUFFER_BYTES_KEPT: usize = 64 << 10;
+
+/// Appends the encoding of `value` to `bytes`.
+///
+/// # Panics
+/// When it can't be encoded, as nothing of what the database is made of.
+pub fn encode_onto(value: &(impl Serialize + ?Sized), bytes: &mut Vec<u8>) {
+    struct Tail<'a>(&'a mut Vec<u8>);
+    impl postcard::ser_flavors::Flavor for Tail<'_> {
+        type Output = ();
+        fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+            self.0.push(byte);
+            Ok(())
+        }
+        fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+            self.0.extend_from_slice(bytes);
+            Ok(())
+        }
+        fn finalize(self) -> postcard::Result<()> {
+            Ok(())
+        }
+    }
+    postcard::serialize_with_flavor(value, Tail(bytes)).expect("what the database is made of can be encoded");
+}
 
 /// An entry, in postcard.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,8 +55,7 @@ impl EncodedEntry {
     #[must_use]
     pub fn of(entry: &Entry, buffer: &mut Vec<u8>) -> Self {
         buffer.clear();
-        let encoded = postcard::to_extend(entry, std::mem::take(buffer));
-        *buffer = encoded.expect("our own entries can be encoded");
+        encode_onto(entry, buffer);
         let bytes = buffer.as_slice().into();
         buffer.shrink_to(BUFFER_BYTES_KEPT);
         let is_control = matches!(entry.body, EntryBody::Control(_));

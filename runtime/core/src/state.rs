@@ -231,10 +231,10 @@ pub struct Change {
 }
 
 impl Undo {
-    /// What `entry`, which this takes back, has changed.
-    pub fn changes<'a>(&'a self, entry: &'a Entry) -> impl Iterator<Item = Change> + 'a {
-        assert_eq!(self.number, entry.number, "an undo is of its entry");
-        entry.body.ops().iter().zip(&self.ops).map(|(op, before)| Change {
+    /// What the entry that this takes back, whose updates are `ops`, has changed.
+    pub fn changes<'a>(&'a self, ops: &'a [Op]) -> impl Iterator<Item = Change> + 'a {
+        assert_eq!(self.ops.len(), ops.len(), "an undo is of its entry");
+        ops.iter().zip(&self.ops).map(|(op, before)| Change {
             table: op.table,
             key: op.key.clone(),
             before: before.value.clone(),
@@ -259,11 +259,11 @@ impl State {
     ///
     /// # Panics
     /// When `entry` is not the next one: the stream has no holes (R8).
-    pub fn apply(&mut self, entry: &Entry) -> Undo {
+    pub fn apply(&mut self, mut entry: Entry) -> Undo {
         assert_eq!(entry.number, self.meta.last.next(), "entries are applied in order, without holes (R8)");
         let mut undo = Undo {
             number: entry.number,
-            ops: Vec::new(),
+            ops: entry.body.take_ops(),
             sessions: SessionUndo::default(),
             last: self.meta.last,
             time: self.meta.time,
@@ -275,34 +275,28 @@ impl State {
         if new_term {
             undo.terms = Some(self.meta.terms.clone());
         }
-        let ops = entry.body.ops();
-        undo.ops.reserve_exact(ops.len());
-        for op in ops {
-            let value = self.tables.apply(op);
-            undo.ops.push(Op { table: op.table, key: op.key.clone(), value });
-        }
-        match &entry.body {
+        undo.ops.iter_mut().for_each(|op| self.tables.swap(op));
+        match entry.body {
             EntryBody::Procedure { event, awaited_from, encoding, outcome, .. } => {
-                let recorded =
-                    Recorded { number: entry.number, encoding: *encoding, outcome: outcome.clone() };
-                undo.sessions = self.sessions.record(event, *awaited_from, entry.time, recorded);
-                if self.meta.notes.is_open(event) {
+                let recorded = Recorded { number: entry.number, encoding, outcome };
+                undo.sessions = self.sessions.record(&event, awaited_from, entry.time, recorded);
+                if self.meta.notes.is_open(&event) {
                     undo.meta = Some(Box::new(self.meta.clone()));
-                    self.meta.notes.ended(event);
+                    self.meta.notes.ended(&event);
                 }
                 undo.intent = self.meta.set_intent(None);
             }
             EntryBody::OpenSession => undo.sessions = self.sessions.open(entry.number),
             EntryBody::Aborted => undo.intent = self.meta.set_intent(None),
-            EntryBody::Intent(intent) => undo.intent = self.meta.set_intent(Some(intent.clone())),
+            EntryBody::Intent(intent) => undo.intent = self.meta.set_intent(Some(intent)),
             EntryBody::Delivered { .. } => {}
             EntryBody::Migrated(chunk) => {
                 undo.meta = Some(Box::new(self.meta.clone()));
-                self.meta.migrated(chunk);
+                self.meta.migrated(&chunk);
             }
             EntryBody::Control(control) => {
                 undo.meta = Some(Box::new(self.meta.clone()));
-                self.meta.control(entry.number, control);
+                self.meta.control(entry.number, &control);
                 for table in self.meta.tables.values() {
                     self.tables.create(table.id, table.kind);
                 }

@@ -120,22 +120,27 @@ impl Tables {
     /// Carries out `op` and returns the row that stood there before. A table that nobody created is made
     /// ordered: rows may arrive, in a copy, before the entry that declares their table.
     pub fn apply(&mut self, op: &Op) -> Option<Arc<[u8]>> {
+        let mut op = op.clone();
+        self.swap(&mut op);
+        op.value
+    }
+
+    /// As [`Tables::apply`]; the row goes into the table, and the one before takes its place: `op` is then what takes it back.
+    pub fn swap(&mut self, op: &mut Op) {
+        let key_bytes = op.key.len();
+        let cost =
+            |op: &Op| op.value.as_ref().map_or(0, |value| key_bytes + value.len() + ROW_OVERHEAD_BYTES);
+        self.bytes += cost(op);
         let table = self.tables.entry(op.table).or_insert_with(|| Table::Ordered(BTreeMap::new()));
-        let before = match (table, &op.value) {
-            (Table::Hash(shards), _) => put(shards, op),
+        match (table, op.value.take()) {
+            (Table::Hash(shards), value) => op.value = put(shards, &op.key, value),
             (Table::Ordered(rows), Some(value)) => match rows.entry(op.key.clone()) {
-                Entry::Occupied(mut row) => Some(row.insert(value.clone())),
-                Entry::Vacant(place) => {
-                    place.insert(value.clone());
-                    None
-                }
+                Entry::Occupied(mut row) => op.value = Some(row.insert(value)),
+                Entry::Vacant(place) => drop(place.insert(value)),
             },
-            (Table::Ordered(rows), None) => rows.remove(&op.key),
-        };
-        let cost = |value: &Arc<[u8]>| op.key.len() + value.len() + ROW_OVERHEAD_BYTES;
-        self.bytes += op.value.as_ref().map_or(0, cost);
-        self.bytes -= before.as_ref().map_or(0, cost);
-        before
+            (Table::Ordered(rows), None) => op.value = rows.remove(&op.key),
+        }
+        self.bytes -= cost(op);
     }
 
     /// The rows of `table` with `from <= key < to`, in order of their keys, as long as `visit` returns true.
@@ -231,17 +236,17 @@ impl Tables {
 }
 
 /// Puts a row into its shard or takes it out; the one that stood there. The key is hashed once for shard and place.
-fn put(shards: &mut [Rows], op: &Op) -> Option<Arc<[u8]>> {
-    let hash = xxh3_64(&op.key);
+fn put(shards: &mut [Rows], key: &RowKey, value: Option<Arc<[u8]>>) -> Option<Arc<[u8]>> {
+    let hash = xxh3_64(key);
     let rows = &mut shards[shard_of(hash)];
-    let Some(value) = &op.value else {
-        let row = rows.find_entry(hash, |(key, _)| *key == op.key).ok()?;
+    let Some(value) = value else {
+        let row = rows.find_entry(hash, |(other, _)| other == key).ok()?;
         return Some(row.remove().0.1);
     };
-    match rows.find_mut(hash, |(key, _)| *key == op.key) {
-        Some((_, row)) => Some(std::mem::replace(row, value.clone())),
+    match rows.find_mut(hash, |(other, _)| other == key) {
+        Some((_, row)) => Some(std::mem::replace(row, value)),
         None => {
-            rows.insert_unique(hash, (op.key.clone(), value.clone()), |(key, _)| xxh3_64(key));
+            rows.insert_unique(hash, (key.clone(), value), |(key, _)| xxh3_64(key));
             None
         }
     }

@@ -276,7 +276,7 @@ impl SimDisk {
         let copy = self.copy.as_mut().expect("rows come to a copy that was begun");
         copy.synced = 0;
         for entry in copy.entries.drain(..) {
-            copy.base.apply(&entry);
+            copy.base.apply((*entry).clone());
         }
         for row in rows {
             copy.base.insert_row(row.table, row.key.clone(), row.value.clone());
@@ -367,7 +367,7 @@ impl SimDisk {
     pub(crate) fn state_before(&self, number: Number) -> Option<State> {
         let mut state = self.current.base.clone();
         let before = self.current.entries.iter().filter(|entry| entry.number < number);
-        before.for_each(|entry| drop(state.apply(entry)));
+        before.for_each(|entry| drop(state.apply((**entry).clone())));
         (state.meta.last.next() == number).then_some(state)
     }
 
@@ -437,7 +437,8 @@ impl SimDisk {
             self.current = copy;
         }
         let mut state = self.current.base.clone();
-        let mut taken_back: Vec<_> = self.current.entries.iter().map(|entry| state.apply(entry)).collect();
+        let mut taken_back: Vec<_> =
+            self.current.entries.iter().map(|entry| state.apply((**entry).clone())).collect();
         taken_back.truncate(if undos { taken_back.len() } else { 0 });
         (self.failed, self.refused, self.uncut) = (false, (false, false), false);
         let SimStore { id: store, trusted, entries, may_lack_tail, .. } = &self.current;

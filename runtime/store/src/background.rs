@@ -126,7 +126,7 @@ impl Changes {
 impl Replayed for Changes {
     fn entry(&mut self, state: &mut State, mut entry: Entry) {
         self.take_ops(&mut entry);
-        state.apply(&entry);
+        state.apply(entry);
     }
     fn entry_of_copy(&mut self, _: &mut State, mut entry: Entry) {
         self.take_ops(&mut entry);

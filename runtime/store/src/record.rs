@@ -7,7 +7,7 @@
 //! - A header's checksum is over its place too: a header that was written elsewhere is none here.
 //! - Each header says which records were synced when it was written. A hole before such a record is damage.
 
-use lockstep_core::encoded_entry::EncodedEntry;
+use lockstep_core::encoded_entry::{EncodedEntry, encode_onto};
 use lockstep_core::ids::{Number, StoreId, Term};
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -103,24 +103,9 @@ pub(crate) struct Head {
 
 /// Encodes payload and end mark into `buffer`, leaving room for the header.
 pub(crate) fn encode(payload: &(impl Serialize + ?Sized), buffer: &mut Vec<u8>) {
-    struct Tail<'a>(&'a mut Vec<u8>);
-    impl postcard::ser_flavors::Flavor for Tail<'_> {
-        type Output = ();
-        fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-            self.0.push(byte);
-            Ok(())
-        }
-        fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-            self.0.extend_from_slice(bytes);
-            Ok(())
-        }
-        fn finalize(self) -> postcard::Result<()> {
-            Ok(())
-        }
-    }
     buffer.clear();
     buffer.resize(UNIT, 0);
-    postcard::serialize_with_flavor(payload, Tail(buffer)).expect("our own entries can be encoded");
+    encode_onto(payload, buffer);
     buffer.push(END_MARK);
 }
 
@@ -128,8 +113,7 @@ pub(crate) fn encode(payload: &(impl Serialize + ?Sized), buffer: &mut Vec<u8>) 
 pub(crate) fn encode_entries(entries: &[EncodedEntry], buffer: &mut Vec<u8>) {
     buffer.clear();
     buffer.resize(UNIT, 0);
-    let count = postcard::to_extend(&entries.len(), std::mem::take(buffer));
-    *buffer = count.expect("a number can be encoded");
+    encode_onto(&entries.len(), buffer);
     entries.iter().for_each(|entry| buffer.extend_from_slice(entry.as_bytes()));
     buffer.push(END_MARK);
 }

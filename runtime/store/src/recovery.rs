@@ -65,11 +65,11 @@ impl Recent {
 
 impl Replayed for Recent {
     fn entry(&mut self, state: &mut State, entry: Entry) {
-        let undo = state.apply(&entry);
-        if entry.number > self.held {
+        self.push(&entry);
+        let undo = state.apply(entry);
+        if undo.number > self.held {
             self.undos.push(undo);
         }
-        self.push(&entry);
     }
     fn entry_of_copy(&mut self, state: &mut State, entry: Entry) {
         for op in entry.body.ops() {

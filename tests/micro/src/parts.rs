@@ -143,6 +143,7 @@ fn whole(bytes: &[u8]) -> (&[u8], usize) {
 struct Log {
     store: Store,
     last: u64,
+    encoding: Vec<u8>,
     _directory: TempDir,
 }
 
@@ -151,7 +152,7 @@ impl Log {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let (store, _) = Store::open(Arc::new(RealDisk), directory.path(), Options::new(StoreId(1)))
             .expect("the store opens");
-        Log { store, last: 0, _directory: directory }
+        Log { store, last: 0, encoding: Vec::new(), _directory: directory }
     }
 
     fn append(&mut self) {
@@ -176,6 +177,7 @@ impl Log {
             outcome: Outcome::Committed { reply: b"123456789"[..].into() },
             ops: (0..5).map(op).collect(),
         };
-        EncodedEntry::from(&Entry { number: Number(number), term: Term(1), time: Micros(number), body })
+        let entry = Entry { number: Number(number), term: Term(1), time: Micros(number), body };
+        EncodedEntry::of(&entry, &mut self.encoding)
     }
 }

@@ -35,6 +35,11 @@ impl Group {
         }
     }
 
+    /// Whether any derived table has to follow changes of rows.
+    pub(super) fn follows_changes(&self) -> bool {
+        !self.derived.is_none() || (self.next_application.is_some() && !self.next_derived.is_none())
+    }
+
     /// Follows changes of rows that are in the tables already; they are made twice if a version is being built.
     pub(super) fn follow_changes<C: Iterator<Item = Change>>(&mut self, changes: &dyn Fn() -> C) {
         let tables = &self.state.tables;

@@ -608,15 +608,20 @@ impl Group {
     fn commit(&mut self, entry: Entry) {
         assert!(self.disk_failure.is_none(), "no entry is made without a disk (R26)");
         let encoded = EncodedEntry::of(&entry, &mut self.encoding);
-        let undo = self.state.apply(&entry);
-        self.follow_changes(&|| undo.changes(&entry));
+        let sets_features =
+            matches!(entry.body, EntryBody::Control(Control::Enable { .. } | Control::Disable { .. }));
+        let followed = if self.follows_changes() { entry.body.ops().to_vec() } else { Vec::new() };
+        let undo = self.state.apply(entry);
+        if !followed.is_empty() {
+            self.follow_changes(&|| undo.changes(&followed));
+        }
         self.undos.push_back(undo);
         self.recent.push(encoded.clone());
-        if matches!(entry.body, EntryBody::Control(Control::Enable { .. } | Control::Disable { .. })) {
+        if sets_features {
             self.features = self.state.meta.feature_set(self.application.descriptor());
         }
         if self.partner.as_ref().is_some_and(|partner| matches!(partner.feed, Feed::Copy { .. })) {
-            self.send(PeerMessage::Entry(Box::new(entry)));
+            self.send(PeerMessage::Entry(Box::new(encoded.decode())));
         }
         self.effects.push(Effect::Append(encoded));
     }

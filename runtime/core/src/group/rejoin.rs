@@ -188,10 +188,11 @@ impl Group {
                 if entry.number != copying.state.meta.last.next() {
                     return self.close_link(format!("entry {} came to the copy", entry.number));
                 }
-                let undo = copying.state.apply(&entry);
-                let changes = undo.changes(&entry);
-                copying.derived.follow(&*self.application, &copying.state.tables, changes);
-                self.effects.push(Effect::Append(EncodedEntry::of(&entry, &mut self.encoding)));
+                let encoded = EncodedEntry::of(&entry, &mut self.encoding);
+                let ops = entry.body.ops().to_vec();
+                let undo = copying.state.apply(entry);
+                copying.derived.follow(&*self.application, &copying.state.tables, undo.changes(&ops));
+                self.effects.push(Effect::Append(encoded));
             }
             Follow::Nothing | Follow::CopyEnding(_) | Follow::InStep | Follow::Diverged => {}
         }

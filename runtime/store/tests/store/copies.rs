@@ -89,7 +89,7 @@ impl Copying {
             store.copy_rows(&rows)?;
             let upto = if done { END as usize } else { (at + 4).min(END as usize) };
             store.append(&self.partner[at..upto])?;
-            self.partner[at..upto].iter().for_each(|entry| drop(state.apply(&entry.decode())));
+            self.partner[at..upto].iter().for_each(|entry| drop(state.apply(entry.decode())));
             at = upto;
             background.run_once()?;
             if done {

@@ -72,7 +72,7 @@ pub fn entries(numbers: std::ops::RangeInclusive<u64>, term: u64, salt: u64) -> 
 /// The state after `entries`, in memory.
 pub fn state_of<'a>(entries: impl IntoIterator<Item = &'a EncodedEntry>) -> State {
     let mut state = State::default();
-    entries.into_iter().for_each(|entry| drop(state.apply(&entry.decode())));
+    entries.into_iter().for_each(|entry| drop(state.apply(entry.decode())));
     state
 }
 
