@@ -20,10 +20,9 @@ use crate::transfers::{self, mixed};
 /// How many transfers a record is of.
 pub const TRANSFERS: u64 = 8;
 /// Small, so that segments, memtables and removals are met often.
-const TURN_BYTES: u64 = 1 << 20;
-const RECENT_BYTES: u64 = 4 << 20;
-/// A life has at most so many commits, or milliseconds.
-const COMMITS_MAX: u64 = 1_500;
+const TURN_BYTES: u64 = 256 << 10;
+const RECENT_BYTES: u64 = 1 << 20;
+/// A life has at most so many milliseconds where it does not end with a number of commits.
 const LIFE_MS_MAX: u64 = 40;
 
 /// What was found in a log.
@@ -95,7 +94,6 @@ pub fn write(setting: &Setting) -> Result<(), Failure> {
         log.commit(&entries)?;
         // Told when it is durable, as an engine is.
         writeln!(out, "{}", sequence * TRANSFERS)?;
-        log.remember(entries);
     }
 }
 
@@ -192,13 +190,13 @@ impl Crashes {
     }
 }
 
-/// Kills writers of one log again and again.
+/// Kills writers of one log again and again, each after at most `commits_max` commits.
 ///
 /// # Errors
 /// When they can't be started.
 pub fn kill(
     candidate: Candidate,
-    kills: u64,
+    (kills, commits_max): (u64, u64),
     seed: u64,
     args: &Args,
     directory: &Path,
@@ -213,7 +211,7 @@ pub fn kill(
         let until = match chance % 4 {
             // Also while it opens what the last one left.
             0 => Until::Time(Duration::from_micros(chance / 4 % (LIFE_MS_MAX * 1_000))),
-            _ => Until::Commits(chance / 4 % COMMITS_MAX),
+            _ => Until::Commits(chance / 4 % commits_max),
         };
         let life = live(&setting, until)?;
         crashes.kills += 1;

@@ -17,8 +17,6 @@ use crate::child::{self, Job};
 use crate::crash::{self, Look, Until};
 use crate::transfers::mixed;
 
-/// How many records are written before: more than one segment or memtable takes.
-const RECORDS: u64 = 900;
 /// Places counted from the end of what was written, in bytes.
 const FROM_END: [u64; 8] = [1, 9, 64, 300, 1_500, 5_000, 20_000, 100_000];
 
@@ -90,20 +88,31 @@ impl Damages {
     }
 }
 
-/// Damages copies of one log, each in another way: with `flips` bits flipped anywhere beside those near the end.
+/// How much is damaged.
+#[derive(Clone, Copy)]
+pub struct Extent {
+    /// So many records are written before.
+    pub records: u64,
+    /// So many places near the end of what was written.
+    pub places: usize,
+    /// So many bits flipped anywhere, beside those near the end.
+    pub flips: u64,
+}
+
+/// Damages copies of one log, each in another way.
 ///
 /// # Errors
 /// When the log can't be made or copied.
 pub fn damage(
     candidate: Candidate,
-    flips: u64,
+    extent: Extent,
     seed: u64,
     args: &Args,
     directory: &Path,
 ) -> Result<Vec<Damages>, Failure> {
     let place = tempfile::Builder::new().prefix("damage-").tempdir_in(directory)?;
     let whole = place.path().join("whole");
-    let life = crash::live(&crash::setting(candidate, &whole), Until::Commits(RECORDS))?;
+    let life = crash::live(&crash::setting(candidate, &whole), Until::Commits(extent.records))?;
     let acknowledged = life.acknowledged.ok_or("nothing was acknowledged")?;
     let newest = candidates::newest_file(candidate, &whole)?;
     let file = newest.strip_prefix(&whole)?;
@@ -111,9 +120,9 @@ pub fn damage(
     let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at as u64 + 1);
     let mut all = Vec::new();
     for kind in Kind::ALL {
-        let mut places: Vec<u64> = FROM_END.to_vec();
+        let mut places: Vec<u64> = FROM_END.into_iter().take(extent.places).collect();
         if kind == Kind::Flip {
-            places.extend((0..flips).map(|flip| 1 + mixed(seed ^ (flip << 8)) % end));
+            places.extend((0..extent.flips).map(|flip| 1 + mixed(seed ^ (flip << 8)) % end));
         }
         let mut damages =
             Damages { kind, whole: 0, said: 0, died: 0, missing: 0, wrong: 0, silent: Vec::new() };

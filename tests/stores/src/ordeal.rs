@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::Args;
 use crate::candidates::{Candidate, Failure};
 use crate::crash::{self, Crashes};
-use crate::damage::{self, Damages, Kind};
+use crate::damage::{self, Damages, Extent, Kind};
 use crate::measures;
 
 /// What is asked of the command.
@@ -20,6 +20,12 @@ pub struct Asked {
     /// How often the writer of each is killed.
     #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u64).range(1..))]
     kills: u64,
+    /// A writer is killed after so many commits at most; and a log that is damaged has so many.
+    #[arg(long, default_value_t = 900, value_parser = clap::value_parser!(u64).range(1..))]
+    commits: u64,
+    /// The newest file is damaged in so many places near its end, each time in one.
+    #[arg(long, default_value_t = 8)]
+    places: usize,
     /// Beside the places near its end, so many bits of the newest file are flipped, one at a time.
     #[arg(long, default_value_t = 60)]
     flips: u64,
@@ -55,8 +61,10 @@ pub fn run(asked: &Asked, args: &Args, directory: &Path) -> Result<bool, Failure
     let machine = measures::machine()?;
     let mut rows = Vec::new();
     for candidate in chosen {
-        let crashes = crash::kill(candidate, asked.kills, asked.seed, args, directory)?;
-        let damages = damage::damage(candidate, asked.flips, asked.seed, args, directory)?;
+        let kills = (asked.kills, asked.commits);
+        let crashes = crash::kill(candidate, kills, asked.seed, args, directory)?;
+        let extent = Extent { records: asked.commits, places: asked.places, flips: asked.flips };
+        let damages = damage::damage(candidate, extent, asked.seed, args, directory)?;
         rows.push(Row { candidate, crashes, damages });
     }
     let holds = rows.iter().filter(|row| row.candidate == Candidate::Own).all(Row::holds);

@@ -28,6 +28,8 @@ pub struct Plan {
     seconds: f64,
     /// Somebody reads the recent stream all the while.
     catch_up: bool,
+    /// So many commits are due a second, whatever the log does; as many as it takes when none is said.
+    rate: Option<u64>,
 }
 
 /// What a run came to.
@@ -64,15 +66,22 @@ pub fn write(plan: &Plan) -> Result<Run, Failure> {
     // A processor is seldom at its first segment; and who catches up has something to read.
     let filled = if plan.catch_up { plan.setting.recent_bytes / 2 } else { 0 };
     while writer.busy.as_secs_f64() < plan.seconds / 4.0 || writer.payload_bytes < filled {
-        writer.commit(log.as_mut(), plan.transfers)?;
+        writer.commit(log.as_mut(), plan, None)?;
     }
     let mut writer = Writer { sequence: writer.sequence, ..Writer::default() };
     let reading =
         if plan.catch_up { Some(Reading::begin(log.reader().ok_or("it can't be read")?)) } else { None };
     let (cpu, written) = (measures::process_cpu(), measures::written_bytes()?);
-    while writer.busy.as_secs_f64() < plan.seconds {
-        writer.commit(log.as_mut(), plan.transfers)?;
+    let begun = Instant::now();
+    let seconds = || match plan.rate {
+        // Most of it goes by in waiting.
+        Some(_) => begun.elapsed().as_secs_f64(),
+        None => 0.0,
+    };
+    while seconds().max(writer.busy.as_secs_f64()) < plan.seconds {
+        writer.commit(log.as_mut(), plan, Some(begun))?;
     }
+    let seconds = seconds().max(writer.busy.as_secs_f64());
     let cpu = measures::process_cpu() - cpu - writer.cpu_beside;
     let written = measures::written_bytes()? - written;
     let read_bytes_per_s = reading.map_or(Ok(0.0), Reading::end)?;
@@ -81,7 +90,7 @@ pub fn write(plan: &Plan) -> Result<Run, Failure> {
         commits: writer.commits,
         last: writer.sequence * plan.transfers,
         payload_bytes: writer.payload_bytes,
-        seconds: writer.busy.as_secs_f64(),
+        seconds,
         latencies: writer.latencies.in_short(),
         cpu_s: cpu.as_secs_f64(),
         written_bytes: written,
@@ -111,20 +120,35 @@ impl Default for Writer {
 }
 
 impl Writer {
-    fn commit(&mut self, log: &mut dyn candidates::RedoLog, transfers: u64) -> Result<(), Failure> {
+    /// One record. Where a rate is asked for, its latency counts from the moment when it was due since `begun`.
+    fn commit(
+        &mut self,
+        log: &mut dyn candidates::RedoLog,
+        plan: &Plan,
+        begun: Option<Instant>,
+    ) -> Result<(), Failure> {
         let cpu = measures::thread_cpu();
-        let entries = transfers::record(self.sequence, transfers);
+        let entries = transfers::record(self.sequence, plan.transfers);
         self.payload_bytes += postcard::experimental::serialized_size(&entries)? as u64;
         self.cpu_beside += measures::thread_cpu() - cpu;
-        let begun = Instant::now();
+        let mut from = Instant::now();
+        if let (Some(rate), Some(begun)) = (plan.rate, begun) {
+            let due = begun + Duration::from_secs_f64(self.commits as f64 / rate as f64);
+            std::thread::sleep(due.saturating_duration_since(from));
+            from = due;
+        }
         log.commit(&entries)?;
-        let took = begun.elapsed();
+        let took = from.elapsed();
         let cpu = measures::thread_cpu();
         self.busy += took;
         self.latencies.add(took);
         self.sequence += 1;
         self.commits += 1;
-        log.remember(entries);
+        if plan.catch_up {
+            log.remember(entries);
+        } else {
+            drop(entries);
+        }
         self.cpu_beside += measures::thread_cpu() - cpu;
         Ok(())
     }
@@ -179,6 +203,7 @@ struct Workload {
     transfers: u64,
     synced: bool,
     catch_up: bool,
+    rate: Option<u64>,
 }
 
 impl Workload {
@@ -186,7 +211,8 @@ impl Workload {
         let durability = if self.synced { "fsync" } else { "replicated" };
         let plural = if self.transfers == 1 { "" } else { "s" };
         let reading = if self.catch_up { ", while a partner catches up" } else { "" };
-        format!("{} transfer{plural} a record, {durability}{reading}", self.transfers)
+        let rate = self.rate.map_or_else(String::new, |rate| format!(", {rate} records a second"));
+        format!("{} transfer{plural} a record, {durability}{rate}{reading}", self.transfers)
     }
 }
 
@@ -228,6 +254,9 @@ pub struct Asked {
     /// So long each run spends in commits.
     #[arg(long, default_value_t = 4.0)]
     seconds: f64,
+    /// How many records a second are written where the load is the same for all.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
+    rate: u64,
     /// How much of the stream is kept, in MB.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=4_096))]
     recent_mb: u64,
@@ -244,16 +273,18 @@ pub fn run(asked: &Asked, args: &Args, directory: &Path) -> Result<bool, Failure
     }
     let machine = measures::machine()?;
     let mut workloads: Vec<Workload> = Vec::new();
+    let middle = asked.transfers[asked.transfers.len() / 2];
     for synced in [true, false] {
         workloads.extend(asked.transfers.iter().map(|transfers| Workload {
             transfers: *transfers,
             synced,
             catch_up: false,
+            rate: None,
         }));
     }
-    if let Some(transfers) = asked.transfers.get(asked.transfers.len() / 2) {
-        workloads.push(Workload { transfers: *transfers, synced: true, catch_up: true });
-    }
+    // What a full pair writes: the latencies of all are then those of the same load.
+    workloads.push(Workload { transfers: middle, synced: false, catch_up: false, rate: Some(asked.rate) });
+    workloads.push(Workload { transfers: middle, synced: true, catch_up: true, rate: None });
     let mut told = Vec::new();
     for workload in workloads {
         let of = |candidate: &Candidate| !(workload.catch_up && *candidate == Candidate::Bare);
@@ -301,6 +332,7 @@ fn one(
         transfers: workload.transfers,
         seconds: asked.seconds,
         catch_up: workload.catch_up,
+        rate: workload.rate,
     };
     let run: Run = child::have_done(&Job::Redo(plan))?;
     if matches!(candidate, Candidate::Bare | Candidate::OwnLog) {

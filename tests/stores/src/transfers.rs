@@ -10,6 +10,8 @@ use lockstep_core::ids::{Micros, Number, SessionId, TableId, Term};
 
 /// So many accounts take part.
 pub const ACCOUNTS: u64 = 50_000;
+/// The journal goes round in so many lines, so that what is in memory does not grow.
+const JOURNAL: u64 = 200_000;
 /// One number in so many has a long row in it, so that some records pass the bounds of blocks and pages.
 const LONG_ONE_IN: u64 = 97;
 
@@ -50,7 +52,7 @@ pub fn entry(number: u64) -> Arc<Entry> {
     };
     let journal = Op {
         table: TableId::of("journal"),
-        key: number.to_be_bytes().into(),
+        key: (number % JOURNAL).to_be_bytes().into(),
         value: Some(bytes_of(number * 4 + 2, line).into()),
     };
     let body = EntryBody::Procedure {

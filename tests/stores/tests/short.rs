@@ -21,7 +21,7 @@ fn every_candidate_is_measured_as_a_redo_log() {
         stores(&["redo", "--seconds", "0.05", "--rounds", "1", "--transfers", "16", "--recent-mb", "2"]);
     let workloads = told["workloads"].as_array().expect("workloads");
     let rows: Vec<usize> = workloads.iter().map(|of| of["rows"].as_array().map_or(0, Vec::len)).collect();
-    assert_eq!(rows, [6, 6, 5], "with syncs, without, and while a partner catches up");
+    assert_eq!(rows, [6, 6, 6, 5], "with syncs, without, at a rate, and while a partner catches up");
     for row in workloads.iter().flat_map(|of| of["rows"].as_array().expect("rows")) {
         assert!(row["commits_per_s"].as_f64() > Some(0.0), "{row}");
         let (p50, p999) = (row["p50_us"].as_f64(), row["p999_us"].as_f64());
@@ -31,17 +31,41 @@ fn every_candidate_is_measured_as_a_redo_log() {
 
 #[test]
 fn our_own_store_loses_nothing_to_kills_and_says_what_is_damaged() {
-    let told = stores(&["crash", "--kills", "6", "--flips", "4", "--candidates", "own"]);
+    let told = stores(&[
+        "crash",
+        "--kills",
+        "5",
+        "--commits",
+        "200",
+        "--places",
+        "3",
+        "--flips",
+        "3",
+        "--candidates",
+        "own",
+    ]);
     assert_eq!(told["holds"], true, "{told}");
     let own = &told["candidates"][0];
-    assert_eq!(own["crashes"]["kills"], 6);
+    assert_eq!(own["crashes"]["kills"], 5);
     assert!(own["crashes"]["acknowledged"].as_u64() > Some(100), "{own}");
     assert_eq!(own["damages"].as_array().map(Vec::len), Some(3));
 }
 
 #[test]
 fn the_other_candidates_are_killed_and_damaged_too() {
-    let told = stores(&["crash", "--kills", "2", "--flips", "0", "--candidates", "fjall-fifo,redb"]);
+    let told = stores(&[
+        "crash",
+        "--kills",
+        "2",
+        "--commits",
+        "60",
+        "--places",
+        "1",
+        "--flips",
+        "0",
+        "--candidates",
+        "fjall-fifo,redb",
+    ]);
     for row in told["candidates"].as_array().expect("candidates") {
         assert_eq!(row["crashes"]["kills"], 2, "{row}");
         assert_eq!(row["damages"].as_array().map(Vec::len), Some(3), "{row}");
