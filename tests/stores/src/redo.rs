@@ -18,6 +18,9 @@ use crate::transfers;
 /// What is written before a segment or memtable is left for the next one: as in a processor.
 const TURN_BYTES: u64 = 16 << 20;
 
+/// A reader rests after so many.
+const REST_AFTER_BYTES: u64 = 128 << 10;
+
 /// One measured run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Plan {
@@ -166,11 +169,16 @@ impl Reading {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let thread = std::thread::spawn(move || {
-            let (mut bytes, mut from) = (0, reader.first()?);
+            let (mut bytes, mut rested, mut from) = (0, 0, reader.first()?);
             while !stopped.load(Ordering::Relaxed) {
                 let (some, next) = reader.read_some(from)?;
                 bytes += some;
                 from = if some > 0 { next } else { reader.first()? };
+                // The partner takes its time: not above 128 MB/s.
+                if bytes - rested >= REST_AFTER_BYTES || some == 0 {
+                    rested = bytes;
+                    std::thread::sleep(Duration::from_millis(1));
+                }
             }
             Ok(bytes)
         });
@@ -239,6 +247,15 @@ struct Row {
     runs: Vec<Run>,
 }
 
+/// When a commit counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Durability {
+    /// Once it is synced.
+    Fsync,
+    /// Once the operating system has it.
+    Replicated,
+}
+
 /// What is asked of the command.
 #[derive(Debug, clap::Args)]
 pub struct Asked {
@@ -254,6 +271,9 @@ pub struct Asked {
     /// So long each run spends in commits.
     #[arg(long, default_value_t = 4.0)]
     seconds: f64,
+    /// `fsync`, `replicated`; both unless said.
+    #[arg(long, value_enum, value_delimiter = ',', default_values = ["fsync", "replicated"])]
+    durability: Vec<Durability>,
     /// How many records a second are written where the load is the same for all.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
     rate: u64,
@@ -274,7 +294,8 @@ pub fn run(asked: &Asked, args: &Args, directory: &Path) -> Result<bool, Failure
     let machine = measures::machine()?;
     let mut workloads: Vec<Workload> = Vec::new();
     let middle = asked.transfers[asked.transfers.len() / 2];
-    for synced in [true, false] {
+    let both = [(Durability::Fsync, true), (Durability::Replicated, false)];
+    for (_, synced) in both.into_iter().filter(|(durability, _)| asked.durability.contains(durability)) {
         workloads.extend(asked.transfers.iter().map(|transfers| Workload {
             transfers: *transfers,
             synced,
@@ -282,9 +303,14 @@ pub fn run(asked: &Asked, args: &Args, directory: &Path) -> Result<bool, Failure
             rate: None,
         }));
     }
-    // What a full pair writes: the latencies of all are then those of the same load.
-    workloads.push(Workload { transfers: middle, synced: false, catch_up: false, rate: Some(asked.rate) });
-    workloads.push(Workload { transfers: middle, synced: true, catch_up: true, rate: None });
+    if asked.durability.contains(&Durability::Replicated) {
+        // What a full pair writes: the latencies of all are then those of the same load.
+        let rate = Some(asked.rate);
+        workloads.push(Workload { transfers: middle, synced: false, catch_up: false, rate });
+    }
+    if asked.durability.contains(&Durability::Fsync) {
+        workloads.push(Workload { transfers: middle, synced: true, catch_up: true, rate: None });
+    }
     let mut told = Vec::new();
     for workload in workloads {
         let of = |candidate: &Candidate| !(workload.catch_up && *candidate == Candidate::Bare);
