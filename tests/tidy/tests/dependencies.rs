@@ -80,7 +80,7 @@ fn allowed(folder: &str) -> Option<&'static [&'static str]> {
         "tests/model" => &["lockstep-core", "lockstep-sim"],
         "tests/scenarios" => &["lockstep-core", "lockstep-sim", "lockstep-store"],
         // Our own store beside libraries that could take its place.
-        "tests/stores" => &["lockstep-core", "lockstep-store"],
+        "tests/stores" => &["lockstep-core", "lockstep-os", "lockstep-store"],
         _ => return None,
     })
 }

@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 
 use lockstep_core::entry::Entry;
 use lockstep_core::ids::StoreId;
-use lockstep_store::{Background, Options, RealDisk, Store, StoreError};
+use lockstep_store::{Background, Options, RealDisk, Store, StoreError, Work};
 
 use super::{Candidate, Failure, Found, Reader, RedoLog, Setting};
 
@@ -53,7 +53,7 @@ impl OwnLog {
         store.settle_tail()?;
         let background = store.background();
         let report = |error: &StoreError| eprintln!("{error}");
-        let beside = std::thread::spawn(move || background.run(report, Background::run_once));
+        let beside = std::thread::spawn(move || background.run(report, giving_way));
         let log = OwnLog {
             store: Some(store),
             synced: setting.synced,
@@ -135,6 +135,18 @@ impl Reader for FromMemory {
             None => Ok((0, from)),
         }
     }
+}
+
+/// Makes a checkpoint on a thread that gives way to all others, as a processor does.
+fn giving_way(background: &mut Background) -> Result<Work, StoreError> {
+    std::thread::scope(|scope| {
+        let made = scope.spawn(|| {
+            // It is made at the usual priority where there is no other.
+            let _ = lockstep_os::give_way();
+            background.run_once()
+        });
+        made.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// The segment with the latest record: the one made ahead has none yet.
