@@ -78,15 +78,15 @@ pub fn write(plan: &Plan) -> Result<Run, Failure> {
     let (cpu, written) = (measures::process_cpu(), measures::written_bytes()?);
     let disk_written = measures::disk_written_bytes(&plan.setting.directory)?;
     let begun = Instant::now();
-    let seconds = || match plan.rate {
-        // Most of it goes by in waiting.
+    let spent = |writer: &Writer| match plan.rate {
+        // Most of it goes by in waiting, and latencies of what is due at once add up.
         Some(_) => begun.elapsed().as_secs_f64(),
-        None => 0.0,
+        None => writer.busy.as_secs_f64(),
     };
-    while seconds().max(writer.busy.as_secs_f64()) < plan.seconds {
+    while spent(&writer) < plan.seconds {
         writer.commit(log.as_mut(), plan, Some(begun))?;
     }
-    let seconds = seconds().max(writer.busy.as_secs_f64());
+    let seconds = spent(&writer);
     let cpu = measures::process_cpu() - cpu - writer.cpu_beside;
     let written = measures::written_bytes()? - written;
     let disk_written = measures::disk_written_bytes(&plan.setting.directory)? - disk_written;
@@ -254,13 +254,17 @@ struct Row {
     runs: Vec<Run>,
 }
 
-/// When a commit counts.
+/// Kinds of workloads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Durability {
-    /// Once it is synced.
+enum Kind {
+    /// A commit counts once it is synced; the next one follows at once.
     Fsync,
-    /// Once the operating system has it.
+    /// The same, once the operating system has it.
     Replicated,
+    /// `replicated`, at the rate that is asked for.
+    Paced,
+    /// `fsync`, while a partner catches up.
+    CatchUp,
 }
 
 /// What is asked of the command.
@@ -278,9 +282,9 @@ pub struct Asked {
     /// So long each run spends in commits.
     #[arg(long, default_value_t = 4.0)]
     seconds: f64,
-    /// `fsync`, `replicated`; both unless said.
-    #[arg(long, value_enum, value_delimiter = ',', default_values = ["fsync", "replicated"])]
-    durability: Vec<Durability>,
+    /// Which kinds of workloads; all unless said.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    kinds: Vec<Kind>,
     /// How many records a second are written where the load is the same for all.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
     rate: u64,
@@ -301,8 +305,9 @@ pub fn run(asked: &Asked, args: &Args, directory: &Path) -> Result<bool, Failure
     let machine = measures::machine()?;
     let mut workloads: Vec<Workload> = Vec::new();
     let middle = asked.transfers[asked.transfers.len() / 2];
-    let both = [(Durability::Fsync, true), (Durability::Replicated, false)];
-    for (_, synced) in both.into_iter().filter(|(durability, _)| asked.durability.contains(durability)) {
+    let wanted = |kind| asked.kinds.is_empty() || asked.kinds.contains(&kind);
+    let both = [(Kind::Fsync, true), (Kind::Replicated, false)];
+    for (_, synced) in both.into_iter().filter(|(kind, _)| wanted(*kind)) {
         workloads.extend(asked.transfers.iter().map(|transfers| Workload {
             transfers: *transfers,
             synced,
@@ -310,12 +315,12 @@ pub fn run(asked: &Asked, args: &Args, directory: &Path) -> Result<bool, Failure
             rate: None,
         }));
     }
-    if asked.durability.contains(&Durability::Replicated) {
+    if wanted(Kind::Paced) {
         // What a full pair writes: the latencies of all are then those of the same load.
         let rate = Some(asked.rate);
         workloads.push(Workload { transfers: middle, synced: false, catch_up: false, rate });
     }
-    if asked.durability.contains(&Durability::Fsync) {
+    if wanted(Kind::CatchUp) {
         workloads.push(Workload { transfers: middle, synced: true, catch_up: true, rate: None });
     }
     let mut told = Vec::new();
