@@ -1,6 +1,6 @@
 //! The checkpoint of a processor that is down, damaged, and its start under full load.
 //!
-//! A checkpoint is made once 64 MB of redo wait for it, so there is one only after some seconds of full load. Little of the
+//! A checkpoint is made once 64 to 128 MB of redo wait for it, so there is one only after some seconds of full load. Little of the
 //! recent stream is kept here: the redo behind the checkpoint then does not reach back to the first record, and without the
 //! checkpoint the store is worth nothing.
 
@@ -16,8 +16,8 @@ use super::stage::{Plan, Stage};
 
 const CHECKPOINT: &str = "ledger/0/store-*/checkpoint.redb";
 const FIRST_SEGMENT: &str = "ledger/0/store-*/redo-0000000001.log";
-/// By then there is a checkpoint that replaces the first segment.
-const MADE_MAX: Duration = Duration::from_secs(120);
+/// By then there is a checkpoint that replaces the first segment. Under full load it gives way until 128 MB wait for it.
+const MADE_MAX: Duration = Duration::from_secs(300);
 /// By then the pair is whole again.
 const WHOLE_MAX: Duration = Duration::from_secs(60);
 /// What the log says of a store that can't be relied on.
