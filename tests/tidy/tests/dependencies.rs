@@ -79,6 +79,8 @@ fn allowed(folder: &str) -> Option<&'static [&'static str]> {
         "tests/drill" => &["lockstep-client", "lockstep-core", "lockstep-sim", "model", "rig"],
         "tests/model" => &["lockstep-core", "lockstep-sim"],
         "tests/scenarios" => &["lockstep-core", "lockstep-sim", "lockstep-store"],
+        // Our own store beside libraries that could take its place.
+        "tests/stores" => &["lockstep-core", "lockstep-os", "lockstep-store"],
         _ => return None,
     })
 }
@@ -147,7 +149,8 @@ fn some_libraries_are_known_in_one_place() {
         ("libloading", &["runtime/loader"][..]),
         ("actix", &["runtime"][..]),
         ("actix-web", &["runtime"][..]),
-        ("redb", &["runtime/store"][..]),
+        ("fjall", &["tests/stores"][..]),
+        ("redb", &["runtime/store", "tests/stores"][..]),
         ("stateright", &["tests/model"][..]),
     ]);
     for package in packages() {

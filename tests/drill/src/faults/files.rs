@@ -14,11 +14,16 @@ use super::stage::Stage;
 /// For so long nobody may become active.
 const WATCHED: Duration = Duration::from_secs(5);
 
+/// In so many places a file rots.
+const ROTTEN: u64 = 16;
+
 /// What is done to a file.
 #[derive(Clone, Copy)]
-enum Damage {
+pub enum Damage {
     /// A bit in the middle of what was written is flipped.
     Flip,
+    /// A bit in each of sixteen places is flipped: one alone may hit what the file does not use.
+    Rot,
     /// The last bytes that were written are zeros.
     Tear,
     /// It ends in the middle of what was written.
@@ -136,7 +141,10 @@ fn only_one(site: &Site<'_>) -> Result<Ending, Failure> {
 }
 
 /// The file that `pattern` names in `data`: of several the first in the order of their names.
-fn find(data: &Path, pattern: &str) -> Result<PathBuf, Failure> {
+///
+/// # Errors
+/// When there is none.
+pub fn find(data: &Path, pattern: &str) -> Result<PathBuf, Failure> {
     let mut at = data.to_owned();
     for part in pattern.split('/') {
         let Some((begin, end)) = part.split_once('*') else {
@@ -157,7 +165,11 @@ fn find(data: &Path, pattern: &str) -> Result<PathBuf, Failure> {
     }
 }
 
-fn damage(data: &Path, pattern: &str, damage: Damage) -> Result<(), Failure> {
+/// Does it to the file that `pattern` names in `data`.
+///
+/// # Errors
+/// When there is none, or it can't be changed.
+pub fn damage(data: &Path, pattern: &str, damage: Damage) -> Result<(), Failure> {
     let path = find(data, pattern)?;
     let written = || -> Result<(Vec<u8>, u64), Failure> {
         let bytes = fs::read(&path)?;
@@ -180,6 +192,14 @@ fn damage(data: &Path, pattern: &str, damage: Damage) -> Result<(), Failure> {
             let (bytes, end) = written()?;
             let middle = end / 2;
             file()?.write_all_at(&[bytes[middle as usize] ^ 0x04], middle)?;
+        }
+        Damage::Rot => {
+            let (bytes, end) = written()?;
+            let file = file()?;
+            for place in 0..ROTTEN {
+                let at = (end * (2 * place + 1) / (2 * ROTTEN)) as usize;
+                file.write_all_at(&[bytes[at] ^ 0x04], at as u64)?;
+            }
         }
         Damage::Tear => {
             let (_, end) = written()?;
@@ -209,6 +229,10 @@ mod tests {
         let flipped = fs::read(store.join("redo-1.log")).unwrap();
         let differ: Vec<_> = (0..500).filter(|at| flipped[*at] != whole[*at]).collect();
         assert_eq!(differ, [50]);
+        damage(directory.path(), REDO, Damage::Rot).unwrap();
+        let rotten = fs::read(store.join("redo-1.log")).unwrap();
+        assert_eq!((0..500).filter(|at| rotten[*at] != flipped[*at]).count(), ROTTEN as usize);
+        fs::write(store.join("redo-1.log"), &flipped).unwrap();
         damage(directory.path(), REDO, Damage::Tear).unwrap();
         let torn = fs::read(store.join("redo-1.log")).unwrap();
         assert!(torn[..76] == flipped[..76] && torn[76..].iter().all(|byte| *byte == 0));

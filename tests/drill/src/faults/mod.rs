@@ -3,6 +3,7 @@
 //! What a machine can't bring about is skipped with the reason, and never counts as held.
 
 mod arbiter;
+mod checkpoint_files;
 mod clock;
 mod crowds;
 mod disks;
@@ -38,6 +39,7 @@ fn all() -> Vec<Fault> {
         arbiter::faults(),
         disks::faults(),
         files::faults(),
+        checkpoint_files::faults(),
         frames::faults(),
         crowds::faults(),
         units::faults(),
