@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use actix_multipart::{Field, Multipart};
-use actix_web::http::header::CONTENT_TYPE;
+use actix_web::http::header::{CONTENT_TYPE, HeaderMap};
 use actix_web::{HttpRequest, web};
 use futures_util::{FutureExt, StreamExt, stream};
 use lockstep_wire::events::{BODY_BYTES_MAX, PARAMETERS_BYTES_MAX};
@@ -46,16 +46,20 @@ pub(crate) async fn read(request: &HttpRequest, payload: web::Payload) -> Result
     if kind == "multipart/form-data" {
         let bytes_max = PARAMETERS_BYTES_MAX + BODY_BYTES_MAX + PARTS_BYTES_MAX;
         let form = take(payload, bytes_max, BODY_BYTES_MAX).await?;
-        let parts = Multipart::new(request.headers(), stream::iter([Ok(form)]));
-        return read_parts(parts)
-            .now_or_never()
-            .unwrap_or_else(|| Err(Unreadable::Broken("the form has no end".into())));
+        return read_form(request.headers(), form);
     }
     if kind.starts_with("multipart/") {
         return Err(Unreadable::MediaType(kind));
     }
     let parameters = take(payload, PARAMETERS_BYTES_MAX, PARAMETERS_BYTES_MAX).await?.to_vec();
     Ok(Sent { parameters, body: Vec::new() })
+}
+
+/// What a whole form carries.
+pub(crate) fn read_form(headers: &HeaderMap, form: web::Bytes) -> Result<Sent, Unreadable> {
+    let parts = Multipart::new(headers, stream::iter([Ok(form)]));
+    let read = read_parts(parts).now_or_never();
+    read.unwrap_or_else(|| Err(Unreadable::Broken("the form has no end".into())))
 }
 
 /// All that a client sends, up to `bytes_max`; `bound` is what it is told of.

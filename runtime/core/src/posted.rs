@@ -51,6 +51,9 @@ impl Posted {
         let (&FORMAT, row) = row.split_first()? else { return None };
         let (stamp, row) = row.split_first_chunk::<8>()?;
         let (&length, row) = row.split_first()?;
+        if usize::from(length) > PROCEDURE_BYTES_MAX {
+            return None;
+        }
         let (procedure, parameters) = row.split_at_checked(usize::from(length))?;
         let procedure = std::str::from_utf8(procedure).ok()?.into();
         Some(Posted { stamp: u64::from_be_bytes(*stamp), procedure, parameters: parameters.into() })
@@ -110,6 +113,9 @@ mod tests {
         for broken in [&row[..9], &row[1..], &[2, 0, 0], &[]] {
             assert_eq!(Posted::of_row(broken), None, "{broken:?}");
         }
+        let mut longer = vec![b'p'; 10 + 200];
+        longer[..10].copy_from_slice(&[FORMAT, 0, 0, 0, 0, 0, 0, 0, 7, PROCEDURE_BYTES_MAX as u8 + 1]);
+        assert_eq!(Posted::of_row(&longer), None, "no procedure has such a name, and none could be written");
         assert_eq!(number_in(&number_row(9)), Some(9));
         assert_eq!(number_in(&row), None);
     }

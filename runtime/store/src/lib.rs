@@ -20,6 +20,8 @@ mod backend;
 mod background;
 mod checkpoint;
 mod copy;
+#[doc(hidden)]
+pub mod decoders;
 mod directory;
 pub mod disk;
 mod error;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use tidy::{document, packages, root, walk};
 
-const DOCUMENTS: [&str; 18] = [
+const DOCUMENTS: [&str; 19] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
@@ -15,6 +15,7 @@ const DOCUMENTS: [&str; 18] = [
     "docs/events-protocol.md",
     "docs/faults.md",
     "docs/first-plugin.md",
+    "docs/fuzzing.md",
     "docs/http.md",
     "docs/metrics.md",
     "docs/model.md",
