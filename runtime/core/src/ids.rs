@@ -126,7 +126,8 @@ impl std::str::FromStr for StoreId {
         // Only as it is written: no two texts, and so no two directories, are one store.
         let digits = text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         let id = u128::from_str_radix(text, 16).ok().filter(|_| digits);
-        id.map(StoreId).ok_or_else(|| format!("`{text}` is not the id of a store: 32 hexadecimal digits were expected"))
+        id.map(StoreId)
+            .ok_or_else(|| format!("`{text}` is not the id of a store: 32 hexadecimal digits were expected"))
     }
 }
 

@@ -284,7 +284,9 @@ impl<'a> Elf<'a> {
                 Some(elf::DT_NEEDED) => {
                     let name = entry.string(self.endian, names).map_err(damaged)?;
                     if name.len() > NEEDED_BYTES_MAX || dynamic.needed.len() >= NEEDED_MAX {
-                        return Err(damaged("it needs more libraries, or ones of longer names, than there can be"));
+                        return Err(damaged(
+                            "it needs more libraries, or ones of longer names, than there can be",
+                        ));
                     }
                     dynamic.needed.push(String::from_utf8_lossy(name).into_owned());
                 }

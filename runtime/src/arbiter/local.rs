@@ -136,7 +136,9 @@ impl LocalArbiter {
             return Err(unreadable(format!("it says that it is number {}", file.record.epoch)));
         }
         if file.record.term.0 > epoch || !file.record.in_sync.contains(&file.record.active) {
-            return Err(unreadable("it makes no sense: its term is a later one, or its active is not in sync".into()));
+            return Err(unreadable(
+                "it makes no sense: its term is a later one, or its active is not in sync".into(),
+            ));
         }
         Ok(file.record)
     }

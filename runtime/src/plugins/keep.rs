@@ -116,7 +116,7 @@ impl Keep {
 
 /// The bytes of a file that may not be there.
 fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let read = || {
+    let read = || -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         // One byte more than any plugin file: a longer one was not written here, and has another hash.
         File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;

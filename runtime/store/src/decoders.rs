@@ -6,7 +6,6 @@
 use lockstep_core::ids::{Number, StoreId, Term};
 
 use crate::record::{self, END_MARK, Head, Kind, Place, UNIT};
-use crate::segment;
 
 /// A record to be.
 #[derive(Clone, Debug)]

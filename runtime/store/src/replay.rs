@@ -42,7 +42,8 @@ fn decoded<T: DeserializeOwned>(payload: &[u8], path: &Path, header: &Header) ->
 pub(crate) fn entries(payload: &[u8], path: &Path, header: &Header) -> Result<Vec<Entry>, StoreError> {
     let entries: Vec<Entry> = decoded(payload, path, header)?;
     let mut numbers = header.first.0..=header.last.0;
-    let as_said = entries.iter().all(|entry| numbers.next() == Some(entry.number.0)) && numbers.next().is_none();
+    let as_said =
+        entries.iter().all(|entry| numbers.next() == Some(entry.number.0)) && numbers.next().is_none();
     if as_said && header.last.0 < u64::MAX {
         return Ok(entries);
     }

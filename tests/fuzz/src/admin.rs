@@ -7,8 +7,8 @@ use lockstep_core::command::FeatureState;
 use lockstep_core::verdict;
 use lockstep_runtime::admin::protocol::{
     AdminError, AdminReply, AdminRequest, AdminResponse, AdminVerb, Failpoint, FailpointAction, FeaturesVerb,
-    GroupReport, PluginMemory, PluginReport, PluginState, PluginStatus, PluginVerb, ProcessorStatus, UpgradeOptions,
-    UpgradePlan, UpgradeVerb, parse_line, to_line,
+    GroupReport, PluginMemory, PluginReport, PluginState, PluginStatus, PluginVerb, ProcessorStatus,
+    UpgradeOptions, UpgradePlan, UpgradeVerb, parse_line, to_line,
 };
 
 use crate::{Target, rounds, samples};

@@ -24,7 +24,8 @@ pub const BENCH_ANSWER: Target = Target {
     seeds: || {
         let whole = |status: &str, body: &str| {
             let length = body.len();
-            format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nLockstep-Event: x\r\n\r\n{body}").into_bytes()
+            format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nLockstep-Event: x\r\n\r\n{body}")
+                .into_bytes()
         };
         let problem = r#"{"code":"LS0318","detail":"starting","retry":"same-id"}"#;
         vec![whole("200 OK", "{\"entry\":7}"), whole("503 Service Unavailable", problem)]

@@ -103,10 +103,9 @@ fn build(header_symbol: &str, flags_1: u64, flags: u64, needed: &str, binding: u
     file.extend(&strings);
     file.resize(sections_at, 0);
     file.extend([0; SECTION_BYTES]);
-    for (kind, at, bytes, link, entry) in [
-        (SHT_DYNSYM, symbols_at, 5 * 24, 2_u32, 24),
-        (SHT_STRTAB, strings_at, strings.len(), 0, 0),
-    ] {
+    for (kind, at, bytes, link, entry) in
+        [(SHT_DYNSYM, symbols_at, 5 * 24, 2_u32, 24), (SHT_STRTAB, strings_at, strings.len(), 0, 0)]
+    {
         file.extend(0_u32.to_le_bytes());
         file.extend(kind.to_le_bytes());
         words(&mut file, &[2, at as u64, at as u64, bytes as u64]);

@@ -57,7 +57,8 @@ fn make(checkpoint: bool) -> GoodStore {
     let (mut store, _) = Store::open(Arc::new(RealDisk), &dir, options).expect("a store can be made");
     let mut background = store.background();
     let (mut state, mut digests) = (State::default(), vec![State::default().digest()]);
-    for entry in samples::entries() {
+    let stream = if checkpoint { samples::long_stream() } else { samples::entries() };
+    for entry in stream {
         state.apply(&entry);
         digests.push(state.digest());
         let number = entry.number;
@@ -65,6 +66,7 @@ fn make(checkpoint: bool) -> GoodStore {
         if number.0.is_multiple_of(3) {
             store.sync().expect("it can be synced");
             store.set_held(Number(number.0 - 1));
+            // The next segment is made ahead; sealed ones go into the checkpoint.
             background.run_all().expect("the background work can be done");
         }
     }

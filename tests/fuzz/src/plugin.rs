@@ -50,7 +50,8 @@ pub const CHECK_REPLY: Target = Target {
     reads: "the reply of a procedure that checks an upgrade",
     run: check_reply,
     seeds: || {
-        let replies = ["null", "true", r#"{"pass": true, "why": "all 7 sums"}"#, r#"{"pass":false,"why":"3 cents"}"#];
+        let replies =
+            ["null", "true", r#"{"pass": true, "why": "all 7 sums"}"#, r#"{"pass":false,"why":"3 cents"}"#];
         replies.map(|reply| reply.as_bytes().to_vec()).into()
     },
 };

@@ -7,14 +7,20 @@ use lockstep_core::campaign::{CampaignPlan, CampaignRecord, CheckVerdict, Decide
 use lockstep_core::campaign::{OwnCheck, OwnChecks, Redundancy, Step};
 use lockstep_core::channels::GroupMessage;
 use lockstep_core::command::{CampaignStatus, Command, CommandError, CommandReply, Counts, FeatureState};
-use lockstep_core::command::{GroupStatus, HalfWay, HalfWayEnd, MemberStatus, MigrationStatus, Role, TableFormats};
+use lockstep_core::command::{
+    GroupStatus, HalfWay, HalfWayEnd, MemberStatus, MigrationStatus, Role, TableFormats,
+};
 use lockstep_core::descriptor::{
-    ApplicationDescriptor, BodyUse, FeatureDescriptor, ProcedureDescriptor, Receiver, Recovery, TableDescriptor,
-    TableKind, UnitDescriptor, Version,
+    ApplicationDescriptor, BodyUse, FeatureDescriptor, ProcedureDescriptor, Receiver, Recovery,
+    TableDescriptor, TableKind, UnitDescriptor, Version,
 };
 use lockstep_core::entry::{ActingUnit, Control, Entry, EntryBody, Intent, Op, Row, TableMeta};
-use lockstep_core::event::{Answer, Encoding, Event, EventId, Fault, FaultKind, Outcome, Refusal, Rejection, Request};
-use lockstep_core::ids::{Epoch, GroupName, Micros, NodeId, Number, PluginHash, SessionId, StoreId, TableId, Term};
+use lockstep_core::event::{
+    Answer, Encoding, Event, EventId, Fault, FaultKind, Outcome, Refusal, Rejection, Request,
+};
+use lockstep_core::ids::{
+    Epoch, GroupName, Micros, NodeId, Number, PluginHash, SessionId, StoreId, TableId, Term,
+};
 use lockstep_core::leg::{CampaignWord, LegReport};
 use lockstep_core::message::{Divergence, Hello, Order, PeerMessage, PlainBody, UnitDescription};
 use lockstep_core::migration::Chunk;
@@ -173,7 +179,11 @@ pub fn entries() -> Vec<Entry> {
     let bodies = [
         EntryBody::OpenSession,
         EntryBody::Control(installed),
-        procedure(numbered, committed, vec![op("alice", Some("one")), op("bob", Some("two")), op("bob", None)]),
+        procedure(
+            numbered,
+            committed,
+            vec![op("alice", Some("one")), op("bob", Some("two")), op("bob", None)],
+        ),
         procedure(keyed, refused, vec![]),
         procedure(timer, faulted.clone(), vec![]),
         procedure(message, faulted, vec![]),
@@ -187,8 +197,26 @@ pub fn entries() -> Vec<Entry> {
         EntryBody::Migrated(Box::new(chunk())),
         EntryBody::Control(Control::Disable { feature: "fees".into() }),
     ];
-    let entry = |(number, body)| Entry { number: Number(number), term: Term(1), time: Micros(10 * number), body };
+    let entry =
+        |(number, body)| Entry { number: Number(number), term: Term(1), time: Micros(10 * number), body };
     (1..).zip(bodies).map(entry).collect()
+}
+
+/// The same with so many rows behind it that they fill several segments of a few kilobytes.
+pub fn long_stream() -> Vec<Entry> {
+    let mut stream = entries();
+    for number in stream.len() as u64 + 1..60 {
+        let body = EntryBody::Procedure {
+            event: EventId::Keyed { key: format!("order-{number}") },
+            awaited_from: 0,
+            encoding: Encoding::Json,
+            procedure: "transfer".into(),
+            outcome: Outcome::Committed { reply: [7; 40].as_slice().into() },
+            ops: vec![op(&format!("acc{number}"), Some(&"x".repeat(200)))],
+        };
+        stream.push(Entry { number: Number(number), term: Term(1), time: Micros(10 * number), body });
+    }
+    stream
 }
 
 pub fn session() -> Session {

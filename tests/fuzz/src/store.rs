@@ -91,7 +91,8 @@ fn redo_segment(bytes: &[u8]) -> bool {
     let mut content = bytes.to_vec();
     // Zeros behind it as in a real one; what is as long as its header says is read on.
     content.resize(content.len().max(SEGMENT_BYTES), 0);
-    fs::write(directory.path().join(good.file("redo-0000000001.log")), content).expect("a file can be written");
+    fs::write(directory.path().join(good.file("redo-0000000001.log")), content)
+        .expect("a file can be written");
     judge(good, directory.path())
 }
 
@@ -100,8 +101,10 @@ type Record = (u8, u64, u64, u64, Vec<u8>);
 
 fn records() -> Vec<Vec<u8>> {
     let all = samples::entries();
-    let one_each: Vec<Record> =
-        all.iter().map(|entry| (0, entry.number.0, entry.number.0, 0, rounds::encoded(&[entry]))).collect();
+    let one_each: Vec<Record> = all
+        .iter()
+        .map(|entry| (0, entry.number.0, entry.number.0, 0, rounds::encoded(std::slice::from_ref(entry))))
+        .collect();
     let last = all.len() as u64;
     let together: Vec<Record> = vec![(0, 1, last, last, rounds::encoded(&all))];
     let cut: Vec<Record> = vec![
@@ -113,10 +116,10 @@ fn records() -> Vec<Vec<u8>> {
     end.intent = None;
     let copy: Vec<Record> = vec![
         (6, 0, 0, 0, rounds::encoded(&samples::meta())),
-        (1, 0, 0, 0, rounds::encoded(&[samples::row("alice", "one"), samples::row("bob", "two")])),
+        (1, 0, 0, 0, rounds::encoded(&vec![samples::row("alice", "one"), samples::row("bob", "two")])),
         (0, 2, 3, 0, rounds::encoded(&all[1..3])),
-        (3, 0, 0, 0, rounds::encoded(&[(SessionId(1), samples::session())])),
-        (4, 0, 0, 0, rounds::encoded(&[("order-7", samples::keyed_reply())])),
+        (3, 0, 0, 0, rounds::encoded(&vec![(SessionId(1), samples::session())])),
+        (4, 0, 0, 0, rounds::encoded(&vec![("order-7", samples::keyed_reply())])),
         (2, 15, 15, 15, rounds::encoded(&end)),
     ];
     [one_each, together, cut, copy].iter().map(rounds::encoded).collect()
@@ -124,8 +127,11 @@ fn records() -> Vec<Vec<u8>> {
 
 fn redo_records(bytes: &[u8]) -> bool {
     let Some(records) = rounds::postcard::<Vec<Record>>(bytes) else { return false };
-    let forged = records.into_iter().take(64).map(|(kind, first, last, held, payload)| {
-        Forged { kind, numbers: (first, last), held, payload }
+    let forged = records.into_iter().take(64).map(|(kind, first, last, held, payload)| Forged {
+        kind,
+        numbers: (first, last),
+        held,
+        payload,
     });
     let forged: Vec<_> = forged.collect();
     let good = logged();

@@ -26,7 +26,11 @@ fn tried(target: &Target, bytes: &[u8]) -> Result<bool, String> {
     let peak = memory::peak();
     let taken = target.outcome(bytes)?;
     let grown = memory::peak().saturating_sub(peak);
-    if grown > memory::GROWTH_MAX { Err(format!("the process grew by {} MB", grown >> 20)) } else { Ok(taken) }
+    if grown > memory::GROWTH_MAX {
+        Err(format!("the process grew by {} MB", grown >> 20))
+    } else {
+        Ok(taken)
+    }
 }
 
 /// How often something was tried, and how often it was taken.
@@ -35,7 +39,9 @@ fn all_of(target: &Target) -> Result<(u64, u64), String> {
     for (at, seed) in seeds.iter().enumerate() {
         match tried(target, seed) {
             Ok(true) => {}
-            Ok(false) => return Err(format!("{}: seed {at} is a real encoding, and is not taken", target.name)),
+            Ok(false) => {
+                return Err(format!("{}: seed {at} is a real encoding, and is not taken", target.name));
+            }
             Err(why) => return Err(format!("{}: seed {at}: {why}", target.name)),
         }
         if number("LOCKSTEP_FUZZ_KEEP").is_some() {
@@ -88,7 +94,8 @@ fn nothing_that_is_read_breaks_a_decoder() {
                         Ok((count, taken)) => {
                             let ms = begun.elapsed().as_millis();
                             let name = target.name;
-                            let _ = writeln!(told.0, "{name:20} {count:>8} inputs, {taken:>8} taken, {ms:>6} ms");
+                            let _ =
+                                writeln!(told.0, "{name:20} {count:>8} inputs, {taken:>8} taken, {ms:>6} ms");
                         }
                         Err(why) => told.1.push(why),
                     }

@@ -25,7 +25,12 @@ fn names_are_unique() {
 fn each_target_has_a_program_for_a_nightly() {
     let manifest = fs::read_to_string(here().join("coverage-guided/Cargo.toml")).unwrap();
     let programs = manifest.split("[[bin]]\n").skip(1).map(|program| {
-        program.lines().next().and_then(|line| line.strip_prefix("name = \"")?.strip_suffix('"')).unwrap().to_owned()
+        program
+            .lines()
+            .next()
+            .and_then(|line| line.strip_prefix("name = \"")?.strip_suffix('"'))
+            .unwrap()
+            .to_owned()
     });
     assert_eq!(programs.collect::<BTreeSet<_>>(), names());
 }
@@ -51,8 +56,7 @@ fn the_page_lists_every_target_with_what_it_reads() {
     let page: PathBuf = here().join("../../docs/fuzzing.md");
     let page = fs::read_to_string(page).unwrap();
     let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| `")).collect();
-    let listed: Vec<&str> =
-        rows.iter().copied().take_while(|row| !row.contains("LOCKSTEP_")).collect();
+    let listed: Vec<&str> = rows.iter().copied().take_while(|row| !row.contains("LOCKSTEP_")).collect();
     let expected: Vec<String> =
         TARGETS.iter().map(|target| format!("| `{}` | {} |", target.name, target.reads)).collect();
     assert_eq!(listed, expected, "docs/fuzzing.md");
