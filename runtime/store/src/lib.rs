@@ -39,6 +39,7 @@ pub mod sim_disk;
 mod store;
 
 pub use background::{Background, Work};
+pub use checkpoint::panic_is_caught;
 pub use disk::RealDisk;
 pub use error::StoreError;
 pub use inspect::{

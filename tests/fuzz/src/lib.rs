@@ -98,23 +98,32 @@ pub fn target(name: &str) -> &'static Target {
 }
 
 thread_local! {
-    static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
 impl Target {
     /// Reads bytes; says whether they were taken.
     ///
-    /// Panics are told by the outcome alone: some are caught on the way, as those of the checkpoint's engine, and are none of
-    /// ours.
+    /// A panic that is caught on the way is one all the same, as in `lockstepd`, where it would have ended the process; but
+    /// for those of which the store says otherwise.
     ///
     /// # Errors
     /// What is wrong with what became of them.
     pub fn outcome(&self, bytes: &[u8]) -> Result<bool, String> {
-        static QUIET: Once = Once::new();
-        QUIET.call_once(|| {
-            panic::set_hook(Box::new(|info| PANIC.with(|text| *text.borrow_mut() = info.to_string())));
+        static HOOK: Once = Once::new();
+        HOOK.call_once(|| {
+            panic::set_hook(Box::new(|info| {
+                if !lockstep_store::panic_is_caught() {
+                    PANIC.with(|text| *text.borrow_mut() = Some(info.to_string()));
+                }
+            }));
         });
-        panic::catch_unwind(AssertUnwindSafe(|| (self.run)(bytes))).map_err(|_| PANIC.with(RefCell::take))
+        let taken = panic::catch_unwind(AssertUnwindSafe(|| (self.run)(bytes)));
+        match (taken, PANIC.with(RefCell::take)) {
+            (Ok(taken), None) => Ok(taken),
+            (_, Some(why)) => Err(why),
+            (Err(_), None) => Err("it panicked where the store says that this is caught".into()),
+        }
     }
 }
 

@@ -166,7 +166,8 @@ fn redo_records(bytes: &[u8]) -> bool {
     true
 }
 
-/// Which of the bytes that are not zero, how many from there on, what is put there.
+/// Where: half of it the offset if it is odd, else which of the bytes that are not zero; how many from there on; what is added
+/// to them.
 type Place = (u32, u8, u8);
 
 fn checkpoint(bytes: &[u8]) -> bool {
@@ -177,7 +178,8 @@ fn checkpoint(bytes: &[u8]) -> bool {
     let mut content = good.files[name].clone();
     let used: Vec<usize> = (0..content.len()).filter(|at| content[*at] != 0).collect();
     for (place, count, byte) in places.into_iter().take(16) {
-        let at = used[place as usize % used.len()];
+        let half = place as usize / 2;
+        let at = if place.is_multiple_of(2) { used[half % used.len()] } else { half % content.len() };
         if count == 255 {
             content.truncate(at);
             break;
