@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use lockstep_core::command::{CommandResult, HalfWayEnd, Role};
 use lockstep_core::descriptor::Version;
+use lockstep_core::encoded_entry::EncodedEntry;
 use lockstep_core::entry::Entry;
 use lockstep_core::event::Answer;
 use lockstep_core::group::{Group, GroupConfig};
@@ -219,10 +220,11 @@ impl Desk {
             // The same seed on both sides: an event that runs again under its number draws the same random numbers.
             ..GroupConfig::new(name(node), application.name().into(), self.settings.seed)
         };
-        let recent = self.sides[node].entries.clone();
+        let entries = &self.sides[node].entries;
         let mut state = State::default();
         // What its store holds is acknowledged: nothing of it is taken back.
-        recent.iter().for_each(|entry| drop(state.apply(entry)));
+        entries.iter().for_each(|entry| drop(state.apply(entry)));
+        let recent = entries.iter().map(|entry| EncodedEntry::from(&**entry)).collect();
         let mut group =
             Group::new(config, store(node), true, state, recent, Vec::new(), Box::new(application));
         let mut effects = Vec::new();

@@ -3,8 +3,9 @@
 //!
 //! - `file` reads a document and keeps its length and fingerprint; a later one under the same number replaces it.
 //! - `filed` reads what is kept.
+//! - `reserve` keeps places for documents to come, one work unit for each.
 //!
-//! Refusals: `empty`, `unknown`.
+//! Refusals: `empty`, `unknown`, `too_many`.
 #![forbid(unsafe_code)]
 
 use lockstep_plugin_api::prelude::*;
@@ -13,7 +14,7 @@ application! {
     name: "archive",
     version: "1.0.0",
     tables: [DOCUMENTS],
-    procedures: [file, filed],
+    procedures: [file, filed, reserve],
 }
 
 const DOCUMENTS: Table<u64, Fingerprint> = Table::new("documents");
@@ -64,4 +65,51 @@ pub fn read(cx: &mut Context, document: &Document) -> Outcome {
 #[procedure(version = 1, reads_only)]
 pub fn filed(cx: &Context, document: &Document) -> Reply<Fingerprint> {
     Ok(DOCUMENTS.get(cx, &document.number)?.or_refuse("unknown", "nothing was filed under this number")?)
+}
+
+/// Which places, and how many.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Places {
+    /// The first document's number.
+    pub first: u64,
+    /// How many, 1 to [`PLACES_MAX`].
+    pub count: u32,
+}
+
+/// The most places of one reservation.
+pub const PLACES_MAX: u32 = 64;
+
+/// How many places of this reservation are kept so far.
+const KEPT: Scratch<u32> = Scratch::new("kept");
+
+/// Keeps places for documents whose numbers follow each other; what is filed already stays.
+#[procedure(version = 1, units = [admit, keep])]
+pub fn reserve(places: &Places) -> Plan<Places> {
+    (1..places.count.min(PLACES_MAX)).fold(Plan::of([admit, keep]), |plan, _| plan.then(keep))
+}
+
+/// Looks whether it is a number of places that can be kept.
+#[work_unit]
+pub fn admit(_cx: &mut Context, places: &Places) -> Outcome {
+    let fits = (1..=PLACES_MAX).contains(&places.count);
+    refuse_unless!(fits, "too_many", "1 to {PLACES_MAX} places are reserved at a time");
+    refuse_unless!(
+        places.first.checked_add(PLACES_MAX.into()).is_some(),
+        "unknown",
+        "there is no such document"
+    );
+    Ok(())
+}
+
+/// Keeps the next place.
+#[work_unit]
+pub fn keep(cx: &mut Context, places: &Places) -> Outcome {
+    let kept = KEPT.get(cx)?.unwrap_or(0);
+    let number = places.first + u64::from(kept);
+    if DOCUMENTS.get(cx, &number)?.is_none() {
+        DOCUMENTS.put(cx, &number, &Fingerprint::of(b""))?;
+    }
+    KEPT.set(cx, &(kept + 1))?;
+    cx.reply(&(kept + 1))?;
+    Ok(())
 }

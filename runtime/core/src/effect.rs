@@ -1,12 +1,11 @@
 //! Everything that a group asks of its shell. Plain data; carried out in order.
 
-use std::sync::Arc;
-
 use crate::application::Application;
 use crate::campaign::CampaignRecord;
 use crate::channels::GroupMessage;
 use crate::command::{CommandResult, Role};
-use crate::entry::{Entry, Row};
+use crate::encoded_entry::EncodedEntry;
+use crate::entry::Row;
 use crate::event::{Answer, Fault};
 use crate::ids::{Epoch, GroupName, LinkId, Number, Origin, PluginHash, SessionId, StoreId, Term};
 use crate::leg::CampaignWord;
@@ -55,7 +54,7 @@ pub enum Effect {
     },
     /// Append an entry to the store's redo log; answered with `Input::Durable`. The shell puts all entries of a
     /// batch into one record.
-    Append(Arc<Entry>),
+    Append(EncodedEntry),
     /// Cut the store back to `to`; entries after it never count again (R24). Later appends come after it.
     CutBack {
         /// The last number that stays.

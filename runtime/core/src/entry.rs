@@ -140,13 +140,6 @@ impl Intent {
             body: Vec::new(),
         }
     }
-
-    /// About how many bytes it takes in memory.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        let units: usize = self.units.iter().map(|unit| 64 + unit.unit.len() + unit.undo.len()).sum();
-        128 + self.procedure.len() + self.parameters.len() + units
-    }
 }
 
 /// The longest control parameters of a procedure that acts on the world, in bytes: they stand in the group's own data.
@@ -221,28 +214,6 @@ pub struct Entry {
     pub time: Micros,
     /// What it was for.
     pub body: EntryBody,
-}
-
-impl Entry {
-    /// About how many bytes it takes in memory: what the bounds of a recent stream go by (R25).
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        let op = |op: &Op| 48 + op.key.len() + op.value.as_ref().map_or(0, |value| value.len());
-        let ops: usize = self.body.ops().iter().map(op).sum();
-        128 + ops
-            + match &self.body {
-                EntryBody::Procedure { procedure, outcome, .. } => {
-                    let reply = if let Outcome::Committed { reply } = outcome { reply.len() } else { 128 };
-                    reply + procedure.len()
-                }
-                EntryBody::Control(_) => 1_024,
-                EntryBody::Intent(intent) => intent.bytes(),
-                EntryBody::OpenSession
-                | EntryBody::Aborted
-                | EntryBody::Delivered { .. }
-                | EntryBody::Migrated(_) => 0,
-            }
-    }
 }
 
 /// A row outside of any entry, as snapshots and checkpoints carry it.

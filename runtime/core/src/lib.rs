@@ -17,6 +17,7 @@ pub mod context;
 pub mod derived;
 pub mod descriptor;
 pub mod effect;
+pub mod encoded_entry;
 pub mod entry;
 pub mod event;
 pub mod group;

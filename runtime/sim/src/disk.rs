@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use lockstep_core::encoded_entry::EncodedEntry;
 use lockstep_core::entry::{Entry, Row};
 use lockstep_core::group::Identity;
 use lockstep_core::ids::{Number, SessionId, StoreId, Term};
@@ -62,7 +63,7 @@ pub struct Recovered {
     /// The database.
     pub state: State,
     /// Its latest entries.
-    pub recent: Vec<Arc<Entry>>,
+    pub recent: Vec<EncodedEntry>,
     /// What takes them back.
     pub undos: Vec<Undo>,
 }
@@ -445,7 +446,7 @@ impl SimDisk {
             store: *store,
             trusted: *trusted,
             state,
-            recent: entries.clone(),
+            recent: entries.iter().map(|entry| EncodedEntry::from(&**entry)).collect(),
             undos: taken_back,
         }
     }

@@ -11,6 +11,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use lockstep_core::encoded_entry::EncodedEntry;
 use lockstep_core::entry::{Entry, Row};
 use lockstep_core::ids::{Number, SessionId, StoreId};
 use lockstep_core::sessions::{KeyedReply, Session};
@@ -226,7 +227,7 @@ impl NodeDisk {
 
     /// Appends an entry.
     pub fn append(&mut self, entry: Arc<Entry>) {
-        if self.takes("append", |store| store.append(std::slice::from_ref(&entry))) {
+        if self.takes("append", |store| store.append(&[EncodedEntry::from(&*entry)])) {
             self.entries.append(entry);
         }
     }

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use lockstep_core::campaign::{CampaignRecord, Step};
 use lockstep_core::command::Role;
-use lockstep_core::entry::{Control, Entry, EntryBody};
+use lockstep_core::entry::Control;
 use lockstep_core::ids::{Number, Term};
 
 use super::EngineLoop;
@@ -38,22 +38,17 @@ impl Changes {
         Changes { last: record.cloned().map(Box::new), ..Changes::default() }
     }
 
-    /// Takes an entry of the stream.
-    fn take(&mut self, entry: &Entry, role: Role) {
-        let EntryBody::Control(Control::Campaign(record)) = &entry.body else { return };
+    /// Takes what the runtime put into the stream.
+    fn take(&mut self, number: Number, control: Control, role: Role) {
+        let Control::Campaign(record) = control else { return };
         let Some(record) = record else {
             self.last = None;
             return;
         };
-        let change = change(self.last.as_deref(), record);
+        let change = change(self.last.as_deref(), &record);
         self.last = Some(record.clone());
         let told_elsewhere = role != Role::Active;
-        self.waiting.push_back(Waiting {
-            number: entry.number,
-            record: record.clone(),
-            change,
-            told_elsewhere,
-        });
+        self.waiting.push_back(Waiting { number, record, change, told_elsewhere });
     }
 
     /// Entries after `to` are taken back.
@@ -98,9 +93,9 @@ fn change(before: Option<&CampaignRecord>, now: &CampaignRecord) -> &'static str
 }
 
 impl EngineLoop {
-    pub(super) fn note_entry(&mut self, entry: &Entry) {
+    pub(super) fn note_control(&mut self, number: Number, control: Control) {
         if self.handle.partition == 0 {
-            self.changes.take(entry, self.group.role());
+            self.changes.take(number, control, self.group.role());
         }
     }
 

@@ -108,8 +108,10 @@ impl EngineLoop {
                 }
             }
             Effect::Append(entry) => {
-                self.failpoints.at_entry(&entry);
-                self.note_entry(&entry);
+                if let Some(control) = entry.control() {
+                    self.failpoints.at_control(&control);
+                    self.note_control(entry.number, control);
+                }
                 match self.store_ops.last_mut() {
                     Some(StoreOp::Append(entries)) => entries.push(entry),
                     _ => self.store_ops.push(StoreOp::Append(vec![entry])),

@@ -4,7 +4,7 @@
 //! farewell, so that what the partner finds is what a crash leaves.
 
 use lockstep_core::campaign::Step;
-use lockstep_core::entry::{Control, Entry, EntryBody};
+use lockstep_core::entry::Control;
 use lockstep_core::message::{Frame, PeerMessage};
 
 use crate::admin::protocol;
@@ -227,9 +227,9 @@ impl Failpoints {
     }
 
     /// `entry` was put into the stream: whether to strike once this turn's frames have left.
-    pub fn at_entry(&mut self, entry: &Entry) {
+    pub fn at_control(&mut self, control: &Control) {
         if let Some(Failpoint::AtStep { step, .. }) = &self.armed
-            && let EntryBody::Control(Control::Campaign(Some(record))) = &entry.body
+            && let Control::Campaign(Some(record)) = control
             && record.step == *step
         {
             self.strikes = true;

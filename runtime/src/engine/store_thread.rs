@@ -14,7 +14,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
-use lockstep_core::entry::{Entry, Row};
+use lockstep_core::encoded_entry::EncodedEntry;
+use lockstep_core::entry::Row;
 use lockstep_core::ids::{Number, SessionId, StoreId};
 use lockstep_core::input::Input;
 use lockstep_core::sessions::{KeyedReply, Session};
@@ -37,7 +38,7 @@ const ENTRIES_MAX: usize = 65_536;
 /// What the engine asks of its store.
 pub enum StoreOp {
     /// Append these.
-    Append(Vec<Arc<Entry>>),
+    Append(Vec<EncodedEntry>),
     /// Cut back; words about what was durable before count no more.
     CutBack {
         /// The last number that stays.
@@ -185,7 +186,7 @@ pub struct OpenedStore {
     /// Its content.
     pub state: State,
     /// The latest entries.
-    pub recent: Vec<Arc<Entry>>,
+    pub recent: Vec<EncodedEntry>,
     /// What takes back the entries that were not known to be held (R24).
     pub undos: Vec<Undo>,
     /// Its thread, before it is launched.
@@ -322,7 +323,7 @@ impl StoreThread {
     }
 
     fn run(mut self, work: &Receiver<Handed>, engine: &EngineHandle, done: &AtomicU64) {
-        let mut entries: Vec<Arc<Entry>> = Vec::new();
+        let mut entries: Vec<EncodedEntry> = Vec::new();
         let (mut failed, mut ends) = (false, false);
         while !ends && let Ok(Handed::Batch(first)) = work.recv() {
             if failed {
@@ -378,7 +379,7 @@ impl StoreThread {
         drop((self.lock, self.copy_lock));
     }
 
-    fn append(&mut self, entries: &mut Vec<Arc<Entry>>) -> Result<(), StoreError> {
+    fn append(&mut self, entries: &mut Vec<EncodedEntry>) -> Result<(), StoreError> {
         if entries.is_empty() {
             return Ok(());
         }
@@ -485,14 +486,14 @@ fn checkpoint_giving_way(background: &mut Background) -> Result<Work, StoreError
 
 #[cfg(test)]
 mod tests {
-    use lockstep_core::entry::EntryBody;
+    use lockstep_core::entry::{Entry, EntryBody};
     use lockstep_core::ids::{Micros, Term};
 
     use super::*;
     use crate::engine::{empty_descriptor, poll_and_bell};
 
-    fn entry(number: u64) -> Arc<Entry> {
-        Arc::new(Entry {
+    fn entry(number: u64) -> EncodedEntry {
+        EncodedEntry::from(&Entry {
             number: Number(number),
             term: Term(1),
             time: Micros(number),

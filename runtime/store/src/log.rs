@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use lockstep_core::encoded_entry::EncodedEntry;
 use lockstep_core::ids::{Number, StoreId, Term};
 use serde::Serialize;
 
@@ -215,11 +216,31 @@ impl Log {
     pub fn write(
         &mut self,
         kind: Kind,
-        (first, last, term): (Number, Number, Term),
+        ends: (Number, Number, Term),
         payload: &(impl Serialize + ?Sized),
     ) -> Result<(), StoreError> {
         let mut buffer = std::mem::take(&mut self.buffer);
         record::encode(payload, &mut buffer);
+        self.write_encoded(kind, ends, buffer)
+    }
+
+    /// Writes one record of entries, as [`write`](Self::write).
+    pub fn write_entries(
+        &mut self,
+        ends: (Number, Number, Term),
+        entries: &[EncodedEntry],
+    ) -> Result<(), StoreError> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        record::encode_entries(entries, &mut buffer);
+        self.write_encoded(Kind::Entries, ends, buffer)
+    }
+
+    fn write_encoded(
+        &mut self,
+        kind: Kind,
+        (first, last, term): (Number, Number, Term),
+        mut buffer: Vec<u8>,
+    ) -> Result<(), StoreError> {
         let bytes = buffer.len().next_multiple_of(UNIT) as u64;
         if self.offset + bytes > self.size {
             self.turn_over(bytes)?;

@@ -7,6 +7,7 @@
 //! - A header's checksum is over its place too: a header that was written elsewhere is none here.
 //! - Each header says which records were synced when it was written. A hole before such a record is damage.
 
+use lockstep_core::encoded_entry::EncodedEntry;
 use lockstep_core::ids::{Number, StoreId, Term};
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -125,6 +126,16 @@ pub(crate) fn encode(payload: &(impl Serialize + ?Sized), buffer: &mut Vec<u8>) 
     buffer.clear();
     buffer.resize(UNIT, 0);
     postcard::serialize_with_flavor(payload, Tail(buffer)).expect("our own entries can be encoded");
+    buffer.push(END_MARK);
+}
+
+/// As [`encode`] of a `Vec<Entry>`, of entries that are encoded already.
+pub(crate) fn encode_entries(entries: &[EncodedEntry], buffer: &mut Vec<u8>) {
+    buffer.clear();
+    buffer.resize(UNIT, 0);
+    let count = postcard::to_extend(&entries.len(), std::mem::take(buffer));
+    *buffer = count.expect("a number can be encoded");
+    entries.iter().for_each(|entry| buffer.extend_from_slice(entry.as_bytes()));
     buffer.push(END_MARK);
 }
 

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::Arc;
 
+use lockstep_core::encoded_entry::EncodedEntry;
 use lockstep_core::entry::{Entry, Row};
 use lockstep_core::ids::{Number, StoreId};
 use lockstep_core::state::{State, Undo};
@@ -20,7 +20,7 @@ use crate::segment;
 #[derive(Debug)]
 pub(crate) struct Found {
     pub state: State,
-    pub recent: Vec<Arc<Entry>>,
+    pub recent: Vec<EncodedEntry>,
     /// What takes back the entries that were not known to be held, oldest first.
     pub undos: Vec<Undo>,
     /// Everything up to here was known to be held.
@@ -33,7 +33,8 @@ pub(crate) struct Found {
 
 /// The latest entries, within a bound of bytes.
 struct Recent {
-    entries: VecDeque<Arc<Entry>>,
+    entries: VecDeque<EncodedEntry>,
+    encoding: Vec<u8>,
     bytes: usize,
     bytes_max: usize,
     held: Number,
@@ -41,17 +42,18 @@ struct Recent {
 }
 
 impl Recent {
-    fn push(&mut self, entry: Entry) {
+    fn push(&mut self, entry: &Entry) {
         // After the end of a copy, or of what was cut off, the older ones do not connect.
         if self.entries.back().is_some_and(|last| last.number.next() != entry.number) {
             self.clear();
         }
-        self.bytes += entry.bytes();
-        self.entries.push_back(Arc::new(entry));
+        let encoded = EncodedEntry::of(entry, &mut self.encoding);
+        self.bytes += encoded.memory_bytes();
+        self.entries.push_back(encoded);
         while self.bytes > self.bytes_max
             && let Some(oldest) = self.entries.pop_front()
         {
-            self.bytes -= oldest.bytes();
+            self.bytes -= oldest.memory_bytes();
         }
     }
 
@@ -67,7 +69,7 @@ impl Replayed for Recent {
         if entry.number > self.held {
             self.undos.push(undo);
         }
-        self.push(entry);
+        self.push(&entry);
     }
     fn entry_of_copy(&mut self, state: &mut State, entry: Entry) {
         for op in entry.body.ops() {
@@ -92,7 +94,8 @@ pub(crate) fn recover(
     let of_checkpoint = if progress.copying { Number(0) } else { progress.meta.last };
     let held = scan.held().max(of_checkpoint);
     let (entries, undos) = (VecDeque::new(), Vec::new());
-    let mut recent = Recent { entries, bytes: 0, bytes_max: recent_bytes, held, undos };
+    let encoding = Vec::new();
+    let mut recent = Recent { entries, encoding, bytes: 0, bytes_max: recent_bytes, held, undos };
     let covered = progress.sequence;
     for segment in &scan.segments {
         if segment.records.is_empty() {
@@ -110,7 +113,7 @@ pub(crate) fn recover(
                 replay::entries(payload, &segment.path, &header)?
                     .into_iter()
                     .filter(|entry| entry.number <= limit)
-                    .for_each(|entry| recent.push(entry));
+                    .for_each(|entry| recent.push(&entry));
             }
         }
     }

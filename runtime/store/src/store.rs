@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use lockstep_core::entry::Entry;
+use lockstep_core::encoded_entry::EncodedEntry;
 use lockstep_core::ids::{Number, StoreId};
 use lockstep_core::state::{State, Undo};
 
@@ -13,7 +13,6 @@ use crate::directory::{self, Written};
 use crate::disk::Disk;
 use crate::error::{DuringExt, StoreError};
 use crate::log::Log;
-use crate::record::Kind;
 use crate::recovery::{Found, recover};
 use crate::segment;
 
@@ -63,7 +62,7 @@ pub struct Recovered {
     /// Everything durable, applied.
     pub state: State,
     /// The latest entries without holes, up to `state`'s last.
-    pub recent: Vec<Arc<Entry>>,
+    pub recent: Vec<EncodedEntry>,
     /// What takes back the entries that were not known to be held, oldest first (R24). They reach back to the
     /// lowest number that the store can be cut back to, unless that is the end of a copy.
     pub undos: Vec<Undo>,
@@ -296,7 +295,7 @@ impl Store {
     ///
     /// # Panics
     /// When `entries` are not the next ones: the stream has no holes (R8).
-    pub fn append(&mut self, entries: &[Arc<Entry>]) -> Result<(), StoreError> {
+    pub fn append(&mut self, entries: &[EncodedEntry]) -> Result<(), StoreError> {
         let [first, .., last] = entries else {
             return match entries {
                 [entry] => self.append_all(entries, entry, entry),
@@ -306,7 +305,12 @@ impl Store {
         self.append_all(entries, first, last)
     }
 
-    fn append_all(&mut self, entries: &[Arc<Entry>], first: &Entry, last: &Entry) -> Result<(), StoreError> {
+    fn append_all(
+        &mut self,
+        entries: &[EncodedEntry],
+        first: &EncodedEntry,
+        last: &EncodedEntry,
+    ) -> Result<(), StoreError> {
         self.will_write()?;
         self.with_log(|log| {
             assert!(
@@ -317,7 +321,7 @@ impl Store {
                 last.number,
                 log.last
             );
-            log.write(Kind::Entries, (first.number, last.number, last.term), entries)?;
+            log.write_entries((first.number, last.number, last.term), entries)?;
             log.last = Some(last.number);
             Ok(())
         })

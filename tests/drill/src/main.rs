@@ -8,9 +8,11 @@ mod bench;
 mod curves;
 mod cuts;
 mod faults;
+mod growth;
 mod kill;
 mod limit;
 mod matrix;
+mod memory;
 mod mixed;
 mod model;
 mod mutants;
@@ -189,7 +191,17 @@ enum Exercise {
         #[arg(long)]
         durability: Option<String>,
     },
-    /// Draw what `curves --json` and `bench --matrix --json` have printed into files.
+    /// How each figure changes with 10,000 to 10 million rows, 1 to 64 partitions, 1 to 10,000 connections, bodies of 100 bytes to
+    /// 1 MB, 4 to 64 work units.
+    Growth {
+        /// Only what contains this of `rows`, `partitions`, `connections`, `bodies`, `units`.
+        #[arg(long)]
+        only: Option<String>,
+        /// How long each figure is measured.
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
+        seconds: u64,
+    },
+    /// Draw what `curves --json`, `growth --json` and `bench --matrix --json` have printed into files.
     Plots {
         /// The files.
         #[arg(required = true)]
@@ -197,6 +209,15 @@ enum Exercise {
         /// The folder of the pictures.
         #[arg(long)]
         into: PathBuf,
+    },
+    /// A processor's resident memory over many millions of transfers.
+    Memory {
+        /// How many millions.
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
+        millions: u64,
+        /// How much of the recent stream is kept; a processor's default unless said.
+        #[arg(long)]
+        recent_mb: Option<u64>,
     },
     /// Start `limit`, the two processes that a pair is measured against, for a load of your own; Ctrl-C ends it.
     Limit,
@@ -298,6 +319,12 @@ fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         Exercise::Cuts { count } => real(&|artifacts, at| cuts::run(artifacts, at, *count)),
         Exercise::Curves { seconds, durability } => {
             real(&|artifacts, at| curves::run(artifacts, at, *seconds, durability.clone()))
+        }
+        Exercise::Memory { millions, recent_mb } => {
+            real(&|artifacts, at| memory::run(artifacts, at, *millions, *recent_mb))
+        }
+        Exercise::Growth { only, seconds } => {
+            real(&|artifacts, at| growth::run(artifacts, at, only.as_deref(), *seconds))
         }
         Exercise::Plots { files, into } => plots::run(files, into),
         Exercise::Limit => limit::run(),

@@ -37,19 +37,29 @@ pub fn look(node: &Node) -> Result<Look, Failure> {
 pub fn look_at(node: &Node, list: &PluginList) -> Result<Look, Failure> {
     let pid = node.ready().pid;
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let field = |name: &str| {
-        let line = status.lines().find(|line| line.starts_with(name));
-        line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0)
-    };
     let maps = node.maps()?;
     Ok(Look {
-        rss_kib: field("VmRSS:"),
-        threads: field("Threads:"),
+        rss_kib: field(&status, "VmRSS:"),
+        threads: field(&status, "Threads:"),
         mappings: maps.len() as u64,
         descriptors: std::fs::read_dir(format!("/proc/{pid}/fd"))?.count() as u64,
         keys: list.memory.keys,
         plugins: rig::node::plugins_in(&maps),
     })
+}
+
+/// A number in the kernel's page on a process.
+fn field(status: &str, name: &str) -> u64 {
+    let line = status.lines().find(|line| line.starts_with(name));
+    line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0)
+}
+
+/// The resident memory of a process, in megabytes.
+///
+/// # Errors
+/// When it is gone.
+pub fn resident_mb(pid: u32) -> Result<u64, Failure> {
+    Ok(field(&std::fs::read_to_string(format!("/proc/{pid}/status"))?, "VmRSS:") >> 10)
 }
 
 /// The processor time that a process has taken, in milliseconds.

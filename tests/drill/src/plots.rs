@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::Outcome;
 use crate::curves::{Curves, Gap};
+use crate::growth::Growth;
 
 const SIZE: (u32, u32) = (860, 480);
 const FONT: &str = "sans-serif";
@@ -27,9 +28,10 @@ pub fn run(files: &[PathBuf], into: &Path) -> Result<Outcome, Failure> {
         let value: Value = serde_json::from_str(&std::fs::read_to_string(file)?)?;
         match value["kind"].as_str() {
             Some("curves") => curves(&serde_json::from_value(value)?, into, &mut written)?,
+            Some("growth") => growth(&serde_json::from_value(value)?, into, &mut written)?,
             Some("bench") => matrix(&value, into, &mut written)?,
             _ => {
-                let what = "is the JSON of neither `drill curves` nor `drill bench --matrix`";
+                let what = "is not the JSON of `drill curves`, `drill growth` or `drill bench --matrix`";
                 return Err(Failure::new(format!("{} {what}", file.display())));
             }
         }
@@ -62,6 +64,29 @@ fn curves(curves: &Curves, into: &Path, written: &mut Vec<PathBuf>) -> Result<()
     for gap in &curves.gaps {
         let path = into.join(format!("{}.svg", gap.what));
         timeline(&path, gap, &machine)?;
+        written.push(path);
+    }
+    Ok(())
+}
+
+/// Cost and latency against each size.
+fn growth(growth: &Growth, into: &Path, written: &mut Vec<PathBuf>) -> Result<(), Failure> {
+    let machine = format!("{} cores, load average {} before", growth.cores, growth.load_average);
+    for grown in &growth.grown {
+        let path = into.join(format!("growth-{}.svg", grown.name));
+        let points = |of: fn(&rig::bench::Figures) -> f64| -> Vec<(f64, f64)> {
+            grown.points.iter().map(|point| (point.size as f64, of(&point.seen))).collect()
+        };
+        let lines = [
+            (
+                "CPU of both processors for 1,000 events, ms",
+                points(|seen| seen.cpu_s_per_1000.unwrap_or(0.0) * 1e3),
+            ),
+            ("latency, median, ms", points(|seen| seen.latency_us.p50 / 1e3)),
+            ("latency, p99, ms", points(|seen| seen.latency_us.p99 / 1e3)),
+        ];
+        let title = format!("Figures against {}, {machine}", grown.unit);
+        log_lines(&path, &title, (&grown.unit, "ms"), &lines, true)?;
         written.push(path);
     }
     Ok(())

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use lockstep_core::context::Overlay;
+use lockstep_core::encoded_entry::EncodedEntry;
 use lockstep_core::entry::{Entry, EntryBody, Op};
 use lockstep_core::event::{Encoding, EventId, Outcome};
 use lockstep_core::ids::{Micros, Number, SessionId, StoreId, TableId, Term};
@@ -159,7 +160,7 @@ impl Log {
     }
 
     /// An entry as a transfer makes it.
-    fn next(&mut self) -> Arc<Entry> {
+    fn next(&mut self) -> EncodedEntry {
         self.last += 1;
         let number = self.last;
         let op = |part: u64| Op {
@@ -175,6 +176,6 @@ impl Log {
             outcome: Outcome::Committed { reply: b"123456789"[..].into() },
             ops: (0..5).map(op).collect(),
         };
-        Arc::new(Entry { number: Number(number), term: Term(1), time: Micros(number), body })
+        EncodedEntry::from(&Entry { number: Number(number), term: Term(1), time: Micros(number), body })
     }
 }

@@ -43,6 +43,7 @@ impl Pair {
                     self.reached.push("a side closes the link");
                 }
                 Effect::Append(entry) => {
+                    let entry = Arc::new(entry.decode());
                     self.check_entry(&entry);
                     self.sides[number].disk().append(entry);
                     self.sides[number].unsynced = true;

@@ -55,6 +55,11 @@ pub enum What {
         /// How long each is.
         bytes: u32,
     },
+    /// Reservations of the archive, each of so many work units.
+    Reservations {
+        /// How many work units one runs, at least 2.
+        units: u32,
+    },
 }
 
 /// A load.
@@ -148,6 +153,11 @@ pub fn command(artifacts: &Artifacts, whom: &Whom, shape: &Shape) -> Command {
             let document = r#"{"number":{key}}"#;
             command.args(["archive", "file", document, "--encoding", "postcard", "--body-bytes"]);
             command.arg(bytes.to_string());
+        }
+        What::Reservations { units } => {
+            // One unit looks at the whole, each other one keeps a place.
+            let places = format!(r#"{{"first":{{key}},"count":{}}}"#, units - 1);
+            command.args(["archive", "reserve", &places, "--encoding", "postcard"]);
         }
     }
     for address in &whom.addresses {

@@ -1,5 +1,7 @@
 //! Effects of the groups, carried out on the desk.
 
+use std::sync::Arc;
+
 use lockstep_core::effect::{Alarm, Effect};
 use lockstep_core::ids::{Epoch, LinkId, StoreId};
 use lockstep_core::input::Input;
@@ -35,6 +37,7 @@ impl Desk {
                     }
                 }
                 Effect::Append(entry) => {
+                    let entry = Arc::new(entry.decode());
                     if self.active() == Some(node) {
                         self.note_own(&entry);
                     }

@@ -198,13 +198,13 @@ impl Group {
                         // The recent stream did not reach; only a copy helps.
                         return self.begin_copy();
                     };
-                    entries.push(entry.clone());
+                    entries.push(entry);
                     number = number.next();
                 }
                 *next = number;
                 self.recent.keep_from(Some(number));
                 for entry in entries {
-                    self.send(PeerMessage::Entry(Box::new((*entry).clone())));
+                    self.send(PeerMessage::Entry(Box::new(entry)));
                 }
                 // What was half-way at a takeover has no `Begin` on this link: it comes as an entry.
                 if number > last && !self.notes.awaits_mark() && !self.is_acting() {

@@ -42,7 +42,6 @@ mod takeover;
 mod upgrade;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 
 pub use config::{GroupConfig, StandbyStart};
 pub use evaluation::judge;
@@ -57,6 +56,7 @@ use crate::context::Overlay;
 use crate::derived::Derived;
 use crate::descriptor::ApplicationDescriptor;
 use crate::effect::{Alarm, Effect};
+use crate::encoded_entry::EncodedEntry;
 use crate::entry::{Control, Entry, EntryBody};
 use crate::event::Event;
 use crate::ids::{GroupName, LinkId, Micros, Number, Origin, PluginHash, StoreId, TableId, Term};
@@ -126,6 +126,8 @@ pub struct Group {
     may_lack_tail: bool,
     state: State,
     recent: Recent,
+    /// Where an entry is encoded, kept so that it does not allocate.
+    encoding: Vec<u8>,
     undos: VecDeque<Undo>,
     durable: Number,
     alone: Alone,
@@ -236,7 +238,7 @@ impl Group {
         store: StoreId,
         trusted: bool,
         state: State,
-        recent: Vec<Arc<Entry>>,
+        recent: Vec<EncodedEntry>,
         undos: Vec<Undo>,
         application: Box<dyn Application>,
     ) -> Self {
@@ -255,6 +257,7 @@ impl Group {
             needs_copy: !trusted,
             may_lack_tail: config.may_lack_tail,
             recent: Recent::new(recent, config.recent_bytes_max),
+            encoding: Vec::new(),
             undos: undos.into(),
             durable: last,
             alone: Alone::new(last),
@@ -604,18 +607,18 @@ impl Group {
     /// Takes an entry into the database, the recent stream and the redo log. The same for all roles.
     fn commit(&mut self, entry: Entry) {
         assert!(self.disk_failure.is_none(), "no entry is made without a disk (R26)");
-        let entry = Arc::new(entry);
+        let encoded = EncodedEntry::of(&entry, &mut self.encoding);
         let undo = self.state.apply(&entry);
         self.follow_changes(&|| undo.changes(&entry));
         self.undos.push_back(undo);
-        self.recent.push(entry.clone());
+        self.recent.push(encoded.clone());
         if matches!(entry.body, EntryBody::Control(Control::Enable { .. } | Control::Disable { .. })) {
             self.features = self.state.meta.feature_set(self.application.descriptor());
         }
         if self.partner.as_ref().is_some_and(|partner| matches!(partner.feed, Feed::Copy { .. })) {
-            self.send(PeerMessage::Entry(Box::new((*entry).clone())));
+            self.send(PeerMessage::Entry(Box::new(entry)));
         }
-        self.effects.push(Effect::Append(entry));
+        self.effects.push(Effect::Append(encoded));
     }
 
     fn application_changed(&mut self) {

@@ -1,15 +1,15 @@
 //! The recent stream: entries kept in memory for a returning standby, within a bound of bytes (R25).
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
+use crate::encoded_entry::EncodedEntry;
 use crate::entry::Entry;
 use crate::ids::Number;
 
 /// The latest entries, without holes.
 #[derive(Clone, Debug, Default)]
 pub struct Recent {
-    entries: VecDeque<Arc<Entry>>,
+    entries: VecDeque<EncodedEntry>,
     bytes: usize,
     bytes_max: usize,
     /// Entries from here on are on their way to a returning standby, and stay although the bound is passed.
@@ -23,18 +23,18 @@ const KEPT_BYTES_MAX: usize = 256 << 20;
 impl Recent {
     /// Starts with what the store found.
     #[must_use]
-    pub fn new(entries: Vec<Arc<Entry>>, bytes_max: usize) -> Self {
+    pub fn new(entries: Vec<EncodedEntry>, bytes_max: usize) -> Self {
         let mut recent = Recent { entries: VecDeque::new(), bytes: 0, bytes_max, kept_from: None };
         entries.into_iter().for_each(|entry| recent.push(entry));
         recent
     }
 
     /// Adds the next entry and drops the oldest ones beyond the bound.
-    pub fn push(&mut self, entry: Arc<Entry>) {
+    pub fn push(&mut self, entry: EncodedEntry) {
         if let Some(last) = self.entries.back() {
             assert_eq!(entry.number, last.number.next(), "the recent stream has no holes");
         }
-        self.bytes += entry.bytes();
+        self.bytes += entry.memory_bytes();
         self.entries.push_back(entry);
         self.trim();
     }
@@ -60,7 +60,7 @@ impl Recent {
                 return;
             }
             let oldest = self.entries.pop_front().expect("there is more than one");
-            self.bytes -= oldest.bytes();
+            self.bytes -= oldest.memory_bytes();
         }
     }
 
@@ -72,23 +72,27 @@ impl Recent {
 
     /// The entry `number`, if it is kept.
     #[must_use]
-    pub fn get(&self, number: Number) -> Option<&Arc<Entry>> {
+    pub fn get(&self, number: Number) -> Option<Entry> {
+        self.place(number).map(|at| self.entries[at].decode())
+    }
+
+    fn place(&self, number: Number) -> Option<usize> {
         let first = self.entries.front()?.number;
-        let at = number.0.checked_sub(first.0)?;
-        self.entries.get(usize::try_from(at).ok()?)
+        let at = usize::try_from(number.0.checked_sub(first.0)?).ok()?;
+        (at < self.entries.len()).then_some(at)
     }
 
     /// Whether a store that ends at `last` can be served from here up to `end`.
     #[must_use]
     pub fn reaches(&self, last: Number, end: Number) -> bool {
-        last >= end || self.get(last.next()).is_some()
+        last >= end || self.place(last.next()).is_some()
     }
 
     /// Forgets everything after `last`.
     pub fn cut_back(&mut self, last: Number) {
         while self.entries.back().is_some_and(|entry| entry.number > last) {
             let gone = self.entries.pop_back().expect("there is a last one");
-            self.bytes -= gone.bytes();
+            self.bytes -= gone.memory_bytes();
         }
     }
 

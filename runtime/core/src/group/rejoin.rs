@@ -7,6 +7,7 @@ use crate::application::Application;
 use crate::command::Role;
 use crate::derived::Derived;
 use crate::effect::Effect;
+use crate::encoded_entry::EncodedEntry;
 use crate::entry::{Entry, Row};
 use crate::ids::{LinkId, Number, PluginHash, SessionId, StoreId};
 use crate::message::{Hello, Order, PeerMessage};
@@ -190,7 +191,7 @@ impl Group {
                 let undo = copying.state.apply(&entry);
                 let changes = undo.changes(&entry);
                 copying.derived.follow(&*self.application, &copying.state.tables, changes);
-                self.effects.push(Effect::Append(std::sync::Arc::new(entry)));
+                self.effects.push(Effect::Append(EncodedEntry::of(&entry, &mut self.encoding)));
             }
             Follow::Nothing | Follow::CopyEnding(_) | Follow::InStep | Follow::Diverged => {}
         }

@@ -1,5 +1,7 @@
 //! What stands in for the shell: effects are carried out on the simulated disk, network, arbiter and operating system.
 
+use std::sync::Arc;
+
 use lockstep_core::effect::{Alarm, Effect};
 use lockstep_core::event::Answer;
 use lockstep_core::ids::{LinkId, Micros, PluginHash, StoreId};
@@ -50,6 +52,7 @@ impl World {
                     }
                 }
                 Effect::Append(entry) => {
+                    let entry = Arc::new(entry.decode());
                     self.check_entry(&entry);
                     self.nodes[node].disk.append(entry);
                     sync = true;

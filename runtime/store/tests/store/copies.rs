@@ -1,8 +1,6 @@
 //! Copies of the partner's database (R25): the old store or the whole copy, never anything between.
 
-use std::sync::Arc;
-
-use lockstep_core::entry::Entry;
+use lockstep_core::encoded_entry::EncodedEntry;
 use lockstep_core::ids::{Number, SessionId, StoreId};
 use lockstep_core::sessions::{KeyedReply, Session};
 use lockstep_core::state::State;
@@ -41,7 +39,7 @@ struct Copying {
     world: World,
     old: State,
     /// What the partner does: everything that the copy may hold.
-    partner: Vec<Arc<Entry>>,
+    partner: Vec<EncodedEntry>,
     stage: Stage,
     /// Of the copy, this is durable.
     synced: u64,
@@ -91,7 +89,7 @@ impl Copying {
             store.copy_rows(&rows)?;
             let upto = if done { END as usize } else { (at + 4).min(END as usize) };
             store.append(&self.partner[at..upto])?;
-            self.partner[at..upto].iter().for_each(|entry| drop(state.apply(entry)));
+            self.partner[at..upto].iter().for_each(|entry| drop(state.apply(&entry.decode())));
             at = upto;
             background.run_once()?;
             if done {

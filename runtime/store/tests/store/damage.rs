@@ -1,9 +1,9 @@
 //! Bits that flip, files that are cut short, disks that fail: found and said, never taken for the database (R26).
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use lockstep_core::entry::{Entry, EntryBody, Op};
+use lockstep_core::encoded_entry::EncodedEntry;
+use lockstep_core::entry::{EntryBody, Op};
 use lockstep_core::ids::{Number, StoreId};
 use lockstep_core::state::State;
 use lockstep_store::disk::Disk;
@@ -23,8 +23,10 @@ fn built(orderly: bool) -> (World, State) {
     let mut background = store.background();
     let mut all = entries(1..=500, 1, 1);
     // The last record has sectors that are zero by themselves.
-    let EntryBody::Procedure { ops, .. } = &mut Arc::make_mut(&mut all[499]).body else { panic!() };
+    let mut last = all[499].decode();
+    let EntryBody::Procedure { ops, .. } = &mut last.body else { panic!() };
     ops.push(Op { table: table(0), key: [1].into(), value: Some(vec![0; 2_000].into()) });
+    all[499] = EncodedEntry::from(&last);
     for batch in all.chunks(7) {
         store.append(batch).unwrap();
         store.sync().unwrap();
@@ -265,7 +267,7 @@ fn damage_of_a_store_that_is_not_in_force_hinders_nobody() {
 }
 
 /// Syncs fail in the store's own thread.
-fn sync_fails(disk: &SimDisk, store: &mut Store, more: &[Arc<Entry>]) {
+fn sync_fails(disk: &SimDisk, store: &mut Store, more: &[EncodedEntry]) {
     store.append(more).unwrap();
     disk.fail_syncs(true);
     assert_eq!(store.sync().unwrap_err().code(), "LS0501");

@@ -1,9 +1,8 @@
 //! Steps of a store's life, and what a crash in the midst of one may leave (R8, R9, R24, R26).
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
-use lockstep_core::entry::Entry;
+use lockstep_core::encoded_entry::EncodedEntry;
 use lockstep_core::ids::{Number, StoreId};
 use lockstep_core::state::State;
 use lockstep_store::{Background, Recovered, Store, StoreError, inspect};
@@ -28,7 +27,7 @@ pub enum Step {
 /// What a store may hold: at least so many of these.
 #[derive(Clone)]
 struct Possible {
-    stream: Vec<Arc<Entry>>,
+    stream: Vec<EncodedEntry>,
     least: u64,
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lockstep_core::descriptor::{TableKind, Version};
+use lockstep_core::encoded_entry::EncodedEntry;
 use lockstep_core::entry::{Control, Entry, EntryBody, Op, TableMeta};
 use lockstep_core::event::{Encoding, EventId, Outcome};
 use lockstep_core::ids::{Micros, NodeId, Number, PluginHash, SessionId, StoreId, TableId, Term};
@@ -20,7 +21,7 @@ pub fn table(index: u64) -> TableId {
 }
 
 /// What a stream does at `number`: the same at every call.
-pub fn entry(number: u64, term: u64, salt: u64) -> Arc<Entry> {
+pub fn entry(number: u64, term: u64, salt: u64) -> EncodedEntry {
     let random = |part: u64| {
         let mixed = (number.wrapping_mul(31) ^ salt.wrapping_mul(7_919) ^ part.wrapping_mul(104_729)) as u128;
         ((mixed * 0x9E37_79B9_7F4A_7C15_u128) >> 32) as u64
@@ -56,17 +57,22 @@ pub fn entry(number: u64, term: u64, salt: u64) -> Arc<Entry> {
             }
         }
     };
-    Arc::new(Entry { number: Number(number), term: Term(term), time: Micros(number * 1_000), body })
+    EncodedEntry::from(&Entry {
+        number: Number(number),
+        term: Term(term),
+        time: Micros(number * 1_000),
+        body,
+    })
 }
 
-pub fn entries(numbers: std::ops::RangeInclusive<u64>, term: u64, salt: u64) -> Vec<Arc<Entry>> {
+pub fn entries(numbers: std::ops::RangeInclusive<u64>, term: u64, salt: u64) -> Vec<EncodedEntry> {
     numbers.map(|number| entry(number, term, salt)).collect()
 }
 
 /// The state after `entries`, in memory.
-pub fn state_of<'a>(entries: impl IntoIterator<Item = &'a Arc<Entry>>) -> State {
+pub fn state_of<'a>(entries: impl IntoIterator<Item = &'a EncodedEntry>) -> State {
     let mut state = State::default();
-    entries.into_iter().for_each(|entry| drop(state.apply(entry)));
+    entries.into_iter().for_each(|entry| drop(state.apply(&entry.decode())));
     state
 }
 
