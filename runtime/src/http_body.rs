@@ -60,16 +60,18 @@ pub(crate) async fn read(request: &HttpRequest, payload: web::Payload) -> Result
 /// The parser panics at short lines in front of the first boundary, which would end the processor. So a form begins with its
 /// boundary, as clients write it, and the parser is told what was found to be so.
 pub(crate) fn read_form(headers: &HeaderMap, form: web::Bytes) -> Result<Sent, Unreadable> {
-    let broken = |why: &str| Unreadable::Broken(why.into());
+    let wrong = |why: &str| Unreadable::Parts(why.into());
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let boundary =
-        boundary_of(kind).ok_or_else(|| broken("the form's `boundary` is missing or malformed"))?;
-    let behind = form.strip_prefix(b"--").and_then(|form| form.strip_prefix(boundary.as_bytes()));
-    if !behind.is_some_and(|rest| rest.starts_with(b"\r\n")) {
-        return Err(broken("the form does not begin with its boundary"));
+    let boundary = boundary_of(kind).ok_or_else(|| wrong("the form's `boundary` is missing or malformed"))?;
+    let first = format!("--{boundary}\r\n");
+    if !form.starts_with(first.as_bytes()) {
+        return Err(match first.as_bytes().starts_with(&form) {
+            true => Unreadable::Broken("the form has no end".into()),
+            false => wrong("the form does not begin with its boundary"),
+        });
     }
     let kind = format!("multipart/form-data; boundary=\"{boundary}\"");
-    let kind = HeaderValue::try_from(kind).map_err(|_| broken("the form's `boundary` is malformed"))?;
+    let kind = HeaderValue::try_from(kind).map_err(|_| wrong("the form's `boundary` is malformed"))?;
     let headers = HeaderMap::from_iter([(CONTENT_TYPE, kind)]);
     let parts = Multipart::new(&headers, stream::iter([Ok(form)]));
     let read = read_parts(parts).now_or_never();
@@ -187,13 +189,13 @@ mod tests {
     async fn a_form_begins_with_its_boundary() {
         for before in ["\n", "--\n", "-\r\n", "--x--\r\n\n", "a preamble\r\n"] {
             let content = [before.as_bytes(), &form(&[("body", b"a")])].concat();
-            assert!(matches!(sent(FORM, content).await, Err(Unreadable::Broken(_))), "{before:?}");
+            assert!(matches!(sent(FORM, content).await, Err(Unreadable::Parts(_))), "{before:?}");
         }
         let content = form(&[("body", b"a")]);
         for kind in
             ["multipart/form-data", "multipart/form-data; boundary=", "multipart/form-data; boundary=\"x"]
         {
-            assert!(matches!(sent(kind, content.clone()).await, Err(Unreadable::Broken(_))), "{kind}");
+            assert!(matches!(sent(kind, content.clone()).await, Err(Unreadable::Parts(_))), "{kind}");
         }
         for kind in ["multipart/form-data; boundary=\"x\"", "Multipart/Form-Data;charset=utf-8; Boundary=x"] {
             assert_eq!(sent(kind, content.clone()).await.map(|sent| sent.body), Ok(b"a".to_vec()), "{kind}");
