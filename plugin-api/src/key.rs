@@ -111,7 +111,12 @@ impl Key for bool {
         out.push(u8::from(*self));
     }
     fn decode(bytes: &mut &[u8]) -> Result<Self, Error> {
-        Ok(u8::decode(bytes)? != 0)
+        match u8::decode(bytes)? {
+            0 => Ok(false),
+            1 => Ok(true),
+            // Two keys for one value would be two rows.
+            _ => Err(Error::new("a truth value in a key is neither 0 nor 1")),
+        }
     }
 }
 
@@ -223,6 +228,7 @@ mod tests {
     fn what_is_not_a_key_is_an_error() {
         assert!(decode_whole::<u64>(&[0; 7]).is_err());
         assert!(decode_whole::<u64>(&[0; 9]).is_err());
+        assert!(decode_whole::<bool>(&[2]).is_err());
         assert!(decode_whole::<String>(b"abc").is_err());
         assert!(decode_whole::<String>(b"abc\0").is_err());
         assert!(decode_whole::<String>(b"abc\0\x02").is_err());

@@ -10,7 +10,7 @@
 //! Deliberately absent: what a verdict leads to, and when checks are run: the core decides.
 //! Invariants: a check takes no longer than the campaign says; no program outlives its check.
 
-mod procedure;
+pub(crate) mod procedure;
 mod program;
 
 use std::net::SocketAddr;

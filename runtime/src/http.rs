@@ -10,7 +10,7 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use actix_web::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use lockstep_core::command::Role;
 use lockstep_core::event::{Answer, Encoding, Event, EventId, FaultKind, KEY_BYTES_MAX, Outcome, Rejection};
@@ -142,24 +142,32 @@ fn fresh_key() -> Result<String, Problem> {
 
 fn key_of(request: &HttpRequest) -> Result<String, Problem> {
     let Some(key) = request.headers().get("Idempotency-Key") else { return fresh_key() };
-    let text = key.to_str().unwrap_or_default().trim().trim_matches('"');
-    if text.is_empty() || text.len() > KEY_BYTES_MAX {
+    idempotency_key(key).ok_or_else(|| {
         let detail = format!("`Idempotency-Key` is 1 to {KEY_BYTES_MAX} bytes of visible ASCII");
-        return Err(Problem::new(StatusCode::BAD_REQUEST, "LS0314", detail, Again::Never));
-    }
-    Ok(text.into())
+        Problem::new(StatusCode::BAD_REQUEST, "LS0314", detail, Again::Never)
+    })
+}
+
+/// The key that a header names, with or without the quotes that its draft asks for. One with further quotes or space at its
+/// ends is none: `Lockstep-Event` would not tell it from another.
+pub(crate) fn idempotency_key(header: &HeaderValue) -> Option<String> {
+    let text = header.to_str().unwrap_or_default().trim().trim_matches('"');
+    let is_bare = text == text.trim().trim_matches('"');
+    ((1..=KEY_BYTES_MAX).contains(&text.len()) && is_bare).then(|| text.into())
 }
 
 /// The event's partition key (R1), if it has one.
 fn partition_key_of(request: &HttpRequest) -> Result<Option<String>, Problem> {
     let Some(key) = request.headers().get("Lockstep-Key") else { return Ok(None) };
-    match std::str::from_utf8(key.as_bytes()) {
-        Ok(key) if (1..=KEY_BYTES_MAX).contains(&key.len()) => Ok(Some(key.to_owned())),
-        _ => {
-            let detail = format!("`Lockstep-Key` is 1 to {KEY_BYTES_MAX} bytes of UTF-8");
-            Err(Problem::new(StatusCode::BAD_REQUEST, "LS0321", detail, Again::Never))
-        }
-    }
+    partition_key(key).map(Some).ok_or_else(|| {
+        let detail = format!("`Lockstep-Key` is 1 to {KEY_BYTES_MAX} bytes of UTF-8");
+        Problem::new(StatusCode::BAD_REQUEST, "LS0321", detail, Again::Never)
+    })
+}
+
+pub(crate) fn partition_key(header: &HeaderValue) -> Option<String> {
+    let key = std::str::from_utf8(header.as_bytes()).ok()?;
+    (1..=KEY_BYTES_MAX).contains(&key.len()).then(|| key.to_owned())
 }
 
 /// An event that was turned away.

@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use actix_multipart::{Field, Multipart};
-use actix_web::http::header::CONTENT_TYPE;
+use actix_web::http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use actix_web::{HttpRequest, web};
 use futures_util::{FutureExt, StreamExt, stream};
 use lockstep_wire::events::{BODY_BYTES_MAX, PARAMETERS_BYTES_MAX};
@@ -46,16 +46,46 @@ pub(crate) async fn read(request: &HttpRequest, payload: web::Payload) -> Result
     if kind == "multipart/form-data" {
         let bytes_max = PARAMETERS_BYTES_MAX + BODY_BYTES_MAX + PARTS_BYTES_MAX;
         let form = take(payload, bytes_max, BODY_BYTES_MAX).await?;
-        let parts = Multipart::new(request.headers(), stream::iter([Ok(form)]));
-        return read_parts(parts)
-            .now_or_never()
-            .unwrap_or_else(|| Err(Unreadable::Broken("the form has no end".into())));
+        return read_form(request.headers(), form);
     }
     if kind.starts_with("multipart/") {
         return Err(Unreadable::MediaType(kind));
     }
     let parameters = take(payload, PARAMETERS_BYTES_MAX, PARAMETERS_BYTES_MAX).await?.to_vec();
     Ok(Sent { parameters, body: Vec::new() })
+}
+
+/// What a whole form carries.
+///
+/// The parser panics at short lines in front of the first boundary, which would end the processor. So a form begins with its
+/// boundary, as clients write it, and the parser is told what was found to be so.
+pub(crate) fn read_form(headers: &HeaderMap, form: web::Bytes) -> Result<Sent, Unreadable> {
+    let wrong = |why: &str| Unreadable::Parts(why.into());
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let boundary = boundary_of(kind).ok_or_else(|| wrong("the form's `boundary` is missing or malformed"))?;
+    let first = format!("--{boundary}\r\n");
+    if !form.starts_with(first.as_bytes()) {
+        return Err(match first.as_bytes().starts_with(&form) {
+            true => Unreadable::Broken("the form has no end".into()),
+            false => wrong("the form does not begin with its boundary"),
+        });
+    }
+    let kind = format!("multipart/form-data; boundary=\"{boundary}\"");
+    let kind = HeaderValue::try_from(kind).map_err(|_| wrong("the form's `boundary` is malformed"))?;
+    let headers = HeaderMap::from_iter([(CONTENT_TYPE, kind)]);
+    let parts = Multipart::new(&headers, stream::iter([Ok(form)]));
+    let read = read_parts(parts).now_or_never();
+    read.unwrap_or_else(|| Err(Unreadable::Broken("the form has no end".into())))
+}
+
+/// The boundary that a `Content-Type` names, of letters, digits and what else may stand in one.
+fn boundary_of(kind: &str) -> Option<&str> {
+    let named =
+        |parameter: &&str| parameter.get(..9).is_some_and(|name| name.eq_ignore_ascii_case("boundary="));
+    let boundary = kind.split(';').skip(1).map(str::trim).find(named)?[9..].trim();
+    let bare = boundary.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(boundary);
+    let may_stand = |byte: u8| byte.is_ascii_alphanumeric() || b"'()+_,-./:=? ".contains(&byte);
+    ((1..=70).contains(&bare.len()) && !bare.ends_with(' ') && bare.bytes().all(may_stand)).then_some(bare)
 }
 
 /// All that a client sends, up to `bytes_max`; `bound` is what it is told of.
@@ -152,6 +182,24 @@ mod tests {
         assert_eq!(sent(FORM, form(&[("body", &body)])).await, Err(Unreadable::TooLarge(BODY_BYTES_MAX)));
         let whole = sent(FORM, form(&[("body", &body[1..])])).await;
         assert_eq!(whole.map(|sent| sent.body.len()), Ok(BODY_BYTES_MAX));
+    }
+
+    /// The parser itself panics at some of these, and a panic ends the processor.
+    #[actix_web::test]
+    async fn a_form_begins_with_its_boundary() {
+        for before in ["\n", "--\n", "-\r\n", "--x--\r\n\n", "a preamble\r\n"] {
+            let content = [before.as_bytes(), &form(&[("body", b"a")])].concat();
+            assert!(matches!(sent(FORM, content).await, Err(Unreadable::Parts(_))), "{before:?}");
+        }
+        let content = form(&[("body", b"a")]);
+        for kind in
+            ["multipart/form-data", "multipart/form-data; boundary=", "multipart/form-data; boundary=\"x"]
+        {
+            assert!(matches!(sent(kind, content.clone()).await, Err(Unreadable::Parts(_))), "{kind}");
+        }
+        for kind in ["multipart/form-data; boundary=\"x\"", "Multipart/Form-Data;charset=utf-8; Boundary=x"] {
+            assert_eq!(sent(kind, content.clone()).await.map(|sent| sent.body), Ok(b"a".to_vec()), "{kind}");
+        }
     }
 
     #[actix_web::test]

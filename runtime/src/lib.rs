@@ -11,6 +11,8 @@ pub mod arbiter;
 pub mod arbiter_client;
 mod checks;
 pub mod config;
+#[doc(hidden)]
+pub mod decoders;
 mod dial;
 pub mod engine;
 mod engines;

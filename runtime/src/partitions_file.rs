@@ -5,11 +5,13 @@
 //! number; keys would belong to other partitions than those that hold their rows.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 /// The file's name in the application's directory.
 const NAME: &str = "partitions";
+/// No such file is longer, in bytes.
+const BYTES_MAX: u64 = 64;
 
 /// What stands against a start.
 #[derive(Debug)]
@@ -27,7 +29,7 @@ pub enum Disagreement {
 /// When they are for another number, or that can't be said.
 pub fn agree(directory: &Path, partitions: u16) -> Result<(), Disagreement> {
     let path = directory.join(NAME);
-    let found = match std::fs::read_to_string(&path) {
+    let found = match read(&path) {
         Ok(text) => text.trim().parse::<u16>().map_err(|error| {
             let what = format!("{} is not a number: {error}", path.display());
             Disagreement::Unusable(io::Error::new(io::ErrorKind::InvalidData, what))
@@ -38,6 +40,13 @@ pub fn agree(directory: &Path, partitions: u16) -> Result<(), Disagreement> {
         Err(error) => return Err(Disagreement::Unusable(error)),
     };
     if found == partitions { Ok(()) } else { Err(Disagreement::Other(found)) }
+}
+
+/// What stands in the file, no more of it than is ever written.
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(BYTES_MAX).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// Written under another name, synced, renamed: the file is whole or not there.

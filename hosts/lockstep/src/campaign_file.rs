@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use lockstep_core::campaign::{Decide, Gates, OwnCheck, Redundancy};
 use lockstep_runtime::admin::protocol::UpgradeOptions;
 use lockstep_runtime::config::Key::{At, Field};
-use lockstep_runtime::config::{ConfigError, Key, read};
+use lockstep_runtime::config::{ConfigError, Key, load, read};
 use serde::Deserialize;
 
 use crate::args::{Campaign, DecideWord, RedundancyWord};
@@ -102,8 +102,7 @@ pub struct Wanted {
 pub fn wanted(campaign: &Campaign) -> Result<Wanted, Failure> {
     let file = campaign.target.file();
     let mut wanted = if file.extension().is_some_and(|extension| extension == "ron") {
-        let text = std::fs::read_to_string(&file).map_err(|error| ConfigError::unreadable(&file, &error))?;
-        let mut wanted = from_text(&text, &file)?;
+        let mut wanted = from_text(&load(&file)?, &file)?;
         wanted.application = campaign.target.application().or(wanted.application);
         wanted
     } else {
@@ -224,7 +223,7 @@ fn do_not_evaluate(options: &mut UpgradeOptions) {
     options.own_checks.checks.clear();
 }
 
-fn from_text(text: &str, file: &Path) -> Result<Wanted, ConfigError> {
+pub(crate) fn from_text(text: &str, file: &Path) -> Result<Wanted, ConfigError> {
     let written: Written = read(text, file)?;
     Mistakes { text, file }.find(&written)?;
     let mut options = UpgradeOptions::default();

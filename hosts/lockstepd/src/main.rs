@@ -142,10 +142,14 @@ fn begin_log(form: LogForm, filter: &str) {
 }
 
 /// A panic outside of plugin code means that this side is wrong: the process ends, and the partner takes over.
-/// Plugins catch their own panics, in a runtime of their own.
+/// Plugins catch their own panics, in a runtime of their own; the store catches those of the engine that reads a damaged
+/// checkpoint.
 fn abort_on_panic() {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
+        if lockstep_store::panic_is_caught() {
+            return;
+        }
         before(panic);
         tracing::error!(code = ASSERTION_FAILED, %panic, "an assertion failed; this processor stops, its partner takes over");
         std::process::abort();

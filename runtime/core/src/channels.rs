@@ -51,10 +51,10 @@ pub fn channel_key(other: &GroupName) -> RowKey {
     [other.application.as_bytes(), &[0], &other.partition.to_be_bytes()].concat().into()
 }
 
-fn of_channel_key(key: &[u8]) -> Option<GroupName> {
+pub(crate) fn of_channel_key(key: &[u8]) -> Option<GroupName> {
     let (name, partition) = key.split_last_chunk::<2>()?;
     let (&0, name) = name.split_last()? else { return None };
-    let application = std::str::from_utf8(name).ok()?.into();
+    let application = std::str::from_utf8(name).ok().filter(|name| is_name(name))?.into();
     Some(GroupName { application, partition: u16::from_be_bytes(*partition) })
 }
 
@@ -64,8 +64,9 @@ pub fn outbox_key(receiver: &GroupName, number: u64) -> RowKey {
     [&*channel_key(receiver), &number.to_be_bytes()].concat().into()
 }
 
-fn number_of(outbox_key: &[u8]) -> Option<u64> {
-    outbox_key.last_chunk::<8>().map(|number| u64::from_be_bytes(*number))
+pub(crate) fn of_outbox_key(key: &[u8]) -> Option<(GroupName, u64)> {
+    let (channel, number) = key.split_last_chunk::<8>()?;
+    Some((of_channel_key(channel)?, u64::from_be_bytes(*number)))
 }
 
 /// Whether a receiver can be called so.
@@ -91,8 +92,9 @@ pub fn first_kept(tables: &Tables, receiver: &GroupName) -> Option<u64> {
     let mut first = None;
     let (from, to) = (outbox_key(receiver, 0), outbox_key(receiver, u64::MAX));
     tables.scan(TableId::OUTBOX, &from, Some(&to), &mut |key, _| {
-        first = number_of(key);
-        false
+        // A key of another length is none of this channel's.
+        first = of_outbox_key(key).filter(|(to, _)| to == receiver).map(|(_, number)| number);
+        first.is_none()
     });
     first
 }

@@ -37,6 +37,10 @@ impl std::str::FromStr for Version {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("`{text}` is not a version: three numbers such as 1.4.0 were expected");
+        // `parse` would take a sign.
+        if !text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+            return Err(wrong());
+        }
         let numbers =
             text.split('.').map(str::parse).collect::<Result<Vec<u32>, _>>().map_err(|_| wrong())?;
         let [major, minor, patch] = numbers[..] else { return Err(wrong()) };

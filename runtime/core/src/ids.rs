@@ -67,10 +67,10 @@ counter! {
 }
 
 impl Micros {
-    /// A length in milliseconds.
+    /// A length in milliseconds, saturating: operators and files may write any number.
     #[must_use]
     pub const fn from_ms(ms: u64) -> Self {
-        Self(ms * 1_000)
+        Self(ms.saturating_mul(1_000))
     }
     /// This time or length plus `length`, saturating.
     #[must_use]
@@ -121,9 +121,13 @@ impl fmt::Display for StoreId {
 }
 
 impl std::str::FromStr for StoreId {
-    type Err = std::num::ParseIntError;
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        u128::from_str_radix(text, 16).map(StoreId)
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        // Only as it is written: no two texts, and so no two directories, are one store.
+        let digits = text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let id = u128::from_str_radix(text, 16).ok().filter(|_| digits);
+        id.map(StoreId)
+            .ok_or_else(|| format!("`{text}` is not the id of a store: 32 hexadecimal digits were expected"))
     }
 }
 
@@ -160,7 +164,8 @@ impl std::str::FromStr for PluginHash {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("`{text}` is not a plugin hash: 64 hexadecimal digits were expected");
-        if text.len() != 64 || !text.is_ascii() {
+        // A number may have a sign; a hash has none.
+        if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(wrong());
         }
         let mut hash = [0; 32];
@@ -211,5 +216,27 @@ impl TableId {
     pub fn of(name: &str) -> Self {
         // The lowest ids are the core's own.
         TableId((xxhash_rust::xxh3::xxh3_64(name.as_bytes()) as u32) | 0x100)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_read_only_as_they_are_written() {
+        let store = StoreId(0xab);
+        assert_eq!(store.to_string().parse(), Ok(store));
+        for other in ["ab", "+000000000000000000000000000000ab", "000000000000000000000000000000AB", ""] {
+            assert!(other.parse::<StoreId>().is_err(), "{other}");
+        }
+        let hash = PluginHash([7; 32]);
+        assert_eq!(hash.to_string().parse(), Ok(hash));
+        assert!("+7".repeat(32).parse::<PluginHash>().is_err());
+    }
+
+    #[test]
+    fn a_length_beyond_all_bounds_is_the_longest() {
+        assert_eq!(Micros::from_ms(u64::MAX), Micros(u64::MAX));
     }
 }

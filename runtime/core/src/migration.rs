@@ -87,8 +87,8 @@ impl Migration {
     pub(crate) fn note(&mut self, chunk: &Chunk, table: Option<&mut TableMeta>) -> bool {
         assert!(self.awaits(chunk), "chunks come in the order of their tables (R31)");
         let course = self.tables.get_mut(&chunk.table).expect("it is the next one");
-        course.rows += chunk.rows;
-        course.left += chunk.left;
+        course.rows = course.rows.saturating_add(chunk.rows);
+        course.left = course.left.saturating_add(chunk.left);
         match &chunk.upto {
             Some(key) => course.after = Some(key.clone()),
             None => {

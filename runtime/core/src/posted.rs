@@ -51,6 +51,9 @@ impl Posted {
         let (&FORMAT, row) = row.split_first()? else { return None };
         let (stamp, row) = row.split_first_chunk::<8>()?;
         let (&length, row) = row.split_first()?;
+        if usize::from(length) > PROCEDURE_BYTES_MAX {
+            return None;
+        }
         let (procedure, parameters) = row.split_at_checked(usize::from(length))?;
         let procedure = std::str::from_utf8(procedure).ok()?.into();
         Some(Posted { stamp: u64::from_be_bytes(*stamp), procedure, parameters: parameters.into() })
@@ -88,6 +91,13 @@ pub fn used_up(event: &EventId) -> Vec<Op> {
 /// # Errors
 /// A sentence that says what is wrong with it.
 pub fn check(op: &Op) -> Result<(), String> {
+    let found = match op.table {
+        TableId::TIMERS => std::str::from_utf8(&op.key).is_ok(),
+        TableId::DUE => timers::of_due_key(&op.key).is_some(),
+        TableId::OUTBOX => channels::of_outbox_key(&op.key).is_some(),
+        TableId::SENT | TableId::TAKEN => channels::of_channel_key(&op.key).is_some(),
+        _ => true,
+    };
     let known = match (op.table, &op.value) {
         (_, None) => true,
         (TableId::TIMERS | TableId::OUTBOX, Some(row)) => Posted::of_row(row).is_some(),
@@ -95,12 +105,13 @@ pub fn check(op: &Op) -> Result<(), String> {
         (TableId::DUE, Some(row)) => **row == [FORMAT],
         (_, Some(_)) => true,
     };
-    if known { Ok(()) } else { Err("a timer's or message's row can't be read".into()) }
+    if found && known { Ok(()) } else { Err("a timer's or message's row can't be read".into()) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::GroupName;
 
     #[test]
     fn a_row_is_read_as_it_was_written_and_nothing_else_is_read() {
@@ -110,6 +121,13 @@ mod tests {
         for broken in [&row[..9], &row[1..], &[2, 0, 0], &[]] {
             assert_eq!(Posted::of_row(broken), None, "{broken:?}");
         }
+        let mut longer = vec![b'p'; 10 + 200];
+        longer[..10].copy_from_slice(&[FORMAT, 0, 0, 0, 0, 0, 0, 0, 7, PROCEDURE_BYTES_MAX as u8 + 1]);
+        assert_eq!(Posted::of_row(&longer), None, "no procedure has such a name, and none could be written");
+        let key = channels::outbox_key(&GroupName { application: "orders".into(), partition: 1 }, 3);
+        let op = |key: &[u8]| Op { table: TableId::OUTBOX, key: key.into(), value: Some(row.clone().into()) };
+        assert!(check(&op(&key)).is_ok() && check(&op(&key[1..])).is_ok());
+        assert!(check(&op(&key[..key.len() - 3])).is_err(), "its number is cut off");
         assert_eq!(number_in(&number_row(9)), Some(9));
         assert_eq!(number_in(&row), None);
     }

@@ -255,11 +255,40 @@ pub struct State {
 }
 
 impl State {
+    /// Why `entry` can't be applied next; none when it can. Asked of entries that come from a disk, where one that makes no
+    /// sense is damage.
+    #[must_use]
+    pub fn objection(&self, entry: &Entry) -> Option<&'static str> {
+        // There is always a number behind the last one.
+        if self.meta.last.0.checked_add(1) != Some(entry.number.0) || entry.number.0 == u64::MAX {
+            return Some("it is not the next one");
+        }
+        if self.meta.terms.last().is_some_and(|start| start.term > entry.term) {
+            return Some("its term is an earlier one");
+        }
+        match &entry.body {
+            EntryBody::Migrated(chunk) => {
+                let awaited = self.meta.migration.as_ref().is_some_and(|migration| migration.awaits(chunk));
+                (!awaited).then_some("its chunk belongs to no migration under way")
+            }
+            EntryBody::Control(Control::Enable { floor, .. }) if *floor < self.meta.floor => {
+                Some("it would lower the floor")
+            }
+            _ => None,
+        }
+    }
+
     /// Applies the next entry.
     ///
     /// # Panics
+<<<<<<< HEAD
     /// When `entry` is not the next one: the stream has no holes (R8).
     pub fn apply(&mut self, mut entry: Entry) -> Undo {
+=======
+    /// When `entry` is not the next one: the stream has no holes (R8); or when it makes no sense, see
+    /// [`objection`](Self::objection).
+    pub fn apply(&mut self, entry: &Entry) -> Undo {
+>>>>>>> fuzz
         assert_eq!(entry.number, self.meta.last.next(), "entries are applied in order, without holes (R8)");
         let mut undo = Undo {
             number: entry.number,

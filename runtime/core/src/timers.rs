@@ -33,7 +33,7 @@ pub fn due_key(due: Micros, key: &str) -> RowKey {
     [&due.0.to_be_bytes(), key.as_bytes()].concat().into()
 }
 
-fn of_due_key(row_key: &[u8]) -> Option<(Micros, &str)> {
+pub(crate) fn of_due_key(row_key: &[u8]) -> Option<(Micros, &str)> {
     let (due, key) = row_key.split_first_chunk::<8>()?;
     Some((Micros(u64::from_be_bytes(*due)), std::str::from_utf8(key).ok()?))
 }

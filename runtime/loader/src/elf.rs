@@ -30,6 +30,12 @@ const UNWINDER: &[u8] = b"_Unwind_RaiseException";
 const MAPPED_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 /// Of the symbols named in a report.
 const NAMES_MAX: usize = 8;
+/// The most libraries that one needs, and the longest name of such, in bytes.
+const NEEDED_MAX: usize = 256;
+const NEEDED_BYTES_MAX: usize = 4_096;
+/// Names of symbols may be each other's ends, but are not so many times as long as the file that they stand in: reading those of
+/// a forged file would never end.
+const NAMES_PER_BYTE_MAX: usize = 16;
 
 /// What keeps a library mapped by the dynamic linker's own rules; told from the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -277,6 +283,11 @@ impl<'a> Elf<'a> {
                 Some(elf::DT_FLAGS) => dynamic.static_tls |= value & u64::from(elf::DF_STATIC_TLS) != 0,
                 Some(elf::DT_NEEDED) => {
                     let name = entry.string(self.endian, names).map_err(damaged)?;
+                    if name.len() > NEEDED_BYTES_MAX || dynamic.needed.len() >= NEEDED_MAX {
+                        return Err(damaged(
+                            "it needs more libraries, or ones of longer names, than there can be",
+                        ));
+                    }
                     dynamic.needed.push(String::from_utf8_lossy(name).into_owned());
                 }
                 _ => {}
@@ -297,8 +308,13 @@ impl<'a> Elf<'a> {
     fn symbols(&self) -> Result<Symbols, LoadError> {
         let table = self.dynamic_symbols()?;
         let mut symbols = Symbols::default();
+        let mut names_bytes = 0_usize;
         for symbol in table.iter() {
             let name = symbol.name(self.endian, table.strings()).map_err(damaged)?;
+            names_bytes = names_bytes.saturating_add(name.len());
+            if names_bytes / NAMES_PER_BYTE_MAX > self.bytes.len() {
+                return Err(damaged("the names of its symbols are longer than can be"));
+            }
             let is_defined = !symbol.is_undefined(self.endian);
             symbols.has_header |= is_defined && name == ROOT_MODULE_LOADER_NAME.as_bytes();
             if is_defined && name == API_VERSION_SYMBOL.as_bytes() {

@@ -26,6 +26,8 @@ pub use bytes::{FILE_BYTES_MAX, PluginFile, PluginHash};
 pub use elf::{ElfReport, Obstacle};
 pub use error::LoadError;
 pub use loaded::{LoadedPlugin, PluginLease, UNLOAD_PATIENCE, Unload, UnloadReport, load};
+#[doc(hidden)]
+pub use probe::said_by_child;
 pub use probe::{PROBE_ARGUMENT, PROBE_TIMEOUT, ProbeReport, Prober};
 pub use probe_child::{probe_child_main, run_if_probe_child};
 pub use reason::Reason;

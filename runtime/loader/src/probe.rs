@@ -203,18 +203,30 @@ impl Trial {
 
     /// How far the child came, and its last word.
     fn lines(&self) -> (String, Option<Line>) {
-        let mut stage = "not yet loading it".to_owned();
-        let mut last = None;
-        for line in self.output.split(|byte| *byte == b'\n') {
-            // A test program's own lines stand in between.
-            let Ok(line) = serde_json::from_slice::<Line>(line) else { continue };
-            if let Line::Stage { stage: next } = &line {
-                stage.clone_from(next);
-            }
-            last = Some(line);
-        }
-        (stage, last)
+        lines(&self.output)
     }
+}
+
+fn lines(output: &[u8]) -> (String, Option<Line>) {
+    let mut stage = "not yet loading it".to_owned();
+    let mut last = None;
+    for line in output.split(|byte| *byte == b'\n') {
+        // A test program's own lines stand in between.
+        let Ok(line) = serde_json::from_slice::<Line>(line) else { continue };
+        if let Line::Stage { stage: next } = &line {
+            stage.clone_from(next);
+        }
+        last = Some(line);
+    }
+    (stage, last)
+}
+
+/// How far a child came that has said `output`, and its last word as it would say it: for `tests/fuzz` alone.
+#[doc(hidden)]
+#[must_use]
+pub fn said_by_child(output: &[u8]) -> (String, Option<Vec<u8>>) {
+    let (stage, last) = lines(output);
+    (stage, last.map(|line| serde_json::to_vec(&line).expect("a line can be written as JSON")))
 }
 
 impl Drop for Trial {

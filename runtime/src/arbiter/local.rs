@@ -48,6 +48,13 @@ pub struct LocalArbiter {
     synced: AtomicU64,
 }
 
+/// The number of the record in the file `name`, only as it is written here: no two names are one number.
+fn number_of(name: &str) -> Option<u64> {
+    let number = name.strip_prefix(PREFIX)?.parse().ok()?;
+    // 0 stands for no record, and there is always a number behind the highest.
+    (name == format!("{PREFIX}{number}") && (1..u64::MAX).contains(&number)).then_some(number)
+}
+
 static TEMPORARIES: AtomicU64 = AtomicU64::new(0);
 
 impl LocalArbiter {
@@ -73,8 +80,7 @@ impl LocalArbiter {
         let mut numbers = Vec::new();
         for entry in fs::read_dir(&self.dir).map_err(failed)? {
             let name = entry.map_err(failed)?.file_name();
-            let number = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.parse::<u64>().ok());
-            numbers.extend(number);
+            numbers.extend(name.to_str().and_then(number_of));
         }
         numbers.sort_unstable();
         Ok(numbers)
@@ -128,6 +134,11 @@ impl LocalArbiter {
         }
         if file.record.epoch.0 != epoch {
             return Err(unreadable(format!("it says that it is number {}", file.record.epoch)));
+        }
+        if file.record.term.0 > epoch || !file.record.in_sync.contains(&file.record.active) {
+            return Err(unreadable(
+                "it makes no sense: its term is a later one, or its active is not in sync".into(),
+            ));
         }
         Ok(file.record)
     }
@@ -361,7 +372,9 @@ mod tests {
         let arbiter = arbiter(&dir);
         let first = done(swap(&arbiter, Epoch(0), &Record::first(member(1))));
         fs::write(arbiter.dir.join("next.2.99-0.tmp"), "{\"half").unwrap();
-        fs::write(arbiter.dir.join("record.x"), "").unwrap();
+        for name in ["record.x", "record.007", "record.+7", "record.18446744073709551615"] {
+            fs::write(arbiter.dir.join(name), "").unwrap();
+        }
         assert_eq!(arbiter.read().unwrap(), Some(first.clone()));
         let second =
             done(swap(&arbiter, Epoch(1), &first.with_in_sync(BTreeSet::from([member(1), member(2)]))));

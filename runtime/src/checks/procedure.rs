@@ -98,7 +98,7 @@ fn verdict(answer: &Answer) -> CheckVerdict {
     }
 }
 
-fn verdict_of_reply(reply: &[u8]) -> CheckVerdict {
+pub(crate) fn verdict_of_reply(reply: &[u8]) -> CheckVerdict {
     let neither = || {
         let said: String = String::from_utf8_lossy(reply).chars().take(100).collect();
         CheckVerdict::Inconclusive(format!("its reply says neither pass nor fail: {said}"))

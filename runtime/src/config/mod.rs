@@ -12,6 +12,8 @@ mod error;
 mod locate;
 pub mod report;
 
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -224,8 +226,7 @@ impl NodeConfig {
     /// # Errors
     /// When it can't be read or is wrong; the error shows where and what to write instead.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::unreadable(path, &error))?;
-        Self::parse(&text, path)
+        Self::parse(&load(path)?, path)
     }
 
     /// Checks `text`, which stands in the file `path`.
@@ -235,6 +236,22 @@ impl NodeConfig {
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         check::check(read(text, path)?, text, path)
     }
+}
+
+/// The longest file of a configuration or campaign, in bytes.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// The text of the file at `path`.
+///
+/// # Errors
+/// When it can't be read, or is far too long.
+pub fn load(path: &Path) -> Result<String, ConfigError> {
+    let read = || {
+        let mut text = String::new();
+        let length = File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+        if length as u64 > FILE_BYTES_MAX { Err(io::Error::other("it is far too long")) } else { Ok(text) }
+    };
+    read().map_err(|error| ConfigError::unreadable(path, &error))
 }
 
 /// Reads RON `text`, which stands in the file `path`. `peer: "x"` stands for `peer: Some("x")`.

@@ -10,7 +10,7 @@ pub mod connection;
 pub mod watchdog;
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use lockstep_core::event::EventId;
 use lockstep_core::ids::{GroupName, Micros, NodeId, PluginHash, SessionId};
 use lockstep_core::note::{DeathNote, NoteKind};
 use lockstep_os::unit_page::signals::Guard;
-use lockstep_os::unit_page::{Cause, Left, UnitPage, decode};
+use lockstep_os::unit_page::{Cause, Left, NOTE_BYTES, UnitPage, decode};
 
 /// The most files that are kept; one is left by a death, and goes with the next active.
 const FILES_MAX: usize = 64;
@@ -53,19 +53,7 @@ impl NoteFiles {
             keep(directory, &bytes)?;
         }
         let guard = Arc::new(Guard::new(Arc::new(page))?);
-        let mut kept = Vec::new();
-        for file in fs::read_dir(directory)? {
-            let path = file?.path();
-            if path.extension().is_none_or(|extension| extension != "note") {
-                continue;
-            }
-            match decode(&fs::read(&path)?).and_then(|left| note(left, node)) {
-                Some(note) if kept.len() < FILES_MAX => kept.push((note, path)),
-                // Half written, or too many.
-                _ => fs::remove_file(&path)?,
-            }
-        }
-        Ok((NoteFiles { kept }, guard))
+        Ok((NoteFiles { kept: kept(directory, node)? }, guard))
     }
 
     /// What was found.
@@ -94,6 +82,26 @@ impl NoteFiles {
             tracing::debug!(%error, "a death note's file stays");
         }
     }
+}
+
+/// The notes in the files of `directory`; what is none goes.
+pub(crate) fn kept(directory: &Path, node: &NodeId) -> io::Result<Vec<(DeathNote, PathBuf)>> {
+    let mut kept = Vec::new();
+    for file in fs::read_dir(directory)? {
+        let path = file?.path();
+        if path.extension().is_none_or(|extension| extension != "note") {
+            continue;
+        }
+        // A note has one length; of anything longer one byte too many is enough to see it.
+        let mut bytes = Vec::new();
+        fs::File::open(&path)?.take(NOTE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+        match decode(&bytes).and_then(|left| note(left, node)) {
+            Some(note) if kept.len() < FILES_MAX => kept.push((note, path)),
+            // Half written, or too many.
+            _ => fs::remove_file(&path)?,
+        }
+    }
+    Ok(kept)
 }
 
 /// Puts a page's bytes into a file of their own, durably.

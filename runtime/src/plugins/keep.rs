@@ -6,13 +6,13 @@
 //! Deliberately absent: removal; files are small, and an operator may remove those that no version needs.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lockstep_core::ids::PluginHash;
-use lockstep_loader::PluginFile;
+use lockstep_loader::{FILE_BYTES_MAX, PluginFile};
 
 /// How much of a file is written between syncs, in bytes: the redo log shares the disk, and its syncs, which answers
 /// wait for, would otherwise wait behind a whole file.
@@ -116,7 +116,13 @@ impl Keep {
 
 /// The bytes of a file that may not be there.
 fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    match std::fs::read(path) {
+    let read = || -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        // One byte more than any plugin file: a longer one was not written here, and has another hash.
+        File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    match read() {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),

@@ -107,6 +107,11 @@ impl Trail {
     }
 }
 
+/// The latest entries in the file of a processor's own trail in `data`.
+pub(crate) fn entries_in(data: &Path) -> std::io::Result<Vec<TrailEntry>> {
+    TrailFile::open(data, file::OWN, KEPT).map(|(_, entries)| entries)
+}
+
 fn last_of(entries: &VecDeque<TrailEntry>) -> u64 {
     entries.back().map_or(0, |entry| entry.number)
 }

@@ -7,6 +7,7 @@
 //!   checkpoint is read (R26), also where the engine's own checksums would not see it.
 //! - Until its first transaction is durable the file has a temporary name.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -34,6 +35,24 @@ const FILE: &str = "checkpoint.redb";
 const FILE_UNBORN: &str = "checkpoint.redb.tmp";
 /// The engine's cache, in bytes; its default is a gigabyte.
 const CACHE_BYTES: usize = 32 << 20;
+
+thread_local! {
+    static CAUGHT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a panic on this thread is caught, and told as damage: no reason for a panic hook to end the process.
+#[must_use]
+pub fn panic_is_caught() -> bool {
+    CAUGHT.get()
+}
+
+/// What `what` gives; none when it panics.
+fn caught<T>(what: impl FnOnce() -> T) -> Option<T> {
+    let before = CAUGHT.replace(true);
+    let outcome = catch_unwind(AssertUnwindSafe(what));
+    CAUGHT.set(before);
+    outcome.ok()
+}
 
 /// How far a checkpoint goes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -123,8 +142,8 @@ impl CheckpointFile {
         let backend = SheetBackend::new(file).during("read", &path)?;
         let read_failed = backend.read_failed();
         // The engine may panic on bytes that were changed behind its back: that is damage like any other.
-        let loaded = catch_unwind(AssertUnwindSafe(|| self.load_all(backend)))
-            .unwrap_or_else(|_| Err(redb::Error::Corrupted("the engine panicked".into())));
+        let loaded = caught(|| self.load_all(backend))
+            .unwrap_or_else(|| Err(redb::Error::Corrupted("the engine panicked".into())));
         // The engine says what is wrong with the content as an input error too: only the disk tells them apart.
         if let Some(reason) = read_failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
             return Err(StoreError::Disk { operation: "read", path, source: std::io::Error::other(reason) });
@@ -319,4 +338,17 @@ fn add_sessions(writing: &redb::WriteTransaction, before: Number, state: &State)
     }
     table.retain_in(..first, |_, _| false)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_hook_can_tell_what_is_caught() {
+        assert!(!panic_is_caught());
+        assert_eq!(caught(panic_is_caught), Some(true));
+        assert_eq!(caught(|| std::panic::resume_unwind(Box::new(()))), None::<()>);
+        assert!(!panic_is_caught());
+    }
 }

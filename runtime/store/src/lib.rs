@@ -20,6 +20,8 @@ mod backend;
 mod background;
 mod checkpoint;
 mod copy;
+#[doc(hidden)]
+pub mod decoders;
 mod directory;
 pub mod disk;
 mod error;
@@ -37,6 +39,7 @@ pub mod sim_disk;
 mod store;
 
 pub use background::{Background, Work};
+pub use checkpoint::panic_is_caught;
 pub use disk::RealDisk;
 pub use error::StoreError;
 pub use inspect::{

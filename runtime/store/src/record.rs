@@ -17,7 +17,7 @@ pub(crate) const UNIT: usize = 64;
 /// What a disk writes whole or not at all, in bytes.
 const SECTOR: usize = 512;
 const MAGIC: [u8; 4] = *b"LSr1";
-const END_MARK: u8 = 0xA5;
+pub(crate) const END_MARK: u8 = 0xA5;
 
 /// What a record is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,9 +39,14 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    fn of(byte: u8) -> Option<Kind> {
+    /// All of them.
+    pub const ALL: [Kind; 7] = {
         use Kind::*;
-        [Entries, Rows, CopyEnd, Sessions, Keyed, Cut, CopyBegin].into_iter().find(|kind| *kind as u8 == byte)
+        [Entries, Rows, CopyEnd, Sessions, Keyed, Cut, CopyBegin]
+    };
+
+    fn of(byte: u8) -> Option<Kind> {
+        Kind::ALL.into_iter().find(|kind| *kind as u8 == byte)
     }
 }
 

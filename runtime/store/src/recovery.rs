@@ -12,7 +12,7 @@ use crate::checkpoint::{CheckpointFile, Progress};
 use crate::disk::Disk;
 use crate::error::StoreError;
 use crate::record::{Kind, Place};
-use crate::replay::{Replay, Replayed};
+use crate::replay::{self, Replay, Replayed};
 use crate::scan::{Scan, payload, scan};
 use crate::segment;
 
@@ -110,9 +110,7 @@ pub(crate) fn recover(
                 replay.record(&segment.path, &header, payload, limit, &mut recent)?;
             } else if header.kind == Kind::Entries && header.first <= limit {
                 // Covered by the checkpoint: for the recent stream alone.
-                let entries: Vec<Entry> = postcard::from_bytes(payload)
-                    .map_err(|error| StoreError::damaged(&segment.path, error.to_string()))?;
-                entries
+                replay::entries(payload, &segment.path, &header)?
                     .into_iter()
                     .filter(|entry| entry.number <= limit)
                     .for_each(|entry| recent.push(&entry));

@@ -38,6 +38,19 @@ fn decoded<T: DeserializeOwned>(payload: &[u8], path: &Path, header: &Header) ->
     })
 }
 
+/// The entries of a record: those that its header says, without holes.
+pub(crate) fn entries(payload: &[u8], path: &Path, header: &Header) -> Result<Vec<Entry>, StoreError> {
+    let entries: Vec<Entry> = decoded(payload, path, header)?;
+    let mut numbers = header.first.0..=header.last.0;
+    let as_said =
+        entries.iter().all(|entry| numbers.next() == Some(entry.number.0)) && numbers.next().is_none();
+    if as_said && header.last.0 < u64::MAX {
+        return Ok(entries);
+    }
+    let Header { sequence, first, last, .. } = header;
+    Err(StoreError::damaged(path, format!("record {sequence} does not hold the entries {first} to {last}")))
+}
+
 impl Replay {
     /// Takes the next record. Entries above `limit` were cut off later; entries that `state` has already are
     /// passed over.
@@ -54,18 +67,19 @@ impl Replay {
                 if header.first > limit || (!self.copying && header.last <= self.state.meta.last) {
                     return Ok(());
                 }
-                for entry in decoded::<Vec<Entry>>(payload, path, header)? {
+                for entry in entries(payload, path, header)? {
                     if entry.number > limit {
                         break;
                     }
                     if self.copying {
                         into.entry_of_copy(&mut self.state, entry);
-                    } else if entry.number == self.state.meta.last.next() {
-                        into.entry(&mut self.state, entry);
                     } else if entry.number > self.state.meta.last {
-                        let what =
-                            format!("entry {} stands behind entry {}", entry.number, self.state.meta.last);
-                        return Err(StoreError::damaged(path, what));
+                        if let Some(why) = self.state.objection(&entry) {
+                            let (number, last) = (entry.number, self.state.meta.last);
+                            let what = format!("entry {number} stands behind entry {last}: {why}");
+                            return Err(StoreError::damaged(path, what));
+                        }
+                        into.entry(&mut self.state, entry);
                     }
                 }
             }

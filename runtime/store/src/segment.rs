@@ -56,7 +56,7 @@ pub(crate) fn number(name: &str) -> Option<u64> {
     (name == format!("redo-{number:010}.log") && number < u64::MAX).then_some(number)
 }
 
-fn header(store: StoreId, number: u64, bytes: u64) -> [u8; UNIT] {
+pub(crate) fn header(store: StoreId, number: u64, bytes: u64) -> [u8; UNIT] {
     let mut header = [0; UNIT];
     header[0..8].copy_from_slice(&MAGIC);
     header[8..12].copy_from_slice(&LAYOUT.to_le_bytes());

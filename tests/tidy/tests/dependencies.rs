@@ -77,6 +77,20 @@ fn allowed(folder: &str) -> Option<&'static [&'static str]> {
         ],
         // One of the drills runs the simulated world instead.
         "tests/drill" => &["lockstep-client", "lockstep-core", "lockstep-sim", "model", "rig"],
+        // Whatever decodes anything.
+        "tests/fuzz" => &[
+            "ledger-v1",
+            "lockstep",
+            "lockstep-binding",
+            "lockstep-client",
+            "lockstep-core",
+            "lockstep-loader",
+            "lockstep-os",
+            "lockstep-plugin-api",
+            "lockstep-runtime",
+            "lockstep-store",
+            "lockstep-wire",
+        ],
         "tests/model" => &["lockstep-core", "lockstep-sim"],
         "tests/scenarios" => &["lockstep-core", "lockstep-sim", "lockstep-store"],
         // Our own store beside libraries that could take its place.

@@ -15,6 +15,7 @@ const DOCUMENTS: [&str; 19] = [
     "docs/events-protocol.md",
     "docs/faults.md",
     "docs/first-plugin.md",
+    "docs/fuzzing.md",
     "docs/http.md",
     "docs/metrics.md",
     "docs/model.md",

@@ -41,7 +41,7 @@ pub struct Http {
 }
 
 /// What an answer says of its event.
-enum Said {
+pub(crate) enum Said {
     Answered(Outcome, String),
     Again,
     Wrong(Wrong),
@@ -168,7 +168,7 @@ impl Http {
 }
 
 /// What an answer says, its length and whether the connection is closed after it; `None` while it is not whole.
-fn answer(bytes: &[u8]) -> Result<Option<(Said, usize, bool)>, String> {
+pub(crate) fn answer(bytes: &[u8]) -> Result<Option<(Said, usize, bool)>, String> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);
     let head = match response.parse(bytes).map_err(|error| error.to_string())? {

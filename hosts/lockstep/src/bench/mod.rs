@@ -14,7 +14,7 @@ mod cpu;
 mod error;
 mod events;
 mod figures;
-mod http;
+pub(crate) mod http;
 mod interrupt;
 mod keys;
 mod live;
@@ -22,7 +22,7 @@ mod report;
 mod run;
 mod socket;
 mod target;
-mod template;
+pub(crate) mod template;
 
 use std::cell::RefCell;
 use std::net::SocketAddr;

@@ -131,14 +131,17 @@ impl Template {
     /// When a placeholder is none, or what is left is no JSON.
     pub fn json(text: &str) -> Result<Self, String> {
         let template = Template::text(text)?;
-        let mut sample = Vec::new();
-        for part in parts(text)? {
-            match part {
-                Part::Text(text) => sample.extend_from_slice(text.as_bytes()),
-                Part::Place(_) => sample.push(b'1'),
+        // A placeholder beside digits of the template's own may make a number of some values and none of others.
+        for value in [1, 0, u64::MAX] {
+            let mut sample = Vec::new();
+            for part in parts(text)? {
+                match part {
+                    Part::Text(text) => sample.extend_from_slice(text.as_bytes()),
+                    Part::Place(_) => digits(value, &mut sample),
+                }
             }
+            serde_json::from_slice::<serde_json::Value>(&sample).map_err(|error| error.to_string())?;
         }
-        serde_json::from_slice::<serde::de::IgnoredAny>(&sample).map_err(|error| error.to_string())?;
         Ok(template)
     }
 
@@ -394,6 +397,8 @@ mod tests {
         assert!(Template::json(r#"{"a":{kee}}"#).unwrap_err().contains("{kee}"));
         assert!(Template::json(r#"{"a":{random:9-1}}"#).unwrap_err().contains("{random:9-1}"));
         assert!(Template::json(r#"{"a":"#).is_err());
+        assert!(Template::json(r#"{"a":{seq}0}"#).is_err(), "no number begins with a zero");
+        assert!(Template::json(r#"{"a":1e{seq}}"#).is_err(), "no number is so large");
         assert!(Template::postcard(r#"{"a":-1}"#).is_err());
         assert!(Template::postcard(r#"{"a":null}"#).is_err());
         assert!(Template::postcard(r#"{"a":1} 2"#).is_err());
