@@ -281,15 +281,14 @@ impl State {
     /// Applies the next entry.
     ///
     /// # Panics
-<<<<<<< HEAD
-    /// When `entry` is not the next one: the stream has no holes (R8).
-    pub fn apply(&mut self, mut entry: Entry) -> Undo {
-=======
     /// When `entry` is not the next one: the stream has no holes (R8); or when it makes no sense, see
     /// [`objection`](Self::objection).
-    pub fn apply(&mut self, entry: &Entry) -> Undo {
->>>>>>> fuzz
+    pub fn apply(&mut self, mut entry: Entry) -> Undo {
         assert_eq!(entry.number, self.meta.last.next(), "entries are applied in order, without holes (R8)");
+        if let EntryBody::Migrated(chunk) = &entry.body {
+            let awaited = self.meta.migration.as_ref().is_some_and(|migration| migration.awaits(chunk));
+            assert!(awaited, "a chunk belongs to the migration under way (R31)");
+        }
         let mut undo = Undo {
             number: entry.number,
             ops: entry.body.take_ops(),

@@ -60,7 +60,7 @@ fn make(checkpoint: bool) -> GoodStore {
     let (mut state, mut digests) = (State::default(), vec![State::default().digest()]);
     let stream = if checkpoint { samples::long_stream() } else { samples::entries() };
     for entry in stream {
-        state.apply(&entry);
+        state.apply(entry.clone());
         digests.push(state.digest());
         let number = entry.number;
         store.append(&[EncodedEntry::of(&entry, &mut Vec::new())]).expect("it takes entries");

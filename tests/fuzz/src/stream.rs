@@ -60,7 +60,7 @@ fn entries(bytes: &[u8]) -> bool {
             break;
         }
         let before = (state.meta.clone(), state.sessions.clone(), state.tables.bytes());
-        undos.push((before, state.apply(entry)));
+        undos.push((before, state.apply(entry.clone())));
     }
     let digest = state.digest();
     while let Some(((meta, sessions, bytes), undo)) = undos.pop() {
@@ -74,7 +74,7 @@ fn entries(bytes: &[u8]) -> bool {
         if again.objection(entry).is_some() {
             break;
         }
-        again.apply(entry);
+        again.apply(entry.clone());
     }
     assert_eq!(again.digest(), digest);
     true
@@ -135,10 +135,10 @@ fn copy_parts(bytes: &[u8]) -> bool {
         let Some(next) = state.meta.last.0.checked_add(1) else { break };
         entry.number.0 = next;
         if state.objection(&entry).is_none() {
-            let undo = state.apply(&entry);
+            let undo = state.apply(entry.clone());
             if next.is_multiple_of(2) {
                 state.take_back(undo);
-                let undo = state.apply(&entry);
+                let undo = state.apply(entry.clone());
                 state.take_back(undo);
             } else {
                 state.take_back(undo);
