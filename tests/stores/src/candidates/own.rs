@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use lockstep_core::encoded_entry::EncodedEntry;
 use lockstep_core::entry::Entry;
 use lockstep_core::ids::StoreId;
 use lockstep_store::{Background, Options, RealDisk, Store, StoreError, Work};
@@ -22,7 +23,7 @@ const READ_AT_ONCE: usize = 64;
 /// The latest entries, as the core keeps them.
 #[derive(Default)]
 struct Recent {
-    entries: VecDeque<Arc<Entry>>,
+    entries: VecDeque<EncodedEntry>,
     bytes: u64,
 }
 
@@ -32,6 +33,9 @@ pub struct OwnLog {
     synced: bool,
     recent_bytes: u64,
     recent: Arc<Mutex<Recent>>,
+    /// Of the batch that was committed last.
+    encoded: Vec<EncodedEntry>,
+    encoding: Vec<u8>,
     beside: Option<JoinHandle<()>>,
 }
 
@@ -59,22 +63,25 @@ impl OwnLog {
             synced: setting.synced,
             recent_bytes: setting.recent_bytes,
             recent: Arc::default(),
+            encoded: Vec::new(),
+            encoding: Vec::new(),
             beside: Some(beside),
         };
-        log.keep(&found.recent);
-        Ok((log, Found { last: found.state.meta.last.0, recent: found.recent }))
+        let recent = found.recent.iter().map(|entry| Arc::new(entry.decode())).collect();
+        log.keep(found.recent);
+        Ok((log, Found { last: found.state.meta.last.0, recent }))
     }
 
-    fn keep(&self, entries: &[Arc<Entry>]) {
+    fn keep(&self, entries: Vec<EncodedEntry>) {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         for entry in entries {
-            recent.bytes += entry.bytes() as u64;
-            recent.entries.push_back(entry.clone());
+            recent.bytes += entry.memory_bytes() as u64;
+            recent.entries.push_back(entry);
         }
         while recent.bytes > self.recent_bytes
             && let Some(oldest) = recent.entries.pop_front()
         {
-            recent.bytes -= oldest.bytes() as u64;
+            recent.bytes -= oldest.memory_bytes() as u64;
         }
     }
 }
@@ -82,7 +89,9 @@ impl OwnLog {
 impl RedoLog for OwnLog {
     fn commit(&mut self, entries: &[Arc<Entry>]) -> Result<(), Failure> {
         let Some(store) = &mut self.store else { return Err("the store is closed".into()) };
-        store.append(entries)?;
+        self.encoded.clear();
+        self.encoded.extend(entries.iter().map(|entry| EncodedEntry::of(entry, &mut self.encoding)));
+        store.append(&self.encoded)?;
         if self.synced {
             store.sync()?;
         }
@@ -93,8 +102,9 @@ impl RedoLog for OwnLog {
         Ok(())
     }
 
-    fn remember(&mut self, entries: Vec<Arc<Entry>>) {
-        self.keep(&entries);
+    fn remember(&mut self, _entries: Vec<Arc<Entry>>) {
+        let encoded = std::mem::take(&mut self.encoded);
+        self.keep(encoded);
     }
 
     fn reader(&self) -> Option<Box<dyn Reader>> {
@@ -121,13 +131,14 @@ impl Reader for FromMemory {
     }
 
     fn read_some(&mut self, from: u64) -> Result<(u64, u64), Failure> {
-        let some: Vec<Arc<Entry>> = {
+        let some: Vec<EncodedEntry> = {
             let recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             let first = recent.entries.front().map_or(1, |entry| entry.number.0);
             let skipped = usize::try_from(from.saturating_sub(first))?;
             recent.entries.iter().skip(skipped).take(READ_AT_ONCE).cloned().collect()
         };
-        // What is read leaves over the link, and so is encoded.
+        // What is read leaves over the link as an entry of a frame, and so is decoded and encoded.
+        let some: Vec<Arc<Entry>> = some.iter().map(|entry| Arc::new(entry.decode())).collect();
         let mut bytes = Vec::new();
         super::encode(&some, &mut bytes)?;
         match some.last() {
