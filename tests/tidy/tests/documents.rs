@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use tidy::{document, packages, root, walk};
 
-const DOCUMENTS: [&str; 19] = [
+const DOCUMENTS: [&str; 20] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
