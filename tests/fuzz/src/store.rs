@@ -36,7 +36,7 @@ pub const CHECKPOINT: Target = Target {
     run: checkpoint,
     seeds: || {
         let places: [&[Place]; 3] = [&[], &[(0, 0, 0)], &[(9, 1, 0), (70_000, 8, 0)]];
-        places.map(|places| rounds::encoded(places)).into()
+        places.map(rounds::encoded).into()
     },
 };
 
