@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rig::artifacts::Artifacts;
 use rig::audit::Killed;
+use rig::bench::{self, Shape, What, Whom};
 use rig::load::{Load, LoadSettings, Pace};
 use rig::pair::Pair;
 use rig::{Failure, interrupt};
@@ -76,17 +77,21 @@ pub fn run(artifacts: &Artifacts, directory: &Path, rows: u32, copy_mb: u64) -> 
     let rows = accounts.get();
 
     say("the database grows");
+    // A transfer leaves a receipt.
+    let transfers = Shape {
+        what: What::Transfers,
+        accounts: 4_000,
+        connections: 8,
+        in_flight: 256,
+        rate_per_s: None,
+        seconds: 10.0,
+        warm_up_seconds: 0.0,
+        timeline: false,
+    };
     while megabytes(&pair)? < copy_mb {
         interrupt::check()?;
-        drop(
-            load(
-                &pair,
-                &format!("grown-{}", accounts.get()),
-                Pace::Open { rate_per_s: RATE_PER_S },
-                1_000_000,
-            )?
-            .stop()?,
-        );
+        bench::run(artifacts, &Whom::pair(&pair), &transfers)?;
+        say(&format!("{} MB of rows", megabytes(&pair)?));
     }
     let mut slow = load(&pair, "copied", Pace::Open { rate_per_s: RATE_PER_S }, 4_000)?;
     slow.phase("before")?;

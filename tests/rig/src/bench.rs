@@ -153,6 +153,9 @@ pub fn command(artifacts: &Artifacts, whom: &Whom, shape: &Shape) -> Command {
             let document = r#"{"number":{key}}"#;
             command.args(["archive", "file", document, "--encoding", "postcard", "--body-bytes"]);
             command.arg(bytes.to_string());
+            // Each has its row before the load counts.
+            command.args(["--prepare", "reserve", "--prepare-parameters", r#"{"first":{key},"count":64}"#]);
+            command.args(["--prepare-step", "64"]);
         }
         What::Reservations { units } => {
             // One unit looks at the whole, each other one keeps a place.

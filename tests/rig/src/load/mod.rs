@@ -18,6 +18,9 @@ use crate::child::{self, Process};
 use figures::{Glance, PhaseFigures};
 use record::LoadRecord;
 
+/// How many failures of a load are told, of thousands perhaps.
+const FAILURES_SHOWN: usize = 3;
+
 /// The argument by which the program `rig` becomes a load process.
 pub const LOAD: &str = "__load";
 
@@ -214,7 +217,9 @@ impl Load {
                 return Ok(word);
             }
             if let Some(done) = &self.done {
-                return Err(Failure::new(format!("the load has ended: {}", done.failures.join("; "))));
+                let (all, shown) = (done.failures.len(), done.failures.len().min(FAILURES_SHOWN));
+                let first = done.failures[..shown].join("; ");
+                return Err(Failure::new(format!("the load has ended with {all} failures: {first}")));
             }
         }
     }
