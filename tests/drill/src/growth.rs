@@ -31,7 +31,7 @@ struct Dimension {
 const DIMENSIONS: [Dimension; 5] = [
     Dimension { name: "rows", unit: "rows", sizes: &[10_000, 100_000, 1_000_000, 10_000_000] },
     Dimension { name: "partitions", unit: "partitions", sizes: &[1, 2, 4, 16, 64] },
-    Dimension { name: "connections", unit: "connections", sizes: &[1, 10, 100, 1_000, 10_000] },
+    Dimension { name: "connections", unit: "connections", sizes: &[1, 10, 100, 1_000, 4_000] },
     Dimension { name: "bodies", unit: "bytes a document", sizes: &[100, 1_000, 10_000, 100_000, 1_000_000] },
     Dimension { name: "units", unit: "work units a procedure", sizes: &[4, 8, 16, 32, 64] },
 ];

@@ -191,7 +191,7 @@ enum Exercise {
         #[arg(long)]
         durability: Option<String>,
     },
-    /// How each figure changes with 10,000 to 10 million rows, 1 to 64 partitions, 1 to 10,000 connections, bodies of 100 bytes to
+    /// How each figure changes with 10,000 to 10 million rows, 1 to 64 partitions, 1 to 4,000 connections, bodies of 100 bytes to
     /// 1 MB, 4 to 64 work units.
     Growth {
         /// Only what contains this of `rows`, `partitions`, `connections`, `bodies`, `units`.
