@@ -146,6 +146,11 @@ impl Meta {
         formats.collect()
     }
 
+    /// Whether `chunk` is of the migration under way, and the next of it.
+    fn awaits(&self, chunk: &Chunk) -> bool {
+        self.migration.as_ref().is_some_and(|migration| migration.awaits(chunk))
+    }
+
     fn migrated(&mut self, chunk: &Chunk) {
         let migration = self.migration.as_mut().expect("chunks come while a migration is under way (R31)");
         if migration.note(chunk, self.tables.get_mut(&chunk.table)) {
@@ -268,8 +273,7 @@ impl State {
         }
         match &entry.body {
             EntryBody::Migrated(chunk) => {
-                let awaited = self.meta.migration.as_ref().is_some_and(|migration| migration.awaits(chunk));
-                (!awaited).then_some("its chunk belongs to no migration under way")
+                (!self.meta.awaits(chunk)).then_some("its chunk belongs to no migration under way")
             }
             EntryBody::Control(Control::Enable { floor, .. }) if *floor < self.meta.floor => {
                 Some("it would lower the floor")
@@ -286,8 +290,7 @@ impl State {
     pub fn apply(&mut self, mut entry: Entry) -> Undo {
         assert_eq!(entry.number, self.meta.last.next(), "entries are applied in order, without holes (R8)");
         if let EntryBody::Migrated(chunk) = &entry.body {
-            let awaited = self.meta.migration.as_ref().is_some_and(|migration| migration.awaits(chunk));
-            assert!(awaited, "a chunk belongs to the migration under way (R31)");
+            assert!(self.meta.awaits(chunk), "a chunk belongs to the migration under way (R31)");
         }
         let mut undo = Undo {
             number: entry.number,

@@ -96,12 +96,12 @@ pub(crate) fn recover(
     let (entries, undos) = (VecDeque::new(), Vec::new());
     let encoding = Vec::new();
     let mut recent = Recent { entries, encoding, bytes: 0, bytes_max: recent_bytes, held, undos };
-    let covered = progress.sequence;
+    let (covered, mut bytes) = (progress.sequence, Vec::new());
     for segment in &scan.segments {
         if segment.records.is_empty() {
             continue;
         }
-        let bytes = segment::read(disk, dir, store, segment.number)?;
+        segment::read_into(&mut bytes, disk, dir, store, segment.number)?;
         for (offset, _) in &segment.records {
             let place = Place { store, segment: segment.number, offset: *offset };
             let (header, payload) = payload(&bytes, place, &segment.path)?;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rig::artifacts::Artifacts;
-use rig::bench::{self, Figures, Shape, What, Whom};
+use rig::bench::{self, Figures, Shape, Whom};
 use rig::node::Settings;
 use rig::pair::Pair;
 use rig::{Failure, interrupt};
@@ -91,16 +91,7 @@ pub fn run(
         let settings = Settings { durability: durability.clone(), ..Settings::default() };
         Pair::start_with(artifacts, &directory, artifacts.ledger_v1(), [settings.clone(), settings])
     };
-    let shape = Shape {
-        what: What::Transfers,
-        accounts: STATES[0],
-        connections: 64,
-        in_flight: 16,
-        rate_per_s: None,
-        seconds: seconds as f64,
-        warm_up_seconds: WARM_UP_S,
-        timeline: false,
-    };
+    let shape = Shape { warm_up_seconds: WARM_UP_S, ..Shape::closed(STATES[0], 64, 16, seconds as f64) };
     let mut pair = start("steps")?;
     let saturation = bench::run(artifacts, &Whom::pair(&pair), &shape)?.rate_per_s;
     say(&format!("saturation: {saturation:.0} transfers a second"));

@@ -125,16 +125,7 @@ fn line(dimension: &Dimension, point: &Point) -> String {
 
 /// The load of a dimension at a size: as many events under way as keep the pair busy, whatever the size is.
 fn shape(name: &str, size: u64, seconds: f64) -> Shape {
-    let all = Shape {
-        what: What::Transfers,
-        accounts: ROWS,
-        connections: 64,
-        in_flight: 16,
-        rate_per_s: None,
-        seconds,
-        warm_up_seconds: WARM_UP_S,
-        timeline: false,
-    };
+    let all = Shape { warm_up_seconds: WARM_UP_S, ..Shape::closed(ROWS, 64, 16, seconds) };
     let small = u32::try_from(size).unwrap_or(u32::MAX);
     match name {
         // The ledger has no room for so many accounts.

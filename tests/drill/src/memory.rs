@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use rig::artifacts::Artifacts;
-use rig::bench::{self, Shape, What, Whom};
+use rig::bench::{self, Shape, Whom};
 use rig::node::Settings;
 use rig::pair::Pair;
 use rig::{Failure, interrupt};
@@ -46,16 +46,7 @@ pub fn run(
     let settings = Settings { durability: Some("replicated".into()), more, ..Settings::default() };
     let mut pair =
         Pair::start_with(artifacts, directory, artifacts.ledger_v1(), [settings.clone(), settings])?;
-    let shape = Shape {
-        what: What::Transfers,
-        accounts: ACCOUNTS,
-        connections: 8,
-        in_flight: 256,
-        rate_per_s: None,
-        seconds: BETWEEN_S,
-        warm_up_seconds: 0.0,
-        timeline: false,
-    };
+    let shape = Shape::closed(ACCOUNTS, 8, 256, BETWEEN_S);
     let mut looks: Vec<Look> = Vec::new();
     let mut transfers = 0;
     while transfers < millions * 1_000_000 {

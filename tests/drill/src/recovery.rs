@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rig::artifacts::Artifacts;
 use rig::audit::Killed;
-use rig::bench::{self, Shape, What, Whom};
+use rig::bench::{self, Shape, Whom};
 use rig::load::{Load, LoadSettings, Pace};
 use rig::pair::Pair;
 use rig::{Failure, interrupt};
@@ -78,16 +78,7 @@ pub fn run(artifacts: &Artifacts, directory: &Path, rows: u32, copy_mb: u64) -> 
 
     say("the database grows");
     // A transfer leaves a receipt.
-    let transfers = Shape {
-        what: What::Transfers,
-        accounts: 4_000,
-        connections: 8,
-        in_flight: 256,
-        rate_per_s: None,
-        seconds: 10.0,
-        warm_up_seconds: 0.0,
-        timeline: false,
-    };
+    let transfers = Shape::closed(4_000, 8, 256, 10.0);
     while megabytes(&pair)? < copy_mb {
         interrupt::check()?;
         bench::run(artifacts, &Whom::pair(&pair), &transfers)?;

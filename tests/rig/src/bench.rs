@@ -83,6 +83,23 @@ pub struct Shape {
     pub timeline: bool,
 }
 
+impl Shape {
+    /// Transfers between so many accounts, as many as the pair answers, counted from the begin.
+    #[must_use]
+    pub fn closed(accounts: u64, connections: u32, in_flight: u32, seconds: f64) -> Self {
+        Shape {
+            what: What::Transfers,
+            accounts,
+            connections,
+            in_flight,
+            rate_per_s: None,
+            seconds,
+            warm_up_seconds: 0.0,
+            timeline: false,
+        }
+    }
+}
+
 /// Latencies, in microseconds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Latencies {

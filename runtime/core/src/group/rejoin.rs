@@ -189,9 +189,12 @@ impl Group {
                     return self.close_link(format!("entry {} came to the copy", entry.number));
                 }
                 let encoded = EncodedEntry::of(&entry, &mut self.encoding);
-                let ops = entry.body.ops().to_vec();
+                let follows = !copying.derived.is_none();
+                let ops = if follows { entry.body.ops().to_vec() } else { Vec::new() };
                 let undo = copying.state.apply(entry);
-                copying.derived.follow(&*self.application, &copying.state.tables, undo.changes(&ops));
+                if follows {
+                    copying.derived.follow(&*self.application, &copying.state.tables, undo.changes(&ops));
+                }
                 self.effects.push(Effect::Append(encoded));
             }
             Follow::Nothing | Follow::CopyEnding(_) | Follow::InStep | Follow::Diverged => {}

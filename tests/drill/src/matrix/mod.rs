@@ -124,16 +124,8 @@ fn lines(measured: &Measured) -> String {
 
 /// One round of a row.
 fn measure(artifacts: &Artifacts, directory: &Path, row: &Row, seconds: f64) -> Result<Seen, Failure> {
-    let mut shape = Shape {
-        what: row.what,
-        accounts: ACCOUNTS,
-        connections: row.connections,
-        in_flight: row.in_flight,
-        rate_per_s: None,
-        seconds,
-        warm_up_seconds: WARM_UP_S,
-        timeline: false,
-    };
+    let closed = Shape::closed(ACCOUNTS, row.connections, row.in_flight, seconds);
+    let mut shape = Shape { what: row.what, warm_up_seconds: WARM_UP_S, ..closed };
     let mut pair = Rowed::start(artifacts, &directory.join("row"), row.durability, row.partitions)?;
     let over_http = matches!(row.what, What::TransfersOverHttp);
     let whom = |pair: &Rowed| if over_http { Whom::pair_over_http(&pair.0) } else { Whom::pair(&pair.0) };
