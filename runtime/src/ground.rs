@@ -35,6 +35,7 @@ use crate::notifier::Notifier;
 use crate::offline::group_dir;
 use crate::plugins::{self, Failure, Generations, PluginLoader};
 use crate::processor::{StartError, cannot_write};
+use crate::rows_memory::rows_bytes_max;
 use crate::services::Services;
 use crate::trail::Trail;
 use crate::watcher::Watcher;
@@ -191,6 +192,7 @@ impl Ground {
                 replicated: config.durability == Durability::Replicated,
                 may_lack_tail,
                 recent_bytes_max,
+                rows_bytes_max: rows_bytes_max(config),
                 ..GroupConfig::new(config.node.clone(), name.clone(), seed)
             },
             store,

@@ -181,8 +181,12 @@ fn rejected(rejection: Rejection) -> Problem {
         Rejection::WindowFull { .. } => StatusCode::TOO_MANY_REQUESTS,
         Rejection::NotEnabled => StatusCode::NOT_IMPLEMENTED,
         Rejection::Retired => StatusCode::GONE,
+        Rejection::NoRoom { .. } => StatusCode::INSUFFICIENT_STORAGE,
     };
-    let again = if status == StatusCode::TOO_MANY_REQUESTS { Again::SameId } else { Again::Never };
+    let again = match status {
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::INSUFFICIENT_STORAGE => Again::SameId,
+        _ => Again::Never,
+    };
     let (code, detail) = rejection_words(rejection);
     Problem::new(status, code, detail, again)
 }

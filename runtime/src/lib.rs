@@ -29,6 +29,7 @@ pub mod offline;
 mod partitions_file;
 pub mod plugins;
 pub mod processor;
+mod rows_memory;
 mod services;
 pub mod supervisor;
 pub mod trail;

@@ -129,6 +129,7 @@ fn metrics(status: &GroupStatus, clients: u64, dropped: u64) -> Vec<Metric> {
             by("quantile", &latencies),
         ),
         gauge("table_bytes", "An estimate of the memory of the rows.", status.table_bytes),
+        gauge("table_bytes_max", "How much memory the rows may take.", status.table_bytes_max),
         gauge("clients", "Connections of binary clients.", clients),
         counter("clients_dropped_total", "Connections of clients that this side closed.", dropped),
     ]

@@ -14,15 +14,19 @@ pub type Slip = (u64, String, String, u64, u64);
 pub const HOLDINGS: Table<String, Holding> = Table::new("accounts");
 /// By account number and slot: transfer, the other account, cents, whether it came in.
 pub const PAGES: Table<(u32, u8), (u64, String, u64, bool)> = Table::new("journal").ordered();
-/// By the sender's number and slot.
-pub const SLIPS: Table<(u32, u16), Slip> = Table::new("receipts");
+/// By [`slot`].
+pub const SLIPS: Table<u32, Slip> = Table::new("receipts");
 /// Under 0: how many accounts there are.
 pub const CENSUS: Table<u8, u32> = Table::new("totals");
 
 /// Slots of an account in [`PAGES`], less one: a mask.
-pub const PAGE_MASK: u64 = 0x1f;
-/// Slots of a sender in [`SLIPS`], less one: a mask.
-pub const SLIP_MASK: u32 = 0x3fff;
+pub const PAGE_MASK: u64 = 0x7;
+
+/// Where the slip of a transfer is kept: what is left of its product with 2^64 over the golden ratio.
+#[must_use]
+pub fn slot(entry: u64) -> u32 {
+    (entry.wrapping_mul(11_400_714_819_323_198_485) >> 46) as u32
+}
 
 /// Finds an account or refuses.
 ///

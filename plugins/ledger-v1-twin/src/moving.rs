@@ -2,7 +2,7 @@
 
 use lockstep_plugin_api::prelude::*;
 
-use crate::books::{Holding, PAGE_MASK, PAGES, SLIP_MASK, SLIPS, change, find};
+use crate::books::{Holding, PAGE_MASK, PAGES, SLIPS, change, find, slot};
 use crate::opening::MOST_CENTS;
 use crate::tally;
 use crate::texts::{Move, Moved};
@@ -61,8 +61,7 @@ pub fn record(cx: &mut Context, it: &Move) -> Outcome {
     for (end, (holding, other)) in ends.into_iter().zip([&it.to, &it.from]).enumerate() {
         PAGES.put(cx, &page(holding), &(entry, other.clone(), it.cents, end == 1))?;
     }
-    let slot = (sent.wrapping_sub(1) & SLIP_MASK) as u16;
-    SLIPS.put(cx, &(payer, slot), &(entry, it.from.clone(), it.to.clone(), it.cents, it.cents))?;
+    SLIPS.put(cx, &slot(entry), &(entry, it.from.clone(), it.to.clone(), it.cents, it.cents))?;
     cx.reply(&Moved { entry })?;
     tally::moved(it.cents);
     Ok(())

@@ -4,11 +4,12 @@
 //! - `transfer` moves money; it replies the transfer's own number.
 //! - `balance` and `statement` read.
 //!
-//! *Rows.* Each account keeps its last [`rows::JOURNAL_MAX`] entries in the journal. Beside it there is a receipt of
-//! each transfer: the last [`rows::RECEIPTS_MAX`] of each sender. A transfer's number is its sender's number and how
-//! many transfers that one has sent, so no two transfers have the same, and an audit that knows the numbers that were
-//! acknowledged can hold the receipts against them one by one: a transfer that was carried out twice has left two
-//! receipts, of which one was acknowledged to nobody.
+//! *Rows.* Each account keeps its last [`rows::JOURNAL_MAX`] entries in the journal. Beside it there are receipts of
+//! transfers, [`rows::RECEIPTS_MAX`] in all: a later transfer takes the place of an earlier one with the same
+//! [slot](rows::receipt_slot). A transfer's number is its sender's number and how many transfers that one has sent, so no
+//! two transfers have the same, and an audit that knows the numbers that were acknowledged, and their order, can hold the
+//! receipts against them one by one: a transfer that was carried out twice has left two receipts, of which one was
+//! acknowledged to nobody.
 //!
 //! *Refusals.* `no-account`, `same-account`, `nothing`, `too-much`, `too-little`, `exists`, `too-many`, `worn-out`.
 //!

@@ -1,7 +1,8 @@
 //! The rows of the tables, in format 1. They are public so that an audit can read an exported database.
 //!
-//! Invariants: numbers of accounts are given once, from 0; an account's counts only grow; of each ring (journal,
-//! receipts) only the row under the count's slot is written, so a ring's rows are the last ones.
+//! Invariants: numbers of accounts are given once, from 0; an account's counts only grow; of each journal's ring only the
+//! row under the count's slot is written, so a ring's rows are the last ones. So the ledger takes so much memory and no
+//! more, whatever it has carried out.
 
 use lockstep_plugin_api::prelude::*;
 
@@ -11,17 +12,26 @@ use crate::name::AccountName;
 pub const ACCOUNTS: Table<AccountName, Account> = Table::new("accounts");
 /// The last entries of each account: a ring of [`JOURNAL_MAX`] by the account's number and the slot.
 pub const JOURNAL: Table<(u32, u8), JournalRow> = Table::new("journal").ordered();
-/// Receipts of transfers: a ring of [`RECEIPTS_MAX`] by the sender's number and the slot.
-pub const RECEIPTS: Table<(u32, u16), Receipt> = Table::new("receipts");
+/// Receipts of transfers by [`receipt_slot`].
+pub const RECEIPTS: Table<u32, Receipt> = Table::new("receipts");
 /// One row, under key 0.
 pub const TOTALS: Table<u8, Totals> = Table::new("totals");
 
 /// How many entries an account's journal keeps.
-pub const JOURNAL_MAX: u64 = 32;
+pub const JOURNAL_MAX: u64 = 8;
 
-/// How many receipts of a sender are kept. A transfer's receipt is replaced by that of the same sender's
-/// 16,384th transfer after it: with some thousand accounts, tens of millions of transfers later.
-pub const RECEIPTS_MAX: u32 = 1 << 14;
+/// How many receipts are kept, as a power of two.
+const RECEIPTS_BITS: u32 = 18;
+/// How many receipts are kept, of all senders together.
+pub const RECEIPTS_MAX: u32 = 1 << RECEIPTS_BITS;
+
+/// Where the receipt of a transfer stands, by the transfer's number. Transfers are spread over all slots, and the last one
+/// that was carried out of those with the same slot is the one whose receipt stands there.
+#[must_use]
+pub fn receipt_slot(entry: u64) -> u32 {
+    // Multiplicative hashing: Knuth, The Art of Computer Programming, volume 3, 6.4.
+    (entry.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - RECEIPTS_BITS)) as u32
+}
 
 /// An account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,12 +79,6 @@ impl Account {
     #[must_use]
     pub fn last_entry_key(&self) -> (u32, u8) {
         (self.number, (self.entries.wrapping_sub(1) % JOURNAL_MAX) as u8)
-    }
-
-    /// Where the receipt of its last transfer stands.
-    #[must_use]
-    pub fn last_receipt_key(&self) -> (u32, u16) {
-        (self.number, (self.sent.wrapping_sub(1) % RECEIPTS_MAX) as u16)
     }
 }
 

@@ -6,7 +6,7 @@ use lockstep_plugin_api::prelude::*;
 
 use crate::accounts::existing;
 use crate::parameters::{CENTS_MAX, SENT_MAX, Transfer, Transferred};
-use crate::rows::{ACCOUNTS, Account, JOURNAL, JournalRow, RECEIPTS, Receipt};
+use crate::rows::{ACCOUNTS, Account, JOURNAL, JournalRow, RECEIPTS, Receipt, receipt_slot};
 use crate::statistics;
 
 /// Moves money from one account to another.
@@ -80,7 +80,7 @@ pub fn record(cx: &mut Context, transfer: &Transfer) -> Outcome {
 pub fn write_receipt(cx: &mut Context, transfer: &Transfer, sender: &Account, debited_cents: u64) -> Outcome {
     let Transfer { from, to, cents } = *transfer;
     let entry = sender.last_sent();
-    RECEIPTS.put(cx, &sender.last_receipt_key(), &Receipt { entry, from, to, cents, debited_cents })?;
+    RECEIPTS.put(cx, &receipt_slot(entry), &Receipt { entry, from, to, cents, debited_cents })?;
     cx.reply(&Transferred { entry })?;
     Ok(())
 }

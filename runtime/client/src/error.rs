@@ -26,7 +26,8 @@ pub enum CallError {
         /// Message and location.
         message: String,
     },
-    /// Not run, and will not be under this id.
+    /// Not run, and will not be under this id. After [`NO_ROOM`](crate::NO_ROOM) the same call may be made
+    /// again, later.
     #[error("{code}: {message}")]
     Rejected {
         /// A code such as `LS0201`.

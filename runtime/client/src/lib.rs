@@ -31,7 +31,7 @@ pub mod raw;
 pub use client::{Client, Connect, connect};
 pub use counts::{ConnectionDropped, Counts};
 pub use error::CallError;
-pub use lockstep_wire::events::Encoding;
+pub use lockstep_wire::events::{Encoding, NO_ROOM};
 
 /// A procedure ran to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]

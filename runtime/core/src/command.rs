@@ -250,6 +250,8 @@ pub struct GroupStatus {
     pub events_per_s: u64,
     /// The memory that rows take, bytes.
     pub table_bytes: u64,
+    /// The memory that they may take, bytes.
+    pub table_bytes_max: u64,
     /// Events that do not run again because a processor died of them or hung in them (R21); the latest first.
     pub notes: Vec<DeathNote>,
 }

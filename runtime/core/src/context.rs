@@ -137,9 +137,19 @@ impl Overlay {
         // The next run is likely to make as many.
         let next = Vec::with_capacity(self.ops.len().min(LINEAR_MAX));
         let mut ops = std::mem::replace(&mut self.ops, next);
-        ops.retain(|op| op.table != TableId::SCRATCH && op.table != TableId::REPLY);
+        ops.retain(is_committed);
         ops
     }
+
+    /// What [`Overlay::take_committed`] would take out.
+    pub fn committed(&self) -> impl Iterator<Item = &Op> {
+        self.ops.iter().filter(|op| is_committed(op))
+    }
+}
+
+/// Whether an operation outlives its run: scratch and reply do not, as rows.
+fn is_committed(op: &Op) -> bool {
+    op.table != TableId::SCRATCH && op.table != TableId::REPLY
 }
 
 /// The part of a run's surroundings that both sides know from `Begin`.

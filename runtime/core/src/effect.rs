@@ -235,6 +235,13 @@ pub enum Alarm {
         /// What the operating system said.
         reason: String,
     },
+    /// The rows take all the memory that they may: events that would add to them are turned away.
+    RowsFull {
+        /// How much they take, in bytes.
+        bytes: u64,
+        /// How much they may take, in bytes.
+        bytes_max: u64,
+    },
     /// A processor died in the application's code, or gave itself up in it, and left a note (R21).
     Died {
         /// The note.

@@ -225,6 +225,12 @@ pub enum Rejection {
         /// Of how many.
         partitions: u16,
     },
+    /// The rows take all the memory that they may, and the event would add to them. The same event may come again once
+    /// there is room.
+    NoRoom {
+        /// How much they may take, in bytes.
+        bytes_max: u64,
+    },
 }
 
 /// What a client is told.

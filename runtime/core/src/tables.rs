@@ -42,6 +42,11 @@ fn shard_of(hash: u64) -> usize {
     (hash >> 24) as usize % SHARDS
 }
 
+/// An estimate of the memory that a row takes, in bytes; none takes none.
+pub(crate) fn row_bytes(key: &RowKey, value: Option<&Arc<[u8]>>) -> usize {
+    value.map_or(0, |value| key.len() + value.len() + ROW_OVERHEAD_BYTES)
+}
+
 /// Where a walk over all rows stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WalkCursor {
@@ -127,10 +132,7 @@ impl Tables {
 
     /// As [`Tables::apply`]; the row goes into the table, and the one before takes its place: `op` is then what takes it back.
     pub fn swap(&mut self, op: &mut Op) {
-        let key_bytes = op.key.len();
-        let cost =
-            |op: &Op| op.value.as_ref().map_or(0, |value| key_bytes + value.len() + ROW_OVERHEAD_BYTES);
-        self.bytes += cost(op);
+        self.bytes += row_bytes(&op.key, op.value.as_ref());
         let table = self.tables.entry(op.table).or_insert_with(|| Table::Ordered(BTreeMap::new()));
         match (table, op.value.take()) {
             (Table::Hash(shards), value) => op.value = put(shards, &op.key, value),
@@ -140,7 +142,7 @@ impl Tables {
             },
             (Table::Ordered(rows), None) => op.value = rows.remove(&op.key),
         }
-        self.bytes -= cost(op);
+        self.bytes -= row_bytes(&op.key, op.value.as_ref());
     }
 
     /// The rows of `table` with `from <= key < to`, in order of their keys, as long as `visit` returns true.

@@ -36,6 +36,8 @@ pub struct Settings {
     pub unknown_swaps_percent: u64,
     /// The recent stream's bound in bytes: small ones lead to whole copies.
     pub recent_bytes_max: usize,
+    /// How much memory the rows may take, in bytes, by each processor.
+    pub rows_bytes_max: [usize; 2],
     /// A version that computes something else takes part.
     pub divergence_expected: bool,
     /// How long a batch collects inputs, at most, in microseconds; 0 ends it with each.
@@ -74,6 +76,7 @@ impl Default for Settings {
             standby: StandbyStart::Behind,
             unknown_swaps_percent: 0,
             recent_bytes_max: 1 << 20,
+            rows_bytes_max: [usize::MAX; 2],
             divergence_expected: false,
             batch_us_max: 0,
             sync_us_max: 600,
@@ -459,6 +462,7 @@ impl World {
             replicated: self.settings.replicated,
             may_lack_tail: recovered.may_lack_tail,
             recent_bytes_max: self.settings.recent_bytes_max,
+            rows_bytes_max: self.settings.rows_bytes_max[node],
             build_rows_max: self.settings.build_rows_max,
             chunk_rows_max: self.settings.chunk_rows_max,
             partition: self.settings.partition.0,

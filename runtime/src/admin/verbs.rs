@@ -253,6 +253,7 @@ fn seen_from(own: GroupStatus, active: GroupStatus) -> GroupStatus {
         counts: own.counts,
         half_way: own.half_way,
         table_bytes: own.table_bytes,
+        table_bytes_max: own.table_bytes_max,
         notes: active.notes,
         application: active.application,
         partition: active.partition,
@@ -501,6 +502,7 @@ mod tests {
             latency_us: (0, 0),
             events_per_s,
             table_bytes: 0,
+            table_bytes_max: 0,
             notes: vec![],
         }
     }

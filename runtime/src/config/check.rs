@@ -204,6 +204,7 @@ pub(super) fn check(written: Written, text: &str, path: &Path) -> Result<NodeCon
         standby: written.standby,
         timeouts: timeouts(&place, written.timeouts)?,
         recent_mb: place.within("recent_mb", written.recent_mb, 1..=1 << 20)?,
+        rows_mb: written.rows_mb.map(|mb| place.within("rows_mb", mb, 1..=1 << 20)).transpose()?,
         kept_plugins_mb: place.within("kept_plugins_mb", written.kept_plugins_mb, 1..=1 << 20)?,
         hung_engines_max: place.within("hung_engines_max", written.hung_engines_max, 0..=HUNG_ENGINES_MAX)?,
         log: written.log,

@@ -52,6 +52,9 @@ pub struct NodeConfig {
     pub timeouts: Timeouts,
     /// How much of the recent stream is kept for a returning standby, a group.
     pub recent_mb: u64,
+    /// How much memory the rows of a group may take; beyond it what would add to them is turned away. None: a share of
+    /// what there is.
+    pub rows_mb: Option<u64>,
     /// How much plugin libraries may take that can't be unloaded; beyond it no further version is loaded.
     pub kept_plugins_mb: u64,
     /// How many engines may hang in a work unit; with the next one the process ends (R23).
@@ -162,6 +165,8 @@ pub(crate) struct Written {
     timeouts: Timeouts,
     #[serde(default = "default_recent_mb")]
     recent_mb: u64,
+    #[serde(default)]
+    rows_mb: Option<u64>,
     #[serde(default = "default_kept_plugins_mb")]
     kept_plugins_mb: u64,
     #[serde(default = "default_hung_engines_max")]

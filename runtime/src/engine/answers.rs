@@ -107,6 +107,15 @@ pub fn rejection_words(rejection: Rejection) -> (&'static str, String) {
                  of that partition"
             ),
         ),
+        Rejection::NoRoom { bytes_max } => (
+            events::NO_ROOM,
+            format!(
+                "the rows take all the memory that they may, {} MB, and this event would add to them; reads, and events \
+                 that free rows, are served. Send it again, under the same id, once there is room, or let operators \
+                 raise `rows_mb`",
+                bytes_max >> 20
+            ),
+        ),
     }
 }
 
@@ -156,6 +165,7 @@ mod tests {
             Rejection::Retired,
             Rejection::KeyMissing { partitions: 2 },
             Rejection::WrongPartition { partition: 1, partitions: 2 },
+            Rejection::NoRoom { bytes_max: 1 },
         ];
         let count = all.len();
         let codes: std::collections::BTreeSet<_> =

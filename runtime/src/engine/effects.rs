@@ -249,6 +249,15 @@ impl EngineLoop {
                 "the disk failed and no other processor is in sync: only reads are served; start the partner, which \
                  then takes over, or repair the disk and start this processor again (R26)"
             ),
+            Alarm::RowsFull { bytes, bytes_max } => tracing::error!(
+                application,
+                code = "LS0617",
+                bytes,
+                bytes_max,
+                "the rows take all the memory that they may: events that would add to them are turned away (LS0214), reads \
+                 and what frees rows go on; delete rows through the application, or write a higher `rows_mb` and start \
+                 the processors again, the standby first"
+            ),
             Alarm::Died { note, own } => {
                 tracing::error!(
                     application,

@@ -18,6 +18,9 @@ pub const KEY_BYTES_MAX: usize = 128;
 
 /// The code of [`Reply::Rejected`] that says that the session does not exist, or was dropped to make room.
 pub const UNKNOWN_SESSION: &str = "LS0204";
+/// The code of [`Reply::Rejected`] that says that the rows take all the memory that they may: the one rejection after which
+/// the same event, under the same id, is taken once there is room.
+pub const NO_ROOM: &str = "LS0214";
 
 /// From a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -168,7 +171,7 @@ pub enum Reply {
         /// Why.
         reason: String,
     },
-    /// Not run and will not be under this id.
+    /// Not run and will not be under this id, but for [`NO_ROOM`].
     Rejected {
         /// A code such as `LS0201`.
         code: String,

@@ -346,6 +346,7 @@ pub fn status() -> GroupStatus {
         latency_us: (300, 900),
         events_per_s: 12,
         table_bytes: 1_000,
+        table_bytes_max: 1_000_000,
         notes: vec![note()],
     }
 }

@@ -6,13 +6,12 @@
 //!
 //! How exactly-once is seen: an acknowledgement names its transfer's entry in the journal. In each database that entry
 //! is there once, with that transfer's accounts and amount; there is no entry that nobody asked for; no entry for what
-//! was refused; and every balance is what it was at first, with every acknowledged transfer in it once. The journal
-//! is a ring for each sender: an acknowledged transfer that its sender's later ones have replaced is seen in the balances
-//! alone.
+//! was refused; and every balance is what it was at first, with every acknowledged transfer in it once. The journal has
+//! so many slots: an acknowledged transfer whose slot a later acknowledged one has taken is seen in the balances alone.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use ledger_v1::rows::RECEIPTS_MAX;
+use ledger_v1::rows::receipt_slot;
 use serde::{Deserialize, Serialize};
 
 use crate::load::Dropped;
@@ -62,7 +61,7 @@ pub struct Killed {
 pub struct AuditReport {
     /// Transfers that were acknowledged as committed.
     pub acknowledged: u64,
-    /// Of those, how many have left the journal, as their senders have sent [`RECEIPTS_MAX`] since.
+    /// Of those, how many have left the journal, as a later one has taken their slot.
     pub replaced: u64,
     /// Of those, how many a database does not hold as they were acknowledged.
     pub lost: u64,
@@ -177,22 +176,16 @@ fn same_sequences(record: &LoadRecord, report: &mut AuditReport) {
     }
 }
 
-/// What an entry's number is made of: the sender's number and how many transfers that one had sent.
-fn sender_and_number(entry: u64) -> (u32, u32) {
-    ((entry >> 32) as u32, entry as u32)
-}
-
-/// How many transfers each sender has sent, as far as they were acknowledged.
-fn sent_by(record: &LoadRecord) -> HashMap<u32, u32> {
-    let mut sent: HashMap<u32, u32> = HashMap::new();
+/// The last acknowledged place in the stream for each slot of the journal.
+fn last_of_slots(record: &LoadRecord) -> HashMap<u32, u64> {
+    let mut last: HashMap<u32, u64> = HashMap::new();
     for ended in &record.transfers {
-        if let Told::Committed { entry, .. } = ended.told {
-            let (sender, number) = sender_and_number(entry);
-            let most = sent.entry(sender).or_default();
-            *most = number.max(*most);
+        if let Told::Committed { entry, sequence } = ended.told {
+            let latest = last.entry(receipt_slot(entry)).or_default();
+            *latest = sequence.max(*latest);
         }
     }
-    sent
+    last
 }
 
 /// Every acknowledged transfer is in the journal once, and nothing else is, but what got no answer.
@@ -202,7 +195,7 @@ fn journal(name: &str, books: &Books, record: &LoadRecord, report: &mut AuditRep
         rows.entry(entry.entry).or_default().push(entry);
     }
     let (mut lost, mut doubled, mut problems) = (0, 0, Vec::new());
-    let sent = sent_by(record);
+    let last = last_of_slots(record);
     report.replaced = 0;
     let mut unanswered: HashMap<(u32, u32, u64), u64> = HashMap::new();
     for ended in &record.transfers {
@@ -210,8 +203,8 @@ fn journal(name: &str, books: &Books, record: &LoadRecord, report: &mut AuditRep
             Told::Committed { entry, sequence } => {
                 // Taken out, so that a second acknowledgement of the same entry finds nothing.
                 let found = rows.remove(&entry).unwrap_or_default();
-                let (sender, number) = sender_and_number(entry);
-                if found.is_empty() && sent.get(&sender).is_some_and(|sent| sent - number >= RECEIPTS_MAX) {
+                let later = last.get(&receipt_slot(entry)).is_some_and(|last| *last > sequence);
+                if found.is_empty() && later {
                     report.replaced += 1;
                     continue;
                 }
@@ -373,20 +366,20 @@ mod tests {
     }
 
     #[test]
-    fn a_receipt_that_later_ones_replaced_is_seen_in_the_balances_alone() {
+    fn a_receipt_that_a_later_one_replaced_is_seen_in_the_balances_alone() {
         let (mut record, mut books) = whole();
-        let later = u64::from(RECEIPTS_MAX) + 1;
+        let later = (3..).find(|entry| receipt_slot(*entry) == receipt_slot(1)).unwrap();
         record.transfers.push(Ended {
             from: 0,
             to: 1,
             cents: 1,
-            told: Told::Committed { sequence: 900, entry: later },
+            told: Told::Committed { sequence: 100 + later, entry: later },
         });
         let row = |entry| Entry { entry, from: 0, to: 1, cents: 1, fee_cents: 0 };
         books.journal.push(row(later));
         *books.accounts.get_mut(&0).unwrap() -= 1;
         *books.accounts.get_mut(&1).unwrap() += 1;
-        // Entry 1 is `RECEIPTS_MAX` behind the last one, entry 2 is not.
+        // Entry 1 has the slot of a later one, entry 2 one of its own.
         books.journal.remove(0);
         let report = hold(&record, &books, &books);
         assert!(report.holds() && report.replaced == 1, "{report:?}");

@@ -1,11 +1,11 @@
 //! The ledger's control parameters, replies and rows, as the rig uses them: the plugins' own types.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::Hasher;
 
 use ledger_v1::name::AccountName;
-use ledger_v1::parameters::{OpenAccounts, Transfer, Transferred};
-use ledger_v1::rows::{ACCOUNTS, RECEIPTS};
+use ledger_v1::parameters::{Of, OpenAccounts, Transfer, Transferred};
+use ledger_v1::rows::{ACCOUNTS, RECEIPTS, receipt_slot};
 use ledger_v2::rows::JOURNAL;
 use lockstep_client::Encoding;
 use serde::{Deserialize, Serialize};
@@ -47,6 +47,12 @@ pub fn open_accounts(first: u32, count: u32, cents: u64) -> Call {
 pub fn transfer(from: u32, to: u32, cents: u64) -> Call {
     let (from, to) = (AccountName::numbered(from), AccountName::numbered(to));
     call("transfer", &Transfer { from, to, cents })
+}
+
+/// Reads what account number `account` holds.
+#[must_use]
+pub fn balance(account: u32) -> Call {
+    call("balance", &Of { account: AccountName::numbered(account) })
 }
 
 /// The number of the transfer that a reply names.
@@ -129,13 +135,16 @@ pub fn books(export: &str) -> Result<Books, Failure> {
     }
     books.digest = format!("{}-{:016x}", header.digest, rows.finish());
     let receipts: HashMap<u64, &Entry> = books.journal.iter().map(|entry| (entry.entry, entry)).collect();
+    let slots: HashSet<u32> = receipts.keys().map(|entry| receipt_slot(*entry)).collect();
     for row in journal {
         let receipt = receipts.get(&row.entry);
+        // A later transfer may have its slot by now.
+        let replaced = receipt.is_none() && slots.contains(&receipt_slot(row.entry));
         let fits = receipt.is_some_and(|receipt| {
             let other = if row.incoming { receipt.from } else { receipt.to };
             receipt.cents == row.cents && Some(other) == number_of(&row.other)
         });
-        if !fits {
+        if !fits && !replaced {
             return Err(Failure::new(format!("the journal has {row:?}, and its receipt is {receipt:?}")));
         }
     }
@@ -188,7 +197,7 @@ mod tests {
             row(&ACCOUNTS, "accounts", &one, &Account::new(0, 89), 1),
             row(&ACCOUNTS, "accounts", &two, &Account::new(1, 110), 1),
             row(&ACCOUNTS, "accounts", &fees, &Account::new(2, 1), 1),
-            row(&RECEIPTS, "receipts", &(0, 0), &receipt, 1),
+            row(&RECEIPTS, "receipts", &receipt_slot(5), &receipt, 1),
             row(&JOURNAL, "journal", &(0, 0), &line, 1),
             row(&JOURNAL, "journal", &(0, 1), &line, 2),
         ]

@@ -110,6 +110,11 @@ impl Node {
         self.directory.join(format!("{}.log", self.name))
     }
 
+    /// How it is set up at its next start.
+    pub fn settings_mut(&mut self) -> &mut Settings {
+        &mut self.settings
+    }
+
     /// What it printed when it was last ready.
     ///
     /// # Panics

@@ -57,6 +57,7 @@ pub fn as_one(reports: &[GroupReport]) -> Option<GroupReport> {
         ),
         events_per_s: groups().map(|group| group.events_per_s).sum(),
         table_bytes: groups().map(|group| group.table_bytes).sum(),
+        table_bytes_max: groups().map(|group| group.table_bytes_max).fold(0, u64::saturating_add),
         ..first.group.clone()
     };
     let latest = reports.iter().filter_map(|report| report.last_change.clone()).min_by_key(|(_, ago)| *ago);

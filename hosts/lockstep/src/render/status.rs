@@ -220,6 +220,7 @@ pub mod tests {
             latency_us: (400, 1_940),
             events_per_s: 12_408,
             table_bytes: 0,
+            table_bytes_max: 0,
             notes: vec![],
         }
     }

@@ -114,6 +114,7 @@ impl Desk {
             Alarm::PartnerLost { why } | Alarm::ArbiterUnreachable { why } => self.alarms.push(why.clone()),
             Alarm::Campaign { .. }
             | Alarm::OnlyReads { .. }
+            | Alarm::RowsFull { .. }
             | Alarm::Faulted { .. }
             | Alarm::OwnRefused { .. }
             | Alarm::PartnerInSync

@@ -174,6 +174,11 @@ impl Group {
         self.now.max(self.state.meta.time)
     }
 
+    /// What the random numbers of the procedure with that number begin with.
+    pub(super) fn seed_of(&self, number: Number) -> u64 {
+        xxh3_64_with_seed(&number.0.to_le_bytes(), self.config.seed)
+    }
+
     /// An event of the stream without a procedure.
     pub(super) fn plain(&mut self, body: PlainBody) -> Number {
         assert!(!self.is_acting(), "a procedure that acts on the world has the next number (R19)");
@@ -266,6 +271,9 @@ impl Group {
             Caution::Mark if !marked => return self.mark(asker, event),
             Caution::Mark | Caution::Clean => {}
         }
+        if let Some(rejection) = self.lacks_room(&event, procedure) {
+            return self.reject(asker, rejection);
+        }
         let run = match self.begin_run(procedure, &event) {
             Ok(run) => run,
             Err(reason) => return self.reject(asker, Rejection::MalformedParameters(reason)),
@@ -296,7 +304,7 @@ impl Group {
         }
         self.intake.take();
         let (number, time) = (self.state.meta.last.next(), self.stream_time());
-        let seed = xxh3_64_with_seed(&number.0.to_le_bytes(), self.config.seed);
+        let seed = self.seed_of(number);
         let in_step = self.in_step();
         let ships = self.ships_everything() || self.is_shipped(procedure) || self.kills_partner(&event.id);
         let shipped = in_step && ships;

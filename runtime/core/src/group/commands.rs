@@ -284,7 +284,8 @@ impl Group {
             half_way: self.half_way.iter().map(|(half_way, count)| (half_way.clone(), *count)).collect(),
             latency_us: (latencies.percentile(50.0), latencies.percentile(99.0)),
             events_per_s: self.events_per_s(now),
-            table_bytes: (self.state.tables.bytes() + self.derived.bytes()) as u64,
+            table_bytes: self.rows_bytes() as u64,
+            table_bytes_max: self.config.rows_bytes_max as u64,
             notes: meta.notes.latest(NOTES_SHOWN),
         }
     }

@@ -44,6 +44,9 @@ pub struct GroupConfig {
     pub seed: u64,
     /// How many bytes of recent entries are kept in memory for a returning standby.
     pub recent_bytes_max: usize,
+    /// How much memory the rows may take, in bytes, by [`Tables::bytes`](crate::tables::Tables::bytes)' estimate, derived
+    /// ones included; `usize::MAX`: as much as they like.
+    pub rows_bytes_max: usize,
     /// How many rows are translated a batch while a version's derived tables are built (R17).
     pub build_rows_max: usize,
     /// The most rows that a chunk of a migration looks at (R31).
@@ -74,6 +77,7 @@ impl GroupConfig {
             may_lack_tail: false,
             seed,
             recent_bytes_max: 256 << 20,
+            rows_bytes_max: usize::MAX,
             // Less than half a millisecond.
             build_rows_max: 256,
             chunk_rows_max: CHUNK_ROWS_MAX,

@@ -192,6 +192,7 @@ impl Group {
             latencies_before: _,
             latencies_since: _,
             intake: _,
+            room: _,
             witness: _,
             unit_time: _,
             told_broken: _,

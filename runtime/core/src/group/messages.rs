@@ -115,7 +115,8 @@ impl Group {
         let sound = channels::is_name(&from.application)
             && (1..=PROCEDURE_BYTES_MAX).contains(&procedure.len())
             && parameters.len() <= PARAMETERS_BYTES_MAX;
-        if !sound || !self.starts_events() || self.is_throttled() {
+        // What is not taken is told again, until there is room (R34).
+        if !sound || !self.starts_events() || self.is_throttled() || self.is_full() {
             return;
         }
         let taken = channels::taken(&self.state.tables, &from);

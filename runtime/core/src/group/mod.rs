@@ -37,6 +37,7 @@ mod recent;
 mod rejoin;
 mod requests;
 mod roles;
+mod room;
 mod siblings;
 mod takeover;
 mod upgrade;
@@ -80,6 +81,7 @@ use outputs::{Asker, Outputs};
 use recent::Recent;
 use requests::{Forwards, Parked};
 use roles::{ArbiterSeat, HandOver};
+use room::Room;
 use siblings::Siblings;
 
 /// Latencies are told over this window and the one that is under way.
@@ -215,6 +217,7 @@ pub struct Group {
 
     parked: Parked,
     intake: Intake,
+    room: Room,
     forwards: Forwards,
     forwarded_commands: BTreeMap<u64, Origin>,
     tickets: u64,
@@ -322,6 +325,7 @@ impl Group {
             replaced: None,
             parked: Parked::default(),
             intake: Intake::default(),
+            room: Room::default(),
             forwards: Forwards::default(),
             forwarded_commands: BTreeMap::new(),
             tickets: 0,

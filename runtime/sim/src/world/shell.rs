@@ -172,6 +172,7 @@ impl World {
             Alarm::DerivedBroken { .. } => "derived tables broken".into(),
             Alarm::Faulted { procedure, .. } => format!("{procedure} faulted"),
             Alarm::OnlyReads { .. } => "reads alone".into(),
+            Alarm::RowsFull { .. } => "rows full".into(),
             Alarm::Died { own, .. } => format!("death note, {}", if *own { "own" } else { "heard" }),
             Alarm::OwnRefused { procedure, .. } => format!("{procedure} refused"),
             Alarm::Campaign { what, .. } => {

@@ -15,6 +15,7 @@ mod mount;
 mod page;
 mod processes;
 mod row;
+mod rows;
 mod shim;
 mod stage;
 mod stale;
@@ -44,6 +45,7 @@ fn all() -> Vec<Fault> {
         crowds::faults(),
         units::faults(),
         memory::faults(),
+        rows::faults(),
         clock::faults(),
     ];
     kinds.into_iter().flatten().collect()

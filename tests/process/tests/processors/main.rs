@@ -19,6 +19,7 @@ mod lives;
 mod orders;
 mod partitions;
 mod poison;
+mod room;
 mod starts;
 mod swaps;
 mod telling;

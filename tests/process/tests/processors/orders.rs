@@ -69,8 +69,13 @@ fn order(pair: &Pair, number: u64, times: u64) {
 }
 
 fn pair_with_orders(directory: &std::path::Path) -> Pair {
+    pair_with_orders_and(directory, "")
+}
+
+/// Both applications in lock step, with `more` in the configuration.
+pub(crate) fn pair_with_orders_and(directory: &std::path::Path, more: &str) -> Pair {
     let beside = vec![("orders".to_owned(), artifacts().standing_orders().to_owned())];
-    let settings = Settings { beside, ..Settings::default() };
+    let settings = Settings { beside, more: more.into(), ..Settings::default() };
     let settings = [settings.clone(), settings];
     let started = Pair::start_with(artifacts(), directory, artifacts().ledger_v1(), settings);
     let pair = started.unwrap_or_else(|failure| panic!("{failure}"));

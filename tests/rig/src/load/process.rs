@@ -14,7 +14,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime};
 
 use lockstep_client::raw::{self, Exchange, Request, Source};
-use lockstep_client::{CallError, Counts, Reply};
+use lockstep_client::{CallError, Counts, NO_ROOM, Reply};
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
@@ -213,6 +213,8 @@ impl Source for Requests {
                         (End::Replied, Told::Committed { sequence: reply.sequence, entry })
                     }
                     Err(CallError::Refused { .. }) => (End::Refused, Told::Refused),
+                    // Not run, and not asked for again: it must stand nowhere either.
+                    Err(CallError::Rejected { code, .. }) if code == NO_ROOM => (End::Refused, Told::Refused),
                     Err(CallError::Faulted { .. }) => (End::Faulted, Told::Faulted),
                     Err(error) => {
                         if board.failures.len() < 100 {

@@ -18,7 +18,7 @@ pub enum Told {
         /// The journal's entry.
         entry: u64,
     },
-    /// Refused by the application: it must not stand in the databases.
+    /// Refused by the application, or turned away as there was no room: it must not stand in the databases.
     Refused,
     /// Faulted: it must not stand in the databases.
     Faulted,
