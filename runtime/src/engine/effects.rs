@@ -41,8 +41,31 @@ impl EngineLoop {
         }
     }
 
-    /// Carries out everything that the batch asked for.
+    /// Carries out everything that the batch asked for, and what follows from what is durable at once.
     pub(super) fn carry_out(&mut self) {
+        self.carry_out_batch();
+        // After the end of a generation everything is for the next one's thread.
+        if self.retired.is_none() && !self.store_said.is_empty() {
+            self.hear_store();
+            if self.retired.is_none() {
+                self.group.end_batch(self.time, &mut self.effects);
+                self.note_generation_change();
+            }
+            self.carry_out_batch();
+        }
+        self.busy |= !self.store_said.is_empty();
+        self.clients.flush();
+        self.failpoints.at_turns_end();
+        let face = self.handle.face();
+        face.set_served(self.group.role() == Role::Active || self.group.partner_serves());
+        let dropped = std::mem::take(&mut self.clients.dropped);
+        if dropped > 0 {
+            face.clients_dropped.fetch_add(dropped, std::sync::atomic::Ordering::Relaxed);
+        }
+        face.clients.store(self.clients.connections() as u64, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    fn carry_out_batch(&mut self) {
         let mut effects = std::mem::take(&mut self.effects);
         let mut close = None;
         for effect in effects.drain(..) {
@@ -68,15 +91,6 @@ impl EngineLoop {
         }
         self.busy |= !self.effects.is_empty();
         self.feed_store();
-        self.clients.flush();
-        self.failpoints.at_turns_end();
-        let face = self.handle.face();
-        face.set_served(self.group.role() == Role::Active || self.group.partner_serves());
-        let dropped = std::mem::take(&mut self.clients.dropped);
-        if dropped > 0 {
-            face.clients_dropped.fetch_add(dropped, std::sync::atomic::Ordering::Relaxed);
-        }
-        face.clients.store(self.clients.connections() as u64, std::sync::atomic::Ordering::Relaxed);
     }
 
     fn carry_out_one(&mut self, effect: Effect) {
@@ -190,6 +204,9 @@ impl EngineLoop {
     fn feed_store(&mut self) {
         if self.failpoints.take_append_failure() {
             self.store_ops.push(StoreOp::FailNext);
+        }
+        if self.store_backlog.is_empty() {
+            self.store.carry_out_at_once(&mut self.store_ops, &mut self.store_said);
         }
         if !self.store_ops.is_empty() {
             self.store_backlog.push_back(std::mem::take(&mut self.store_ops));

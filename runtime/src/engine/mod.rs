@@ -4,7 +4,7 @@
 //! generation (R28): core, tables, sockets and queues move as they are. [`actor`] puts it on an actix arbiter.
 //! Files by subject: `turn` is one turn, `effects` carries out what the core asks, `clients` and `link` are the
 //! connections, `sockets` how they end when this thread hangs, `inbound` what other threads say, `store_thread` the redo
-//! log's thread.
+//! log's thread, `store_writer` what is done to a store by that thread or here.
 //!
 //! Deliberately absent: decisions. Whatever has to do with roles, numbers and answers is the core's.
 //! Invariants: the engine never blocks on anything but its own work; control never waits behind events (R35);
@@ -23,6 +23,7 @@ mod link;
 mod partner_notes;
 pub mod sockets;
 pub mod store_thread;
+mod store_writer;
 mod trail_link;
 mod turn;
 pub mod witness;
@@ -163,6 +164,8 @@ pub struct EngineLoop {
     /// Operations for the store that found its queue full.
     store_ops: Vec<StoreOp>,
     store_backlog: VecDeque<Vec<StoreOp>>,
+    /// What the store has said in this very turn.
+    store_said: Vec<Inbound>,
     /// How often the store was cut back, or was left alone in sync.
     cuts: u64,
     services: Services,
@@ -246,6 +249,7 @@ impl EngineLoop {
             store,
             store_ops: Vec::new(),
             store_backlog: VecDeque::new(),
+            store_said: Vec::new(),
             cuts: 0,
             services,
             time: Micros(0),

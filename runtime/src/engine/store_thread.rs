@@ -1,15 +1,16 @@
-//! The thread that owns a group's store: redo, copies, and the liveness lock of each store it has.
+//! The thread that writes a group's store: redo, copies, and the liveness lock of each store it has.
 //!
 //! It takes whole batches, writes them, and syncs once for all that had come meanwhile; then it says how far the store
 //! is durable (R9). The engine never waits for it: what does not fit into its queue stays with the engine, which then
 //! reads no clients. A write or sync that fails ends the process: the partner takes over, and the store is trusted
-//! again only as the store's own rules say (R26).
+//! again only as the store's own rules say (R26). What waits for no disk the engine does itself, see
+//! [`store_writer`](super::store_writer).
 //! Deliberately absent: what entries mean.
 
 use std::convert::Infallible;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -17,14 +18,13 @@ use crossbeam_channel::{Receiver, Sender, TrySendError};
 use lockstep_core::encoded_entry::EncodedEntry;
 use lockstep_core::entry::Row;
 use lockstep_core::ids::{Number, SessionId, StoreId};
-use lockstep_core::input::Input;
 use lockstep_core::sessions::{KeyedReply, Session};
 use lockstep_core::state::{Meta, State, Undo};
-use lockstep_os::LivenessLock;
 use lockstep_store::{Background, Checkpoints, Options, Store, StoreError, Work};
 
 use super::failing_disk::FailingDisk;
 use super::inbound::{EngineHandle, Inbound};
+use super::store_writer::{StoreWriter, hold};
 use crate::config::Durability;
 use crate::processor::StartError;
 
@@ -85,7 +85,7 @@ pub enum StoreOp {
 impl StoreOp {
     /// Whether the core waits for a word about what is durable after this: a cut or a dropped copy alone too, for the
     /// core takes no word from before it.
-    fn changes_what_is_durable(&self) -> bool {
+    pub(super) fn changes_what_is_durable(&self) -> bool {
         match self {
             StoreOp::Held { .. } | StoreOp::TailSettled | StoreOp::FailNext => false,
             StoreOp::RestOnSyncs { .. }
@@ -97,6 +97,13 @@ impl StoreOp {
             | StoreOp::CopyKept
             | StoreOp::CopyDropped => true,
         }
+    }
+}
+
+impl StoreOp {
+    /// How many entries it appends.
+    fn entries(&self) -> usize {
+        if let StoreOp::Append(entries) = self { entries.len() } else { 0 }
     }
 }
 
@@ -112,6 +119,8 @@ pub struct StoreHandle {
     batches: Sender<Handed>,
     handed_over: u64,
     done: Arc<AtomicU64>,
+    /// Until the thread ends.
+    writer: Arc<Mutex<Option<StoreWriter>>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -137,6 +146,20 @@ impl StoreHandle {
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.batches.len()
+    }
+
+    /// Carries out `ops` here and now, and leaves none, if the disk is not waited for; else leaves them all. What the store
+    /// says to its engine goes into `said`.
+    pub fn carry_out_at_once(&self, ops: &mut Vec<StoreOp>, said: &mut Vec<Inbound>) {
+        if !self.is_idle() {
+            return;
+        }
+        // The thread has nothing to do. Where it ends just now it has the lock, or has taken the store away.
+        if let Ok(mut writer) = self.writer.try_lock()
+            && let Some(writer) = &mut *writer
+        {
+            writer.carry_out_at_once(ops, &mut |word| said.push(word));
+        }
     }
 
     /// Whether all that was handed over is done.
@@ -243,16 +266,7 @@ pub fn open(
         let message = format!("the liveness lock of store {} can't be had: {error}", found.store);
         StartError::new("LS0107", message, "stop the other process that uses this store")
     })?;
-    let thread = StoreThread {
-        store,
-        disk,
-        durability,
-        lock,
-        copy_lock: None,
-        on_syncs: true,
-        fail_next: false,
-        cuts: 0,
-    };
+    let thread = StoreThread(StoreWriter::new(store, disk, durability, lock));
     Ok(OpenedStore {
         store: found.store,
         trusted: found.trusted,
@@ -264,27 +278,14 @@ pub fn open(
     })
 }
 
-fn hold(store: StoreId) -> std::io::Result<LivenessLock> {
-    LivenessLock::hold(&store.to_string())
-}
-
-/// What the thread works with.
-pub struct StoreThread {
-    store: Store,
-    disk: FailingDisk,
-    durability: Durability,
-    lock: LivenessLock,
-    copy_lock: Option<(StoreId, LivenessLock)>,
-    on_syncs: bool,
-    fail_next: bool,
-    cuts: u64,
-}
+/// A store whose thread is to be launched.
+pub struct StoreThread(StoreWriter);
 
 impl StoreThread {
     /// The way to pauses of the store's checkpoints.
     #[must_use]
     pub fn checkpoints(&self) -> Checkpoints {
-        self.store.background().checkpoints()
+        self.0.checkpoints()
     }
 
     /// Starts the thread and the one that makes checkpoints.
@@ -296,7 +297,7 @@ impl StoreThread {
         let (lives, threads) = crossbeam_channel::bounded::<Infallible>(0);
         let background_lives = lives.clone();
         let done = Arc::new(AtomicU64::new(0));
-        let background = self.store.background();
+        let background = self.0.background();
         let no_thread =
             |error: std::io::Error| StartError::of_system(error.to_string(), "see the limits on threads");
         std::thread::Builder::new()
@@ -309,162 +310,54 @@ impl StoreThread {
                 drop(background_lives);
             })
             .map_err(no_thread)?;
-        let counter = done.clone();
+        let writer = Arc::new(Mutex::new(Some(self.0)));
+        let (shared, counter) = (writer.clone(), done.clone());
         let thread = std::thread::Builder::new()
             .name("store".into())
             .spawn(move || {
-                self.run(&work, &engine, &counter);
+                run(&shared, &work, &engine, &counter);
                 // Last: files and liveness lock are let go.
                 drop(lives);
             })
             .map_err(no_thread)?;
         let end = StoreEnd { batches: batches.clone(), threads };
-        Ok((StoreHandle { batches, handed_over: 0, done, thread: Some(thread) }, end))
+        Ok((StoreHandle { batches, handed_over: 0, done, writer, thread: Some(thread) }, end))
     }
+}
 
-    fn run(mut self, work: &Receiver<Handed>, engine: &EngineHandle, done: &AtomicU64) {
-        let mut entries: Vec<EncodedEntry> = Vec::new();
-        let (mut failed, mut ends) = (false, false);
-        while !ends && let Ok(Handed::Batch(first)) = work.recv() {
-            if failed {
-                // Nothing is taken any more; the core has been told.
-                done.fetch_add(1, Ordering::AcqRel);
-                continue;
-            }
-            let mut next = Some(first);
-            let (mut batches, mut appended, mut changed, mut outcome) = (0, 0, false, Ok(()));
-            while let Some(batch) = next {
-                batches += 1;
-                for op in batch {
-                    changed |= op.changes_what_is_durable();
-                    if let StoreOp::Append(more) = op {
-                        appended += more.len();
-                        entries.extend(more);
-                        continue;
-                    }
-                    outcome = outcome.and_then(|()| self.append(&mut entries));
-                    outcome = outcome.and_then(|()| self.carry_out(op, engine));
-                }
-                next = if appended < ENTRIES_MAX { work.try_recv().ok() } else { None }.and_then(|work| {
-                    match work {
-                        Handed::Batch(batch) => Some(batch),
-                        Handed::End => {
-                            ends = true;
-                            None
-                        }
-                    }
-                });
-            }
-            outcome = outcome.and_then(|()| self.append(&mut entries));
-            if changed {
-                outcome = outcome.and_then(|()| self.make_durable(engine));
-            }
-            if let Err(error) = outcome {
-                tracing::error!(
-                    %error,
-                    code = error.code(),
-                    "the store failed and takes nothing more; see the disk, then start this processor again"
-                );
-                failed = true;
-                entries.clear();
-                self.keep_what_was_taken(engine);
-                engine.tell_waiting(Inbound::Input(Input::StoreFailed { reason: error.to_string() }));
-            }
-            done.fetch_add(batches, Ordering::AcqRel);
-            engine.ring();
-        }
-        if let Err(error) = self.store.close() {
-            tracing::warn!(%error, code = error.code(), "the store was not closed in order; its redo log is whole");
-        }
-        drop((self.lock, self.copy_lock));
-    }
-
-    fn append(&mut self, entries: &mut Vec<EncodedEntry>) -> Result<(), StoreError> {
-        if entries.is_empty() {
-            return Ok(());
-        }
-        if std::mem::take(&mut self.fail_next) {
-            self.disk.fail_next_write_of_this_thread();
-        }
-        let appended = self.store.append(entries);
-        entries.clear();
-        appended
-    }
-
-    /// Makes all that was appended durable and says how far that is.
-    fn make_durable(&mut self, engine: &EngineHandle) -> Result<(), StoreError> {
-        if self.store.last().is_none() {
-            // A copy without an entry, or a store that only a copy helps.
-            return Ok(());
-        }
-        // R9: while only one member is in sync, or soon will be, `replicated` syncs too.
-        let through = if self.durability == Durability::Fsync || self.on_syncs {
-            Some(self.store.sync()?)
-        } else {
-            self.store.last()
-        };
-        if let Some(through) = through {
-            engine.tell_waiting(Inbound::Durable { cuts: self.cuts, store: self.store.id(), through });
-        }
-        Ok(())
-    }
-
-    /// A full disk has what it took before it refused something, and so has the next start: that counts (R26).
-    fn keep_what_was_taken(&mut self, engine: &EngineHandle) {
-        match self.store.sync_after_refusal() {
-            Ok(Some(through)) => {
-                engine.tell_waiting(Inbound::Durable { cuts: self.cuts, store: self.store.id(), through });
-            }
-            Ok(None) => {}
-            Err(error) => tracing::error!(%error, code = error.code(), "nor can what was written be synced"),
-        }
-    }
-
-    fn carry_out(&mut self, op: StoreOp, engine: &EngineHandle) -> Result<(), StoreError> {
-        match op {
-            StoreOp::Append(_) => unreachable!("appended before"),
-            StoreOp::CutBack { to } => {
-                // Counted once it is done: of a store that could not cut, nothing is said that the core would take.
-                self.store.cut_back(to)?;
-                self.cuts += 1;
-            }
-            StoreOp::Held { number } => self.store.set_held(number),
-            StoreOp::RestOnSyncs { on } => {
-                self.on_syncs = on;
-                self.cuts += u64::from(on);
-            }
-            StoreOp::TailSettled => self.store.settle_tail()?,
-            StoreOp::CopyBegin { store, meta } => {
-                // Held before anybody can know the store: whoever asks finds it living.
-                self.copy_lock = match hold(store) {
-                    Ok(lock) => Some((store, lock)),
-                    Err(error) => {
-                        tracing::warn!(%store, %error, code = "LS0622", "no liveness lock for the copy");
-                        None
-                    }
-                };
-                self.store.copy_begin(store, &meta)?;
-            }
-            StoreOp::CopyRows(rows) => self.store.copy_rows(&rows)?,
-            StoreOp::CopyEnd { sessions, keyed, meta } => {
-                self.store.copy_end(&sessions, &keyed, &meta)?;
-                let store = self.store.id();
-                engine.tell_waiting(Inbound::Input(Input::CopyDurable { store }));
-            }
-            StoreOp::CopyKept => {
-                self.store.copy_kept()?;
-                if let Some((_, lock)) = self.copy_lock.take() {
-                    self.lock = lock;
+/// Carries out what is handed over, as much at once as there is; closes the store at the end.
+fn run(
+    writer: &Mutex<Option<StoreWriter>>,
+    work: &Receiver<Handed>,
+    engine: &EngineHandle,
+    done: &AtomicU64,
+) {
+    let mut ends = false;
+    while !ends && let Ok(Handed::Batch(first)) = work.recv() {
+        let (mut batches, mut appended, mut next) = (0, 0, Some(first));
+        let all = std::iter::from_fn(|| {
+            let batch = next.take()?;
+            batches += 1;
+            appended += batch.iter().map(StoreOp::entries).sum::<usize>();
+            if appended < ENTRIES_MAX {
+                match work.try_recv() {
+                    Ok(Handed::Batch(batch)) => next = Some(batch),
+                    Ok(Handed::End) => ends = true,
+                    Err(_) => {}
                 }
             }
-            StoreOp::CopyDropped => {
-                self.store.copy_dropped()?;
-                self.copy_lock = None;
-            }
-            StoreOp::FailNext => self.fail_next = true,
+            Some(batch)
+        });
+        let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(writer) = &mut *writer {
+            writer.carry_out(all, &mut |said| engine.tell_waiting(said));
         }
-        Ok(())
+        drop(writer);
+        done.fetch_add(batches, Ordering::AcqRel);
+        engine.ring();
     }
+    let last = writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+    last.into_iter().for_each(StoreWriter::close);
 }
 
 /// Makes a checkpoint on a thread that gives way to all others: the engines' answers do not wait for it. It is a thread of
@@ -488,6 +381,7 @@ fn checkpoint_giving_way(background: &mut Background) -> Result<Work, StoreError
 mod tests {
     use lockstep_core::entry::{Entry, EntryBody};
     use lockstep_core::ids::{Micros, Term};
+    use lockstep_core::input::Input;
 
     use super::*;
     use crate::engine::{empty_descriptor, poll_and_bell};
@@ -592,15 +486,54 @@ mod tests {
     #[test]
     fn a_write_that_fails_goes_the_way_of_a_failed_disk() {
         let directory = tempfile::tempdir().unwrap();
-        let mut thread = opened(directory.path()).thread;
-        thread.fail_next = true;
-        thread.append(&mut vec![entry(1)]).unwrap_err();
-        assert_eq!(
-            thread.append(&mut vec![entry(1)]).unwrap_err().code(),
-            "LS0502",
-            "nothing is taken after it"
-        );
-        drop(thread);
+        let StoreThread(mut writer) = opened(directory.path()).thread;
+        let mut said = Vec::new();
+        let mut carry_out = |ops| writer.carry_out(std::iter::once(ops), &mut |word| said.push(word));
+        carry_out(vec![StoreOp::FailNext, StoreOp::Append(vec![entry(1)])]);
+        // Nothing is taken after it, and nothing more said.
+        carry_out(vec![StoreOp::Append(vec![entry(1)])]);
+        let [Inbound::Input(Input::StoreFailed { reason })] = &said[..] else { panic!("{}", said.len()) };
+        assert!(reason.contains("redo"), "{reason}");
+        drop(writer);
         assert!(!opened(directory.path()).trusted);
+    }
+
+    /// R9: the engine writes what needs no sync, in its order behind what it had handed over; a sync it does not wait for.
+    #[test]
+    fn what_waits_for_no_disk_is_done_at_once_and_the_rest_is_left() {
+        for durability in [Durability::Fsync, Durability::Replicated] {
+            let directory = tempfile::tempdir().unwrap();
+            let (_poll, bell) = poll_and_bell().unwrap();
+            let (engine, control, _requests) =
+                EngineHandle::new("test", (0, 1), bell, Arc::new(empty_descriptor("test")));
+            let opened =
+                open(directory.path(), None, 1 << 20, durability).unwrap_or_else(|error| panic!("{error}"));
+            let (mut store, _end) = opened.thread.launch(engine).unwrap_or_else(|error| panic!("{error}"));
+            let at_once = |store: &StoreHandle, mut ops: Vec<StoreOp>| {
+                let mut said = Vec::new();
+                store.carry_out_at_once(&mut ops, &mut said);
+                (ops.len(), said.len())
+            };
+            let append = |number| StoreOp::Append(vec![entry(number)]);
+            assert_eq!(
+                at_once(&store, vec![append(1)]),
+                (1, 0),
+                "it rests on syncs until it is told otherwise"
+            );
+            assert!(store.hand_over(vec![append(1), StoreOp::RestOnSyncs { on: false }]).is_ok());
+            assert!(control.recv_timeout(Duration::from_secs(10)).is_ok());
+            let until = std::time::Instant::now() + Duration::from_secs(10);
+            while !store.is_idle() {
+                assert!(std::time::Instant::now() < until);
+                std::thread::yield_now();
+            }
+            assert_eq!(at_once(&store, vec![StoreOp::Held { number: Number(1) }]), (0, 0));
+            let written = if durability == Durability::Fsync { (2, 0) } else { (0, 1) };
+            assert_eq!(at_once(&store, vec![append(2), StoreOp::Held { number: Number(1) }]), written);
+            assert_eq!(at_once(&store, vec![StoreOp::CutBack { to: Number(1) }]), (1, 0));
+            store.close();
+            let last = if durability == Durability::Fsync { 1 } else { 2 };
+            assert_eq!(self::opened(directory.path()).state.meta.last, Number(last));
+        }
     }
 }

@@ -155,7 +155,18 @@ impl EngineLoop {
         ORIGIN_OTHERS | self.origins
     }
 
+    /// Takes what the store has said while this thread wrote to it.
+    pub(super) fn hear_store(&mut self) {
+        let mut said = std::mem::take(&mut self.store_said);
+        for word in said.drain(..) {
+            // At most two words, and neither ends a generation.
+            self.take(word);
+        }
+        self.store_said = said;
+    }
+
     fn hear_others(&mut self, budget: &mut Budget) {
+        self.hear_store();
         while self.retired.is_none() {
             let Ok(inbound) = self.control.try_recv() else { break };
             self.take(inbound);

@@ -235,6 +235,11 @@ impl Log {
         self.write_encoded(Kind::Entries, ends, buffer)
     }
 
+    /// Whether a record of entries with so many bytes fits into the segment that is written to.
+    pub fn has_room_for(&self, entries_bytes: usize) -> bool {
+        self.offset + record::entries_bytes_max(entries_bytes) <= self.size
+    }
+
     fn write_encoded(
         &mut self,
         kind: Kind,

@@ -114,6 +114,13 @@ pub(crate) fn encode(payload: &(impl Serialize + ?Sized), buffer: &mut Vec<u8>) 
     buffer.push(END_MARK);
 }
 
+/// How many bytes a record of entries with so many bytes takes, at most.
+pub(crate) fn entries_bytes_max(entries_bytes: usize) -> u64 {
+    // Their number, as long as it can be, and the mark.
+    const AROUND: usize = UNIT + 10 + 1;
+    (AROUND + entries_bytes).next_multiple_of(UNIT) as u64
+}
+
 /// As [`encode`] of a `Vec<Entry>`, of entries that are encoded already.
 pub(crate) fn encode_entries(entries: &[EncodedEntry], buffer: &mut Vec<u8>) {
     buffer.clear();

@@ -305,6 +305,19 @@ impl Store {
         self.append_all(entries, first, last)
     }
 
+    /// Whether [`append`](Self::append) of `entries` is one write into a segment that is there, which the operating system
+    /// takes into its memory: it waits for no disk.
+    #[must_use]
+    pub fn appends_at_once(&self, entries: &[EncodedEntry]) -> bool {
+        let Side::Log(log) = &self.side else { return false };
+        let bytes = entries.iter().map(|entry| entry.as_bytes().len()).sum();
+        // The first write after an orderly end notes so, durably.
+        self.copy.is_none()
+            && self.failure.is_none()
+            && self.written != Written::Whole
+            && log.has_room_for(bytes)
+    }
+
     fn append_all(
         &mut self,
         entries: &[EncodedEntry],
