@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use actix::prelude::*;
 use lockstep_core::group::{Group, GroupConfig, StandbyStart};
@@ -252,6 +253,7 @@ impl Ground {
             seat,
             guard,
             note_files,
+            busy_poll: Duration::from_micros(config.busy_poll_us),
         });
         let started = EngineActor::launch(engine, generations);
         Ok(Begun { handle: group_handle, started })

@@ -13,7 +13,7 @@ use crate::ids::{Micros, Number, SessionId};
 /// W: the most unanswered events of a session.
 pub const WINDOW: u64 = 1_024;
 /// S: the most sessions of a group; opening a further one drops the one that was silent longest.
-pub const SESSIONS_MAX: usize = 10_000;
+pub const SESSIONS_MAX: usize = 16_384;
 /// B: the most bytes of recorded replies of a group; beyond, the sessions that were silent longest are dropped.
 pub const REPLY_BYTES_MAX: usize = 16 << 20;
 /// The most keyed events that are remembered.

@@ -17,6 +17,8 @@ use super::{ApplicationConfig, ArbiterConfig, Listen, NodeConfig, Timeouts, Writ
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// The most engines that may hang: each keeps a thread and all its rows in memory.
 const HUNG_ENGINES_MAX: u64 = 64;
+/// The longest that an engine keeps a core although it has nothing to do: less than a sign of life takes.
+const BUSY_POLL_US_MAX: u64 = 1_000;
 /// The longest name of a node or an application.
 const NAME_BYTES_MAX: usize = 64;
 
@@ -207,6 +209,7 @@ pub(super) fn check(written: Written, text: &str, path: &Path) -> Result<NodeCon
         rows_mb: written.rows_mb.map(|mb| place.within("rows_mb", mb, 1..=1 << 20)).transpose()?,
         kept_plugins_mb: place.within("kept_plugins_mb", written.kept_plugins_mb, 1..=1 << 20)?,
         hung_engines_max: place.within("hung_engines_max", written.hung_engines_max, 0..=HUNG_ENGINES_MAX)?,
+        busy_poll_us: place.within("busy_poll_us", written.busy_poll_us, 0..=BUSY_POLL_US_MAX)?,
         log: written.log,
         admin,
     })

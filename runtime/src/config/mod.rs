@@ -59,6 +59,8 @@ pub struct NodeConfig {
     pub kept_plugins_mb: u64,
     /// How many engines may hang in a work unit; with the next one the process ends (R23).
     pub hung_engines_max: u64,
+    /// For how long an engine looks for more before its thread sleeps.
+    pub busy_poll_us: u64,
     /// A `tracing` filter such as `info` or `lockstep_runtime=debug,warn`.
     pub log: String,
     /// The admin socket.
@@ -171,6 +173,8 @@ pub(crate) struct Written {
     kept_plugins_mb: u64,
     #[serde(default = "default_hung_engines_max")]
     hung_engines_max: u64,
+    #[serde(default)]
+    busy_poll_us: u64,
     #[serde(default = "default_log")]
     log: String,
     #[serde(default)]

@@ -115,6 +115,10 @@ async fn drive(cell: &RefCell<Option<EngineLoop>>) -> End {
             let mut cell = cell.borrow_mut();
             let engine = cell.as_mut().expect("an engine was put in");
             let Some(end) = turn(engine) else { return End::GivenUp };
+            let end = match end {
+                TurnEnd::Wait if engine.busy_poll() => TurnEnd::Again,
+                end => end,
+            };
             (end, engine.deadline())
         };
         match end {

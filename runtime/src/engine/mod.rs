@@ -31,6 +31,7 @@ pub mod witness;
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 use lockstep_core::application::Application;
@@ -112,6 +113,8 @@ pub struct EngineParts {
     pub guard: Arc<Guard>,
     /// What processes before this one left.
     pub note_files: NoteFiles,
+    /// For so long it looks for more by itself before its thread sleeps.
+    pub busy_poll: Duration,
 }
 
 /// The poll and bell of an engine that is about to be made.
@@ -145,6 +148,9 @@ pub struct EngineLoop {
     started: bool,
     poll: Poll,
     events: Events,
+    busy_poll: Duration,
+    /// What is in `events` has come while nothing was to be done, and is not looked at yet.
+    found: bool,
     bell: Bell,
     handle: EngineHandle,
     control: Receiver<Inbound>,
@@ -216,6 +222,7 @@ impl EngineLoop {
             life,
             given_up,
             seat,
+            busy_poll,
         } = parts;
         let serving = Serving {
             node: node.0.clone(),
@@ -235,6 +242,8 @@ impl EngineLoop {
             started: false,
             poll,
             events: Events::with_capacity(EVENTS_MAX),
+            busy_poll,
+            found: false,
             bell,
             handle,
             control,

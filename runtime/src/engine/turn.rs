@@ -113,12 +113,35 @@ impl EngineLoop {
         if more { TurnEnd::Again } else { TurnEnd::Wait }
     }
 
-    /// Looks at the sockets without waiting.
+    /// Looks at the sockets without waiting; whether something has come.
+    fn glance(&mut self) -> bool {
+        match self.poll.poll(&mut self.events, Some(Duration::ZERO)) {
+            Err(error) if error.kind() != std::io::ErrorKind::Interrupted => {
+                panic!("the engine's sockets can't be watched: {error}")
+            }
+            _ => !self.events.is_empty(),
+        }
+    }
+
+    /// Looks for more without letting the thread sleep, as long as the configuration says and nothing is due; whether
+    /// something has come. A thread that has slept is woken late: longer than a transfer takes.
+    #[must_use]
+    pub fn busy_poll(&mut self) -> bool {
+        if self.busy_poll.is_zero() {
+            return false;
+        }
+        let due = self.deadline().map_or(self.busy_poll, |due| Duration::from_micros(due.since(now()).0));
+        let until = Instant::now() + due.min(self.busy_poll);
+        while !self.found && Instant::now() < until {
+            self.found = self.glance();
+        }
+        self.found
+    }
+
+    /// Takes what has come on the sockets.
     fn look(&mut self) {
-        if let Err(error) = self.poll.poll(&mut self.events, Some(Duration::ZERO))
-            && error.kind() != std::io::ErrorKind::Interrupted
-        {
-            panic!("the engine's sockets can't be watched: {error}");
+        if !std::mem::take(&mut self.found) {
+            self.glance();
         }
         self.bell.silence();
         let mut notes = false;

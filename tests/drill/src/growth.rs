@@ -18,6 +18,8 @@ use crate::{Outcome, say};
 const WARM_UP_S: f64 = 1.0;
 /// How many accounts, or documents, there are where they do not grow.
 const ROWS: u64 = 10_000;
+/// What a processor keeps of the recent stream by default, in megabytes.
+const RECENT_MB: u64 = 128;
 /// How long a pair may take until it is in lock step.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
 
@@ -31,7 +33,7 @@ struct Dimension {
 const DIMENSIONS: [Dimension; 5] = [
     Dimension { name: "rows", unit: "rows", sizes: &[10_000, 100_000, 1_000_000, 10_000_000] },
     Dimension { name: "partitions", unit: "partitions", sizes: &[1, 2, 4, 16, 64] },
-    Dimension { name: "connections", unit: "connections", sizes: &[1, 10, 100, 1_000, 4_000] },
+    Dimension { name: "connections", unit: "connections", sizes: &[1, 10, 100, 1_000, 10_000] },
     Dimension { name: "bodies", unit: "bytes a document", sizes: &[100, 1_000, 10_000, 100_000, 1_000_000] },
     Dimension { name: "units", unit: "work units a procedure", sizes: &[4, 8, 16, 32, 64] },
 ];
@@ -151,7 +153,7 @@ fn measure(
         partitions: partitions.filter(|count| *count > 1),
         beside: vec![("archive".into(), artifacts.archive().to_owned())],
         // What a partner may miss is the same whatever the number of partitions.
-        more: format!("recent_mb: {},", (256 / u64::from(partitions.unwrap_or(1))).max(1)),
+        more: format!("recent_mb: {},", (RECENT_MB / u64::from(partitions.unwrap_or(1))).max(1)),
         ..Settings::default()
     };
     let mut pair = Pair::launch(artifacts, directory, artifacts.ledger_v1(), [settings(), settings()])?;

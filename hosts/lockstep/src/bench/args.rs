@@ -57,7 +57,7 @@ pub struct Bench {
     #[arg(long, value_enum, default_value_t = Encoding::Json)]
     pub encoding: Encoding,
     /// How many connections, each with a session of its own
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=4_096))]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=16_384))]
     pub connections: u32,
     /// How many events a connection has under way, at most under an open load; over HTTP it is 1
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1_000))]

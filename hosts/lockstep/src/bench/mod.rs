@@ -30,6 +30,7 @@ use std::rc::Rc;
 
 use rand::Rng as _;
 use rustix::event::epoll;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use self::args::{Bench, Protocol};
 use self::binary::Binary;
@@ -50,9 +51,16 @@ use crate::session::{print, write_out};
 /// Events under way on a connection while the load is prepared.
 const PREPARE_IN_FLIGHT: usize = 16;
 
+/// As many open files as the system allows: each connection is one. Where that is refused, connecting says what is missing.
+fn raise_open_files_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
 /// Measures.
 pub fn run(global: &Global, bench: &Bench) -> Result<Exit, Failure> {
     interrupt::listen()?;
+    raise_open_files_limit();
     // What is typed wrongly is said before anybody is asked.
     Events::load(bench, 1)?;
     if let Some(procedure) = &bench.prepare {

@@ -21,8 +21,8 @@ use self::targets::{Held, Seen};
 use crate::outside::{cores, load_average};
 use crate::{Outcome, say};
 
-/// How long a load runs before it counts, in seconds.
-const WARM_UP_S: f64 = 1.0;
+/// How long a load runs before it counts, in seconds: until the ledger's receipts have nearly all their rows.
+const WARM_UP_S: f64 = 4.0;
 /// How long saturation is measured, for a row that takes a part of it, in seconds.
 const SATURATION_S: f64 = 2.0;
 
@@ -126,7 +126,8 @@ fn lines(measured: &Measured) -> String {
 fn measure(artifacts: &Artifacts, directory: &Path, row: &Row, seconds: f64) -> Result<Seen, Failure> {
     let closed = Shape::closed(ACCOUNTS, row.connections, row.in_flight, seconds);
     let mut shape = Shape { what: row.what, warm_up_seconds: WARM_UP_S, ..closed };
-    let mut pair = Rowed::start(artifacts, &directory.join("row"), row.durability, row.partitions)?;
+    let mut pair =
+        Rowed::start(artifacts, &directory.join("row"), row.durability, (row.partitions, row.busy_poll_us))?;
     let over_http = matches!(row.what, What::TransfersOverHttp);
     let whom = |pair: &Rowed| if over_http { Whom::pair_over_http(&pair.0) } else { Whom::pair(&pair.0) };
     if let Kind::HalfOfSaturation = row.kind {
@@ -145,7 +146,8 @@ fn measure(artifacts: &Artifacts, directory: &Path, row: &Row, seconds: f64) -> 
     let reference = match row.kind {
         Kind::Alone | Kind::HalfOfSaturation => None,
         Kind::Beside { what, durability } => {
-            let mut other = Rowed::start(artifacts, &directory.join("beside"), durability, 1)?;
+            let mut other =
+                Rowed::start(artifacts, &directory.join("beside"), durability, (1, row.busy_poll_us))?;
             let figures = bench::run(artifacts, &Whom::pair(&other.0), &Shape { what, ..shape })?;
             other.end()?;
             Some(figures)
@@ -172,13 +174,14 @@ impl Rowed {
         artifacts: &Artifacts,
         directory: &Path,
         durability: &str,
-        partitions: u16,
+        (partitions, busy_poll_us): (u16, u64),
     ) -> Result<Self, Failure> {
         std::fs::create_dir_all(directory)?;
         let settings = || Settings {
             durability: Some(durability.into()),
             partitions: (partitions > 1).then_some(partitions),
             beside: vec![("archive".into(), artifacts.archive().to_owned())],
+            more: format!("    busy_poll_us: {busy_poll_us},\n"),
             ..Settings::default()
         };
         let pair = Pair::launch(artifacts, directory, artifacts.ledger_v1(), [settings(), settings()])?;

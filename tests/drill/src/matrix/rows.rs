@@ -24,6 +24,8 @@ pub struct Row {
     pub in_flight: u32,
     pub durability: &'static str,
     pub partitions: u16,
+    /// Of both processors.
+    pub busy_poll_us: u64,
     pub kind: Kind,
     pub targets: &'static [Target],
 }
@@ -40,7 +42,17 @@ const fn transfers(
     kind: Kind,
     targets: &'static [Target],
 ) -> Row {
-    Row { name, what: What::Transfers, connections, in_flight, durability, partitions: 1, kind, targets }
+    Row {
+        name,
+        what: What::Transfers,
+        connections,
+        in_flight,
+        durability,
+        partitions: 1,
+        busy_poll_us: 0,
+        kind,
+        targets,
+    }
 }
 
 const BESIDE_MEMORY: Kind = Kind::Beside { what: What::Transfers, durability: MEMORY };
@@ -50,6 +62,11 @@ pub const ROWS: &[Row] = &[
     transfers("64x1", 64, 1, MEMORY, Kind::Alone, &[Target::RateOfLimit(0.75), Target::CpuPer1000(0.010)]),
     transfers("8x256", 8, 256, MEMORY, Kind::Alone, &[Target::RateOfLimit(0.4), Target::CpuPer1000(0.003)]),
     transfers("1x1", 1, 1, MEMORY, Kind::Alone, &[Target::MedianOfLimit(1.15)]),
+    Row {
+        name: "busy-1x1",
+        busy_poll_us: 200,
+        ..transfers("", 1, 1, MEMORY, Kind::Alone, &[Target::MedianOfLimit(0.7)])
+    },
     transfers("fsync-64x1", 64, 1, DISK, BESIDE_MEMORY, &[Target::RateOfOther(0.5)]),
     transfers("fsync-8x256", 8, 256, DISK, BESIDE_MEMORY, &[Target::RateOfOther(0.6), Target::P999Ms(10.0)]),
     transfers("fsync-1x1", 1, 1, DISK, Kind::Alone, &[Target::MedianOfLimit(3.0)]),
