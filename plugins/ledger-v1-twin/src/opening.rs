@@ -7,7 +7,7 @@ use crate::texts::{Grown, Money, NewAccount, NewAccounts, Paper, PaperLine, Whic
 
 /// The most money of a new account, and of a transfer.
 pub const MOST_CENTS: u64 = 10u64.pow(12);
-const MOST_ACCOUNTS: u32 = 1 << 20;
+const MOST_ACCOUNTS: u32 = 1 << 21;
 const MOST_AT_ONCE: u32 = 4_096;
 
 fn open_all(cx: &mut Context, names: impl Iterator<Item = String>, cents: u64) -> Reply<Grown> {

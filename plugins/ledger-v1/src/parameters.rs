@@ -8,7 +8,7 @@ use crate::name::AccountName;
 /// every sum fit into 64 bits: money is made by opening accounts, and nowhere else.
 pub const CENTS_MAX: u64 = 1_000_000_000_000;
 /// The most accounts.
-pub const ACCOUNTS_MAX: u32 = 1 << 20;
+pub const ACCOUNTS_MAX: u32 = 1 << 21;
 /// The most accounts that one `open_accounts` opens.
 pub const BATCH_MAX: u32 = 4_096;
 /// How many transfers an account can send in its life; entries' numbers stay below 2^53, exact in every JSON reader.

@@ -1,14 +1,15 @@
-//! The active killed under load, again and again. After each kill it is started again, both processors are brought to
-//! rest and ended, and their databases are held against everything that all loads so far were told.
+//! The active killed under load, again and again, and started again after each. At each kill, or each so many, both
+//! processors are brought to rest and ended, and their databases are held against everything that all loads so far were told.
 
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use rig::artifacts::Artifacts;
-use rig::audit::Killed;
+use rig::audit::{AuditReport, Killed};
+use rig::bench::{self, Shape, What, Whom};
 use rig::load::record::LoadRecord;
 use rig::load::{Load, LoadSettings, Pace};
-use rig::node::Node;
+use rig::node::{Node, Settings};
 use rig::pair::Pair;
 use rig::{Failure, interrupt};
 use serde_json::{Value, json};
@@ -21,22 +22,26 @@ const IN_FLIGHT_MEDIAN_MIN: u64 = 16;
 /// Eight clients with as many each: some are always under way, and the bounded journal keeps them all.
 const IN_FLIGHT: usize = 8;
 
-/// How long the active may take to become as large as is wanted.
-const GROW_TIME_MAX: Duration = Duration::from_secs(180);
+/// How many documents of an archive take a megabyte: some 150 bytes each.
+const DOCUMENTS_PER_MB: u64 = 7_000;
+/// How long a pair may take until it is in lock step: it has all those rows to read.
+const WHOLE_MAX: Duration = Duration::from_secs(120);
 
-/// Kills `count` times, each time once the active's resident size is at least `resident_mb`.
+/// Kills `count` times, each time once the active's resident size is at least `resident_mb`, of which an archive beside the
+/// ledger makes up most; audits after each `audit_every` kills and after the last.
 ///
 /// # Errors
-/// When the pair can't be brought back, or does not become as large as is wanted.
+/// When the pair can't be brought back, or is not as large as is wanted.
 pub fn run(
     artifacts: &Artifacts,
     directory: &Path,
-    count: u64,
+    (count, audit_every): (u64, u64),
     resident_mb: u64,
 ) -> Result<Outcome, Failure> {
-    let mut pair = Pair::start(artifacts, directory, artifacts.ledger_v1())?;
+    let mut pair = started(artifacts, directory, resident_mb)?;
     let mut record: Option<LoadRecord> = None;
     let mut rows: Vec<Value> = Vec::new();
+    let (mut dropped, mut killed) = (Vec::new(), Vec::new());
     let mut in_flight = Vec::new();
     let mut problems: Vec<String> = Vec::new();
     let mut text = String::from(
@@ -52,7 +57,7 @@ pub fn run(
         // Not always at the same place of whatever goes on in cycles.
         std::thread::sleep(Duration::from_millis(300 + kill * 37 % 200));
         let active = pair.active()?;
-        let resident = grown(pair.node(active), resident_mb)?;
+        let resident = resident(pair.node(active), resident_mb)?;
         let name = pair.node(active).name().to_owned();
         let address = pair.node(active).ready().events.clone();
         load.phase("kill")?;
@@ -63,29 +68,37 @@ pub fn run(
         let gap_ms = load.phase("return")?.longest_gap_ms;
         let started = Instant::now();
         pair.restart(active)?;
-        pair.wait_in_lock_step(Duration::from_secs(30))?;
+        pair.wait_all_in_lock_step(WHOLE_MAX)?;
         let back_ms = started.elapsed().as_secs_f64() * 1e3;
         std::thread::sleep(Duration::from_millis(200));
-        let killed = Killed { address, from_ms, until_ms: now_ms() };
+        let kill_seen = Killed { address, from_ms, until_ms: now_ms() };
         let stopped = load.stop()?;
         let transfers = stopped.record.transfers.len();
         let so_far = match record.take() {
             Some(before) => before.followed_by(stopped.record)?,
             None => stopped.record,
         };
-        let audit = pair.end_and_audit(&so_far, &stopped.done.dropped, &[killed])?;
+        dropped.extend(stopped.done.dropped);
+        killed.push(kill_seen);
+        let due = kill.is_multiple_of(audit_every) || kill == count;
+        let audit = if due { Some(pair.end_and_audit(&so_far, &dropped, &killed)?) } else { None };
         record = Some(so_far);
         let failed: u64 = stopped.phases.iter().map(|phase| phase.failed).sum();
-        let holds = audit.holds() && failed == 0;
+        let holds = audit.as_ref().is_none_or(AuditReport::holds) && failed == 0;
         if !holds {
-            problems.push(format!("kill {kill}: {failed} failed; {}", audit.problems.join("; ")));
+            let wrong = audit.iter().flat_map(|audit| audit.problems.iter().cloned());
+            problems.push(format!("kill {kill}: {failed} failed; {}", wrong.collect::<Vec<_>>().join("; ")));
             problems.extend(stopped.done.failures.iter().take(3).cloned());
         }
         in_flight.push(under_way);
         let row = format!(
             "{kill:>4}  {name:<2} {resident:>12} {under_way:>10} {gap_ms:>17.1} {back_ms:>8.0} {transfers:>10} {:>8} {failed:>7}  {}",
             stopped.done.retries,
-            if holds { "holds" } else { "FAILED" }
+            match (holds, due) {
+                (false, _) => "FAILED",
+                (true, true) => "holds",
+                (true, false) => "later",
+            }
         );
         say(&row);
         text += &format!("\n{row}");
@@ -93,8 +106,9 @@ pub fn run(
             "kill": kill, "node": name, "resident_mb": resident, "in_flight": under_way, "service_again_ms": gap_ms, "back_ms": back_ms,
             "transfers": transfers, "retries": stopped.done.retries, "failed": failed, "audit": audit,
         }));
-        if kill < count {
+        if due && kill < count {
             pair.start_again()?;
+            pair.wait_all_in_lock_step(WHOLE_MAX)?;
         }
     }
     in_flight.sort_unstable();
@@ -120,22 +134,29 @@ pub fn run(
     Ok(Outcome { ok, json, text })
 }
 
-/// Waits until the processor is as large as is wanted; its resident size in megabytes.
-fn grown(node: &Node, resident_mb: u64) -> Result<u64, Failure> {
-    let deadline = Instant::now() + GROW_TIME_MAX;
-    loop {
-        let resident = look(node)?.rss_kib / 1_024;
-        if resident >= resident_mb {
-            return Ok(resident);
-        }
-        if Instant::now() > deadline {
-            let what =
-                format!("{} has {resident} MB after {} s of load", node.name(), GROW_TIME_MAX.as_secs());
-            return Err(Failure::new(what));
-        }
-        interrupt::check()?;
-        std::thread::sleep(Duration::from_millis(20));
+/// A pair in lock step whose processors are at least so large.
+fn started(artifacts: &Artifacts, directory: &Path, resident_mb: u64) -> Result<Pair, Failure> {
+    if resident_mb == 0 {
+        return Pair::start(artifacts, directory, artifacts.ledger_v1());
     }
+    let beside = vec![("archive".to_owned(), artifacts.archive().to_owned())];
+    let settings = || Settings { beside: beside.clone(), ..Settings::default() };
+    let pair = Pair::launch(artifacts, directory, artifacts.ledger_v1(), [settings(), settings()])?;
+    pair.wait_all_in_lock_step(WHOLE_MAX)?;
+    say(&format!("the archive grows to {resident_mb} MB"));
+    let documents = What::Documents { bytes: 100 };
+    let shape = Shape { what: documents, ..Shape::closed(resident_mb * DOCUMENTS_PER_MB, 8, 64, 1.0) };
+    bench::run(artifacts, &Whom::pair(&pair), &shape)?;
+    Ok(pair)
+}
+
+/// The processor's resident size, which must be what is wanted at least, in megabytes.
+fn resident(node: &Node, wanted_mb: u64) -> Result<u64, Failure> {
+    let resident = look(node)?.rss_kib / 1_024;
+    if resident < wanted_mb {
+        return Err(Failure::new(format!("{} has {resident} MB, and {wanted_mb} are wanted", node.name())));
+    }
+    Ok(resident)
 }
 
 fn now_ms() -> u64 {

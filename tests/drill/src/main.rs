@@ -109,14 +109,17 @@ enum Exercise {
         #[arg(long, default_value_t = 10_000)]
         rate: u64,
     },
-    /// Kill the active under load, start it again, audit after each.
+    /// Kill the active under load, again and again, start it again, audit.
     Kill {
         /// How often.
         #[arg(long, default_value_t = 10)]
         count: u64,
-        /// Load the active until it is this large, in megabytes, before each kill.
+        /// With an archive beside the ledger that makes each processor this large, in megabytes.
         #[arg(long, default_value_t = 0)]
         resident_mb: u64,
+        /// Audit after so many kills each: it ends both processors and reads all that they hold.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+        audit_every: u64,
     },
     /// How long it takes to be whole again: a standby that missed 100,000 events, an empty one, a start with many rows.
     Recovery {
@@ -310,8 +313,8 @@ fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         Exercise::Mixed { rounds, seconds, rate } => {
             real(&|artifacts, at| mixed::run(artifacts, at, *rounds, *seconds, *rate))
         }
-        Exercise::Kill { count, resident_mb } => {
-            real(&|artifacts, at| kill::run(artifacts, at, *count, *resident_mb))
+        Exercise::Kill { count, resident_mb, audit_every } => {
+            real(&|artifacts, at| kill::run(artifacts, at, (*count, *audit_every), *resident_mb))
         }
         Exercise::Recovery { rows, copy_mb } => {
             real(&|artifacts, at| recovery::run(artifacts, at, *rows, *copy_mb))

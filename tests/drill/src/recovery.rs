@@ -20,6 +20,8 @@ use crate::{Outcome, say};
 const MISSED: u64 = 100_000;
 /// Transfers a second while a standby comes back.
 const RATE_PER_S: f64 = 1_000.0;
+/// Between so many accounts transfers are made until the database is as large as it is to be.
+const GROWN_ACCOUNTS: u64 = 2_000_000;
 /// Nothing takes longer.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -77,13 +79,14 @@ pub fn run(artifacts: &Artifacts, directory: &Path, rows: u32, copy_mb: u64) -> 
     let rows = accounts.get();
 
     say("the database grows");
-    // A transfer leaves a receipt.
-    let transfers = Shape::closed(4_000, 8, 256, 10.0);
+    // An account takes a row, and its first transfers one each in its journal.
+    let transfers = Shape::closed(GROWN_ACCOUNTS, 8, 256, 10.0);
     while megabytes(&pair)? < copy_mb {
         interrupt::check()?;
         bench::run(artifacts, &Whom::pair(&pair), &transfers)?;
         say(&format!("{} MB of rows", megabytes(&pair)?));
     }
+    accounts.set(accounts.get().max(GROWN_ACCOUNTS as u32));
     let mut slow = load(&pair, "copied", Pace::Open { rate_per_s: RATE_PER_S }, 4_000)?;
     slow.phase("before")?;
     std::thread::sleep(Duration::from_secs(3));
