@@ -271,7 +271,7 @@ impl EngineLoop {
                 code = "LS0617",
                 bytes,
                 bytes_max,
-                "the rows take all the memory that they may: events that would add to them are turned away (LS0214), reads \
+                "the rows take all the memory that they may: events that would add to them are turned away, reads \
                  and what frees rows go on; delete rows through the application, or write a higher `rows_mb` and start \
                  the processors again, the standby first"
             ),

@@ -493,7 +493,7 @@ mod tests {
         // Nothing is taken after it, and nothing more said.
         carry_out(vec![StoreOp::Append(vec![entry(1)])]);
         let [Inbound::Input(Input::StoreFailed { reason })] = &said[..] else { panic!("{}", said.len()) };
-        assert!(reason.contains("redo"), "{reason}");
+        assert!(reason.contains("cannot write"), "{reason}");
         drop(writer);
         assert!(!opened(directory.path()).trusted);
     }
