@@ -22,8 +22,8 @@ const IN_FLIGHT_MEDIAN_MIN: u64 = 16;
 /// Eight clients with as many each: some are always under way, and the bounded journal keeps them all.
 const IN_FLIGHT: usize = 8;
 
-/// How many documents of an archive take a megabyte: some 150 bytes each.
-const DOCUMENTS_PER_MB: u64 = 7_000;
+/// So many documents of an archive take a megabyte at least: some 120 bytes each.
+const DOCUMENTS_PER_MB: u64 = 9_000;
 /// How long a pair may take until it is in lock step: it has all those rows to read.
 const WHOLE_MAX: Duration = Duration::from_secs(120);
 

@@ -20,6 +20,8 @@ use crate::{Outcome, say};
 const MISSED: u64 = 100_000;
 /// Transfers a second while a standby comes back.
 const RATE_PER_S: f64 = 1_000.0;
+/// How long transfers are made between two looks, in seconds. Each time they are the same ones, so that this bounds what they fill.
+const GROWING_S: f64 = 40.0;
 /// Between so many accounts transfers are made until the database is as large as it is to be.
 const GROWN_ACCOUNTS: u64 = 2_000_000;
 /// Nothing takes longer.
@@ -80,7 +82,7 @@ pub fn run(artifacts: &Artifacts, directory: &Path, rows: u32, copy_mb: u64) -> 
 
     say("the database grows");
     // An account takes a row, and its first transfers one each in its journal.
-    let transfers = Shape::closed(GROWN_ACCOUNTS, 8, 256, 10.0);
+    let transfers = Shape::closed(GROWN_ACCOUNTS, 8, 256, GROWING_S);
     while megabytes(&pair)? < copy_mb {
         interrupt::check()?;
         bench::run(artifacts, &Whom::pair(&pair), &transfers)?;

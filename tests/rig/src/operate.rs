@@ -133,7 +133,7 @@ impl Pair {
     /// # Errors
     /// When it can't be exported or read.
     pub fn books(&self, at: usize) -> Result<Books, Failure> {
-        ledger::books(&self.node(at).lockstep_lines(self.artifacts(), &["db", "export"])?)
+        ledger::books(&self.node(at).lockstep_lines(self.artifacts(), &["db", "export", "ledger"])?)
     }
 
     /// Brings both processors to rest and ends them, exports both databases, and holds them against `record`.
