@@ -205,7 +205,7 @@ impl EngineLoop {
         if self.failpoints.take_append_failure() {
             self.store_ops.push(StoreOp::FailNext);
         }
-        if self.store_backlog.is_empty() {
+        if self.store_backlog.is_empty() && !self.store_ops.is_empty() {
             self.store.carry_out_at_once(&mut self.store_ops, &mut self.store_said);
         }
         if !self.store_ops.is_empty() {

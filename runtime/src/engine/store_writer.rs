@@ -9,7 +9,7 @@
 //! Deliberately absent: what entries mean.
 
 use lockstep_core::encoded_entry::EncodedEntry;
-use lockstep_core::ids::StoreId;
+use lockstep_core::ids::{Number, StoreId};
 use lockstep_core::input::Input;
 use lockstep_os::LivenessLock;
 use lockstep_store::{Checkpoints, Store, StoreError};
@@ -102,7 +102,7 @@ impl StoreWriter {
 
     /// Carries out `ops`, and leaves none of them, if the disk is not waited for; else leaves them all.
     pub(super) fn carry_out_at_once(&mut self, ops: &mut Vec<StoreOp>, say: Say<'_>) {
-        let synced = self.durability == Durability::Fsync || self.on_syncs;
+        let synced = self.rests_on_syncs();
         let at_once = |op: &StoreOp| match op {
             StoreOp::Held { .. } => true,
             StoreOp::Append(entries) => !synced && self.store.appends_at_once(entries),
@@ -144,25 +144,24 @@ impl StoreWriter {
             // A copy without an entry, or a store that only a copy helps.
             return Ok(());
         }
-        // R9: while only one member is in sync, or soon will be, `replicated` syncs too.
-        let through = if self.durability == Durability::Fsync || self.on_syncs {
-            Some(self.store.sync()?)
-        } else {
-            self.store.last()
-        };
-        if let Some(through) = through {
-            say(Inbound::Durable { cuts: self.cuts, store: self.store.id(), through });
-        }
+        let through = if self.rests_on_syncs() { Some(self.store.sync()?) } else { self.store.last() };
+        through.into_iter().for_each(|through| say(self.durable(through)));
         Ok(())
+    }
+
+    /// R9: while only one member is in sync, or soon will be, `replicated` syncs too.
+    fn rests_on_syncs(&self) -> bool {
+        self.durability == Durability::Fsync || self.on_syncs
+    }
+
+    fn durable(&self, through: Number) -> Inbound {
+        Inbound::Durable { cuts: self.cuts, store: self.store.id(), through }
     }
 
     /// A full disk has what it took before it refused something, and so has the next start: that counts (R26).
     fn keep_what_was_taken(&mut self, say: Say<'_>) {
         match self.store.sync_after_refusal() {
-            Ok(Some(through)) => {
-                say(Inbound::Durable { cuts: self.cuts, store: self.store.id(), through });
-            }
-            Ok(None) => {}
+            Ok(through) => through.into_iter().for_each(|through| say(self.durable(through))),
             Err(error) => tracing::error!(%error, code = error.code(), "nor can what was written be synced"),
         }
     }

@@ -46,9 +46,9 @@ fn committed(answer: &Answer) -> bool {
     matches!(answer, Answer::Ended { outcome: Outcome::Committed { .. }, .. })
 }
 
-/// Transfers until one is turned away; its number.
-fn fill(world: &mut World, session: SessionId) -> u64 {
-    let full = (1..100).find(|number| {
+/// Transfers from number `first` on until one is turned away; its number.
+fn fill(world: &mut World, session: SessionId, first: u64) -> u64 {
+    let full = (first..100).find(|number| {
         let answer = transfer(world, 0, session, *number);
         assert!(committed(&answer) || answer == FULL, "{answer:?}");
         answer == FULL
@@ -59,7 +59,7 @@ fn fill(world: &mut World, session: SessionId) -> u64 {
 #[test]
 fn what_adds_rows_is_turned_away_and_the_rest_goes_on() {
     let (mut world, session) = pair([ROOM; 2]);
-    let full = fill(&mut world, session);
+    let full = fill(&mut world, session, 1);
     assert!(full > 5, "it was full at {full} already");
     let last = world.group(0).state().meta.last;
     // On either side, and again and again.
@@ -83,7 +83,7 @@ fn what_adds_rows_is_turned_away_and_the_rest_goes_on() {
 #[test]
 fn only_the_active_looks_and_the_same_event_finds_room_later() {
     let (mut world, session) = pair([ROOM, usize::MAX]);
-    let full = fill(&mut world, session);
+    let full = fill(&mut world, session, 1);
     let shop = GroupName { application: "shop".into(), partition: 0 };
     let mut parameters = Parameters { id: 900, from: 4, to: 5, amount: 1 }.to_bytes();
     parameters.extend(1i64.to_le_bytes());
@@ -113,12 +113,11 @@ fn a_standby_that_is_full_follows() {
 
 #[test]
 fn timers_that_were_set_fire_all_the_same() {
-    let (mut world, session) = pair([ROOM, ROOM]);
+    let (mut world, session) = pair([ROOM; 2]);
     // From an odd account: it fires some times, each with a row of its own.
     let later = Parameters { id: 1, from: 1, to: 2, amount: 1 };
     assert!(committed(&ask(&mut world, 0, "later", numbered(session, 1), &later)));
-    let full = (2..100).find(|number| transfer(&mut world, 0, session, *number) == FULL);
-    assert!(full.is_some(), "each transfer has a row of its own");
+    fill(&mut world, session, 2);
     let set = |world: &World| timers::all(&world.group(0).state().tables).len();
     assert!(set(&world) > 0, "none was set");
     world.run_until(|world| set(world) == 0);

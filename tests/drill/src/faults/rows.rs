@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use lockstep_core::command::GroupStatus;
 use rig::clients::ClientThread;
 use rig::load::Pace;
 use rig::node::Settings;
@@ -59,14 +60,8 @@ fn used_up(site: &Site<'_>) -> Result<Ending, Failure> {
         stage.back(at)?;
         stage.pair.wait_in_lock_step(USED_UP_MAX)?;
     }
-    let grown = || Ok::<_, Failure>(stage.pair.group(stage.active()?)?.table_bytes > (ROWS_MB[0] + 1) << 20);
-    let until = Instant::now() + USED_UP_MAX;
-    while !grown()? {
-        interrupt::check()?;
-        if Instant::now() > until {
-            return Err(Failure::new("with a higher bound nothing was added"));
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    let beyond = |group: &GroupStatus| group.table_bytes > (ROWS_MB[0] + 1) << 20;
+    let at = stage.active()?;
+    stage.pair.wait_at(at, "rows beyond the first bound", USED_UP_MAX, Duration::from_millis(20), beyond)?;
     stage.finish()
 }

@@ -68,7 +68,7 @@ impl Raw {
 }
 
 /// Status and body of an HTTP request with JSON.
-fn http(address: &str, path: &str, body: &[u8]) -> (u16, String) {
+pub(crate) fn http(address: &str, path: &str, body: &[u8]) -> (u16, String) {
     http_as("application/json", address, path, body)
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::bad_events::try_http;
+use crate::bad_events::http;
 use crate::orders::pair_with_orders_and;
 
 /// Connections that fill it.
@@ -10,10 +10,7 @@ const WRITERS: u64 = 8;
 
 /// Status and answer of a call of the orders' application, under an event id of its own.
 fn ask(address: &str, procedure: &str, parameters: &Value) -> (u16, String) {
-    let path = format!("/orders/{procedure}");
-    let answer = try_http("application/json", address, &path, parameters.to_string().as_bytes()).unwrap();
-    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
-    (status.unwrap_or_else(|| panic!("no HTTP answer: {answer}")), answer)
+    http(address, &format!("/orders/{procedure}"), parameters.to_string().as_bytes())
 }
 
 fn order(number: u64) -> Value {
