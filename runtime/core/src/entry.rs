@@ -25,6 +25,44 @@ pub struct Op {
     pub value: Option<Arc<[u8]>>,
 }
 
+/// As [`Op`], lent by the bytes that it was decoded from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct OpRef<'a> {
+    /// The table.
+    pub table: TableId,
+    /// The row's key.
+    pub key: &'a [u8],
+    /// The row, or nothing when it was deleted.
+    #[serde(borrow)]
+    pub value: Option<&'a [u8]>,
+}
+
+/// What an entry's sense depends on of its updates, whoever holds them.
+pub trait Update {
+    /// The table.
+    fn table(&self) -> TableId;
+    /// Whether the row goes.
+    fn removes(&self) -> bool;
+}
+
+impl Update for Op {
+    fn table(&self) -> TableId {
+        self.table
+    }
+    fn removes(&self) -> bool {
+        self.value.is_none()
+    }
+}
+
+impl Update for OpRef<'_> {
+    fn table(&self) -> TableId {
+        self.table
+    }
+    fn removes(&self) -> bool {
+        self.value.is_none()
+    }
+}
+
 /// A table as the database knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableMeta {
@@ -147,7 +185,7 @@ pub const INTENT_BYTES_MAX: usize = 64 << 10;
 
 /// What a number was for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum EntryBody {
+pub enum EntryBody<O = Op> {
     /// A procedure ran to an outcome.
     Procedure {
         /// The event.
@@ -161,7 +199,7 @@ pub enum EntryBody {
         /// How it ended.
         outcome: Outcome,
         /// Its updates, in order. Unless committed, only those of a timer or message that is used up (R34).
-        ops: Vec<Op>,
+        ops: Vec<O>,
     },
     /// A session was opened; its id is this entry's number.
     OpenSession,
@@ -174,16 +212,16 @@ pub enum EntryBody {
     /// Messages are known to be taken by their receivers: their rows go (R34).
     Delivered {
         /// The removals.
-        ops: Vec<Op>,
+        ops: Vec<O>,
     },
     /// Rows of a table are in their new format (R31).
-    Migrated(Box<Chunk>),
+    Migrated(Box<Chunk<O>>),
 }
 
-impl EntryBody {
+impl<O> EntryBody<O> {
     /// Its updates of rows, in order.
     #[must_use]
-    pub fn ops(&self) -> &[Op] {
+    pub fn ops(&self) -> &[O] {
         match self {
             EntryBody::Procedure { ops, .. } | EntryBody::Delivered { ops } => ops,
             EntryBody::Migrated(chunk) => &chunk.ops,
@@ -192,7 +230,7 @@ impl EntryBody {
     }
 
     /// Takes out its updates of rows.
-    pub fn take_ops(&mut self) -> Vec<Op> {
+    pub fn take_ops(&mut self) -> Vec<O> {
         match self {
             EntryBody::Procedure { ops, .. } | EntryBody::Delivered { ops } => std::mem::take(ops),
             EntryBody::Migrated(chunk) => std::mem::take(&mut chunk.ops),
@@ -205,7 +243,7 @@ impl EntryBody {
 
 /// One number of the stream with its outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct Entry<O = Op> {
     /// Its place in the stream.
     pub number: Number,
     /// The term in which it was made: (term, number) names one entry for ever (R24).
@@ -213,7 +251,30 @@ pub struct Entry {
     /// The time that its procedure saw (R33).
     pub time: Micros,
     /// What it was for.
-    pub body: EntryBody,
+    pub body: EntryBody<O>,
+}
+
+impl<O> Entry<O> {
+    /// The updates of rows, and the entry without them.
+    #[must_use]
+    pub fn split(mut self) -> (Vec<O>, Entry) {
+        let ops = self.body.take_ops();
+        let body = match self.body {
+            EntryBody::Procedure { event, awaited_from, encoding, procedure, outcome, .. } => {
+                EntryBody::Procedure { event, awaited_from, encoding, procedure, outcome, ops: Vec::new() }
+            }
+            EntryBody::OpenSession => EntryBody::OpenSession,
+            EntryBody::Aborted => EntryBody::Aborted,
+            EntryBody::Intent(intent) => EntryBody::Intent(intent),
+            EntryBody::Control(control) => EntryBody::Control(control),
+            EntryBody::Delivered { .. } => EntryBody::Delivered { ops: Vec::new() },
+            EntryBody::Migrated(chunk) => {
+                let Chunk { table, upto, rows, left, .. } = *chunk;
+                EntryBody::Migrated(Box::new(Chunk { table, upto, rows, left, ops: Vec::new() }))
+            }
+        };
+        (ops, Entry { number: self.number, term: self.term, time: self.time, body })
+    }
 }
 
 /// A row outside of any entry, as snapshots and checkpoints carry it.

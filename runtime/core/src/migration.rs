@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::entry::{Op, TableMeta};
+use crate::entry::{Op, TableMeta, Update};
 use crate::ids::TableId;
 use crate::row_key::RowKey;
 
@@ -25,7 +25,7 @@ pub const CHUNK_BYTES_MAX: usize = 256 << 10;
 
 /// A part of a table that is through: one number of the stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Chunk {
+pub struct Chunk<O = Op> {
     /// The table.
     pub table: TableId,
     /// The last row that it looked at; none when the table is through.
@@ -35,7 +35,7 @@ pub struct Chunk {
     /// So many of them could not be read, and stay as they are.
     pub left: u64,
     /// The rows in their new format. Those that had it already are not among them.
-    pub ops: Vec<Op>,
+    pub ops: Vec<O>,
 }
 
 /// How far a table is.
@@ -75,9 +75,9 @@ impl Migration {
 
     /// Whether `chunk` continues it.
     #[must_use]
-    pub fn awaits(&self, chunk: &Chunk) -> bool {
+    pub fn awaits(&self, chunk: &Chunk<impl Update>) -> bool {
         let is_next = self.next().is_some_and(|(table, _)| table == chunk.table);
-        is_next && chunk.ops.iter().all(|op| op.table == chunk.table && op.value.is_some())
+        is_next && chunk.ops.iter().all(|op| op.table() == chunk.table && !op.removes())
     }
 
     /// Takes note of a chunk of `table`. Whether all tables are through.

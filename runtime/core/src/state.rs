@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::campaign::CampaignRecord;
 use crate::command::{FeatureState, TableFormats};
 use crate::descriptor::{ApplicationDescriptor, Version};
-use crate::entry::{Control, Entry, EntryBody, Intent, Op, TableMeta};
+use crate::entry::{Control, Entry, EntryBody, Intent, Op, TableMeta, Update};
 use crate::ids::{Micros, NodeId, Number, PluginHash, TableId, Term};
 use crate::migration::{Chunk, Migration};
 use crate::note::Notes;
@@ -147,7 +147,7 @@ impl Meta {
     }
 
     /// Whether `chunk` is of the migration under way, and the next of it.
-    fn awaits(&self, chunk: &Chunk) -> bool {
+    fn awaits(&self, chunk: &Chunk<impl Update>) -> bool {
         self.migration.as_ref().is_some_and(|migration| migration.awaits(chunk))
     }
 
@@ -263,7 +263,7 @@ impl State {
     /// Why `entry` can't be applied next; none when it can. Asked of entries that come from a disk, where one that makes no
     /// sense is damage.
     #[must_use]
-    pub fn objection(&self, entry: &Entry) -> Option<&'static str> {
+    pub fn objection(&self, entry: &Entry<impl Update>) -> Option<&'static str> {
         // There is always a number behind the last one.
         if self.meta.last.0.checked_add(1) != Some(entry.number.0) || entry.number.0 == u64::MAX {
             return Some("it is not the next one");

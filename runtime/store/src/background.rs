@@ -3,22 +3,20 @@
 //! Invariants: a checkpoint is made of sealed segments whose every number is held (R24), in order; a segment is
 //! removed only once a durable checkpoint covers it. The store never waits for any of this.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use lockstep_core::entry::{Entry, Op, Row};
 use lockstep_core::ids::{Number, StoreId};
-use lockstep_core::state::State;
 
-use crate::checkpoint::{ChangedRow, CheckpointFile, Progress, key_of};
+use crate::changes::Changes;
+use crate::checkpoint::{CheckpointFile, Progress};
 use crate::directory;
 use crate::disk::Disk;
 use crate::error::{DuringExt, StoreError};
 use crate::log::{Sealed, Shared, SharedState};
 use crate::quiet::{Checkpoints, Quiet};
 use crate::record::{Found, Place, UNIT};
-use crate::replay::{Replay, Replayed};
+use crate::replay::Replay;
 use crate::scan::payload;
 use crate::segment::{self, Ahead};
 use crate::{Options, record};
@@ -107,33 +105,6 @@ pub struct Background {
     hub: Arc<Hub>,
     /// What the checkpoint of this store holds beside its rows.
     known: Option<(StoreId, Progress, Replay)>,
-}
-
-/// Rows of a chunk, the last value of each.
-#[derive(Default)]
-struct Changes {
-    rows: HashMap<Box<[u8]>, Option<Arc<[u8]>>>,
-}
-
-impl Changes {
-    fn take_ops(&mut self, entry: &mut Entry) {
-        for Op { table, key, value } in entry.body.take_ops() {
-            self.rows.insert(key_of(table, &key), value);
-        }
-    }
-}
-
-impl Replayed for Changes {
-    fn entry(&mut self, state: &mut State, mut entry: Entry) {
-        self.take_ops(&mut entry);
-        state.apply(entry);
-    }
-    fn entry_of_copy(&mut self, _: &mut State, mut entry: Entry) {
-        self.take_ops(&mut entry);
-    }
-    fn row(&mut self, _: &mut State, row: Row) {
-        self.rows.insert(key_of(row.table, &row.key), Some(row.value));
-    }
 }
 
 impl SharedState {
@@ -306,7 +277,9 @@ impl Background {
                 (progress, replay)
             }
         };
-        let (mut changes, mut bytes) = (Changes::default(), Vec::new());
+        // Of the redo no row's last value is lost, and rows take little more than there.
+        let redo_bytes: u64 = chunk.iter().map(|sealed| sealed.bytes).sum();
+        let (mut changes, mut bytes) = (Changes::with_room(redo_bytes as usize), Vec::new());
         for sealed in chunk {
             if self.hub.is_closed() {
                 // Whoever opens the store next makes it.
@@ -332,16 +305,15 @@ impl Background {
             ));
         }
         let last = chunk.last().expect("a chunk has a segment");
-        let mut rows: Vec<ChangedRow> = changes.rows.into_iter().collect();
-        rows.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        drop(bytes);
+        let (rows, changes) = (changes.len(), changes.into_order());
         let upto = (last.number, last.next_sequence, replay.copying);
-        file.add(self.disk.as_ref(), &mut progress, upto, &rows, &replay.state)?;
+        file.add(self.disk.as_ref(), &mut progress, upto, &changes, &replay.state)?;
         let through = replay.state.meta.last;
         self.known = Some((log.store, progress, replay));
-        let redo_bytes = chunk.iter().map(|sealed| sealed.bytes).sum();
         log.lock().covered = last.number;
         self.remove_old(log)?;
-        Ok(Work::Checkpointed { through, rows: rows.len(), redo_bytes })
+        Ok(Work::Checkpointed { through, rows, redo_bytes })
     }
 
     /// Removes covered segments beyond what is kept for the recent stream.

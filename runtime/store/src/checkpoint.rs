@@ -3,8 +3,8 @@
 //! Invariants:
 //! - It is changed by one transaction a chunk of segments; `progress` says which, in the same transaction.
 //! - It holds nothing that is not held (R24).
-//! - `progress` has the number of rows and the sum of their hashes: a lost, added or changed row is found when the
-//!   checkpoint is read (R26), also where the engine's own checksums would not see it.
+//! - `progress` has the sum of all blocks of rows: a lost, added or changed row is found when the checkpoint is read (R26),
+//!   also where the engine's own checksums would not see it.
 //! - Until its first transaction is durable the file has a temporary name.
 
 use std::cell::Cell;
@@ -14,19 +14,22 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 
-use lockstep_core::ids::{Number, SessionId, StoreId, TableId};
+use lockstep_core::ids::{Number, SessionId, StoreId};
 use lockstep_core::sessions::{KeyedReply, Session};
 use lockstep_core::state::{Meta, State};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::backend::{FileBackend, SheetBackend};
+use crate::changes::InOrder;
+use crate::checkpoint::blocks::BLOCKS;
 use crate::disk::Disk;
 use crate::error::{DuringExt, StoreError};
+use crate::packed::{self, Packed};
 use crate::segment::{LAYOUT, remove_if_there};
 
-const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
+mod blocks;
+
 const SESSIONS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("sessions");
 const KEYED: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("keyed");
 const GROUP: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("group");
@@ -67,8 +70,7 @@ pub(crate) struct Progress {
     pub copying: bool,
     /// The group's own data.
     pub meta: Meta,
-    rows: u64,
-    rows_sum: u64,
+    rows: blocks::Sum,
 }
 
 impl Progress {
@@ -76,24 +78,9 @@ impl Progress {
     pub fn none(store: StoreId) -> Self {
         let (segment, sequence) = (0, 0);
         let meta = Meta::default();
-        Progress { layout: LAYOUT, store, segment, sequence, copying: false, meta, rows: 0, rows_sum: 0 }
+        let rows = blocks::Sum::default();
+        Progress { layout: LAYOUT, store, segment, sequence, copying: false, meta, rows }
     }
-}
-
-/// A changed row: its key with the table in front, so that rows of one table lie together; its last value.
-pub(crate) type ChangedRow = (Box<[u8]>, Option<Arc<[u8]>>);
-
-/// A row's key in the checkpoint.
-pub(crate) fn key_of(table: TableId, key: &[u8]) -> Box<[u8]> {
-    [&table.0.to_be_bytes(), key].concat().into_boxed_slice()
-}
-
-fn row_hash(key: &[u8], value: &[u8]) -> u64 {
-    let mut hash = Xxh3Default::new();
-    hash.update(&(key.len() as u64).to_le_bytes());
-    hash.update(key);
-    hash.update(value);
-    hash.digest()
 }
 
 fn encoded(value: &impl Serialize) -> Vec<u8> {
@@ -173,13 +160,14 @@ impl CheckpointFile {
         }
         let mut state = State::default();
         state.set_meta(progress.meta.clone());
-        let (mut rows, mut sum) = (0_u64, 0_u64);
-        for row in reading.open_table(ROWS)?.iter()? {
-            let (key, value) = row?;
-            let Some((table, rest)) = key.value().split_first_chunk::<4>() else { return Ok(None) };
-            rows += 1;
-            sum = sum.wrapping_add(row_hash(key.value(), value.value()));
-            state.insert_row(TableId(u32::from_be_bytes(*table)), rest.into(), value.value().into());
+        let mut sum = blocks::Sum::default();
+        for block in reading.open_table(BLOCKS)?.iter()? {
+            let (first, block) = block?;
+            sum.add(first.value(), block.value());
+            for row in packed::rows(block.value()) {
+                let Some(Packed { table, key, value: Some(value), .. }) = row else { return Ok(None) };
+                state.insert_row(table, key.into(), value.into());
+            }
         }
         for session in reading.open_table(SESSIONS)?.iter()? {
             let (id, bytes) = session?;
@@ -192,7 +180,7 @@ impl CheckpointFile {
             };
             state.sessions.insert_keyed(key, reply);
         }
-        Ok((rows == progress.rows && sum == progress.rows_sum).then_some((progress, state)))
+        Ok((sum == progress.rows).then_some((progress, state)))
     }
 
     /// How far it goes, and its sessions; rows are left where they are.
@@ -257,14 +245,14 @@ impl CheckpointFile {
         StoreError::Disk { operation: "sync", path: self.dir.join(FILE), source }
     }
 
-    /// Adds a chunk: `rows` in order of their keys, and everything of `state`'s that changed since `before`, which
+    /// Adds a chunk: `rows`, and everything of `state`'s that changed since `before`, which
     /// becomes what was added. Durable when it returns.
     pub fn add(
         &self,
         disk: &dyn Disk,
         before: &mut Progress,
         upto: (u64, u64, bool),
-        rows: &[ChangedRow],
+        rows: &InOrder,
         state: &State,
     ) -> Result<(), StoreError> {
         let Opened { database, unborn, sync_failed } = self.open_to_write(disk)?;
@@ -276,21 +264,7 @@ impl CheckpointFile {
             // A crash is the normal end: the next opening must not walk the whole file.
             writing.set_quick_repair(true);
             {
-                let mut table = writing.open_table(ROWS)?;
-                for (key, value) in rows {
-                    let old = match value {
-                        Some(value) => table.insert(&**key, &**value)?,
-                        None => table.remove(&**key)?,
-                    };
-                    if let Some(old) = old {
-                        progress.rows -= 1;
-                        progress.rows_sum = progress.rows_sum.wrapping_sub(row_hash(key, old.value()));
-                    }
-                    if let Some(value) = value {
-                        progress.rows += 1;
-                        progress.rows_sum = progress.rows_sum.wrapping_add(row_hash(key, value));
-                    }
-                }
+                blocks::put(&mut writing.open_table(BLOCKS)?, rows.rows(), &mut progress.rows)?;
                 // Until a copy ends the group's data is not the stream's, and no session is there yet.
                 let known = if before.copying { Number(0) } else { before.meta.last };
                 add_sessions(&writing, known, state)?;

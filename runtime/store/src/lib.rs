@@ -18,6 +18,7 @@
 
 mod backend;
 mod background;
+mod changes;
 mod checkpoint;
 mod copy;
 #[doc(hidden)]
@@ -28,6 +29,7 @@ mod error;
 mod inspect;
 mod left;
 mod log;
+mod packed;
 mod quiet;
 mod record;
 mod recovery;

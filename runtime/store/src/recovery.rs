@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::path::Path;
 
 use lockstep_core::encoded_entry::EncodedEntry;
-use lockstep_core::entry::{Entry, Row};
+use lockstep_core::entry::{Entry, Op, Row};
 use lockstep_core::ids::{Number, StoreId};
 use lockstep_core::state::{State, Undo};
 
@@ -64,6 +64,8 @@ impl Recent {
 }
 
 impl Replayed for Recent {
+    type Op<'a> = Op;
+
     fn entry(&mut self, state: &mut State, entry: Entry) {
         self.push(&entry);
         let undo = state.apply(entry);

@@ -6,21 +6,23 @@
 
 use std::path::Path;
 
-use lockstep_core::entry::{Entry, Row};
+use lockstep_core::entry::{Entry, Row, Update};
 use lockstep_core::ids::{Number, SessionId};
 use lockstep_core::sessions::{KeyedReply, Session, Sessions};
 use lockstep_core::state::{Meta, State};
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
 
 use crate::error::StoreError;
 use crate::record::{Header, Kind};
 
 /// Who replays decides what becomes of rows and entries.
 pub(crate) trait Replayed {
+    /// The updates of entries, of their own or lent by the record.
+    type Op<'a>: Deserialize<'a> + Update;
     /// The next entry of the stream; it is to be applied to `state`.
-    fn entry(&mut self, state: &mut State, entry: Entry);
+    fn entry(&mut self, state: &mut State, entry: Entry<Self::Op<'_>>);
     /// An entry that stands beside the rows of a copy: its updates count, no more.
-    fn entry_of_copy(&mut self, state: &mut State, entry: Entry);
+    fn entry_of_copy(&mut self, state: &mut State, entry: Entry<Self::Op<'_>>);
     /// A row of a copy.
     fn row(&mut self, state: &mut State, row: Row);
 }
@@ -32,15 +34,19 @@ pub(crate) struct Replay {
     pub copying: bool,
 }
 
-fn decoded<T: DeserializeOwned>(payload: &[u8], path: &Path, header: &Header) -> Result<T, StoreError> {
+fn decoded<'a, T: Deserialize<'a>>(payload: &'a [u8], path: &Path, header: &Header) -> Result<T, StoreError> {
     postcard::from_bytes(payload).map_err(|error| {
         StoreError::damaged(path, format!("record {} cannot be decoded: {error}", header.sequence))
     })
 }
 
 /// The entries of a record: those that its header says, without holes.
-pub(crate) fn entries(payload: &[u8], path: &Path, header: &Header) -> Result<Vec<Entry>, StoreError> {
-    let entries: Vec<Entry> = decoded(payload, path, header)?;
+pub(crate) fn entries<'a, O: Deserialize<'a>>(
+    payload: &'a [u8],
+    path: &Path,
+    header: &Header,
+) -> Result<Vec<Entry<O>>, StoreError> {
+    let entries: Vec<Entry<O>> = decoded(payload, path, header)?;
     let mut numbers = header.first.0..=header.last.0;
     let as_said =
         entries.iter().all(|entry| numbers.next() == Some(entry.number.0)) && numbers.next().is_none();
@@ -54,20 +60,20 @@ pub(crate) fn entries(payload: &[u8], path: &Path, header: &Header) -> Result<Ve
 impl Replay {
     /// Takes the next record. Entries above `limit` were cut off later; entries that `state` has already are
     /// passed over.
-    pub fn record(
+    pub fn record<R: Replayed>(
         &mut self,
         path: &Path,
         header: &Header,
         payload: &[u8],
         limit: Number,
-        into: &mut dyn Replayed,
+        into: &mut R,
     ) -> Result<(), StoreError> {
         match header.kind {
             Kind::Entries => {
                 if header.first > limit || (!self.copying && header.last <= self.state.meta.last) {
                     return Ok(());
                 }
-                for entry in entries(payload, path, header)? {
+                for entry in entries::<R::Op<'_>>(payload, path, header)? {
                     if entry.number > limit {
                         break;
                     }
