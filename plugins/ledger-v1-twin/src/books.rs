@@ -1,4 +1,4 @@
-//! The books: plain tuples in the tables of version 1, and rings as slices of the key space.
+//! The books: plain tuples in the tables of version 1.
 //!
 //! A tuple is encoded as a struct with the same fields is, so these are the same bytes.
 
@@ -13,7 +13,7 @@ pub type Slip = (u64, String, String, u64, u64);
 /// Accounts.
 pub const HOLDINGS: Table<String, Holding> = Table::new("accounts");
 /// By account number and slot: transfer, the other account, cents, whether it came in.
-pub const PAGES: Table<(u32, u8), (u64, String, u64, bool)> = Table::new("journal").ordered();
+pub const PAGES: Table<(u32, u8), (u64, String, u64, bool)> = Table::new("journal");
 /// By [`slot`].
 pub const SLIPS: Table<u32, Slip> = Table::new("receipts");
 /// Under 0: how many accounts there are.

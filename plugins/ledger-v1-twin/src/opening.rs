@@ -60,11 +60,10 @@ pub fn statement(cx: &Context, which: &Which) -> Reply<Paper> {
     let (number, cents, entries, _) = find(cx, &which.account)?;
     let next = (entries & PAGE_MASK) as u8;
     let mut last = Vec::new();
-    for slots in [(number, next)..(number + 1, 0), (number, 0)..(number, next)] {
-        PAGES.scan(cx, slots, |_, (entry, other, cents, incoming)| {
+    for slot in (next..=PAGE_MASK as u8).chain(0..next) {
+        if let Some((entry, other, cents, incoming)) = PAGES.get(cx, &(number, slot))? {
             last.push(PaperLine { entry, other, cents, incoming });
-            true
-        })?;
+        }
     }
     Ok(Paper { cents, entries, last })
 }

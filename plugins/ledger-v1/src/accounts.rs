@@ -55,8 +55,11 @@ pub fn balance(cx: &Context, of: &Of) -> Reply<Balance> {
 #[procedure(version = 1, reads_only)]
 pub fn statement(cx: &Context, of: &Of) -> Reply<Statement> {
     let account = existing(cx, &of.account)?;
-    let ring = JOURNAL.range(cx, (account.number, 0)..(account.number + 1, 0))?;
-    Ok(account_statement(&account, ring.into_iter().map(|(_, row)| row)))
+    let mut ring = Vec::new();
+    for key in account.journal_keys() {
+        ring.extend(JOURNAL.get(cx, &key)?);
+    }
+    Ok(account_statement(&account, ring.into_iter()))
 }
 
 /// The statement of an account whose ring of entries is `ring`, in the order of its slots.

@@ -11,7 +11,7 @@ use crate::name::AccountName;
 /// Accounts by name.
 pub const ACCOUNTS: Table<AccountName, Account> = Table::new("accounts");
 /// The last entries of each account: a ring of [`JOURNAL_MAX`] by the account's number and the slot.
-pub const JOURNAL: Table<(u32, u8), JournalRow> = Table::new("journal").ordered();
+pub const JOURNAL: Table<(u32, u8), JournalRow> = Table::new("journal");
 /// Receipts of transfers by [`receipt_slot`].
 pub const RECEIPTS: Table<u32, Receipt> = Table::new("receipts");
 /// One row, under key 0.
@@ -73,6 +73,12 @@ impl Account {
     #[must_use]
     pub fn last_sent(&self) -> u64 {
         u64::from(self.number) << 32 | u64::from(self.sent)
+    }
+
+    /// Where its entries stand in the journal, once there are as many: the slots of its ring.
+    pub fn journal_keys(&self) -> impl Iterator<Item = (u32, u8)> + use<> {
+        let number = self.number;
+        (0..JOURNAL_MAX as u8).map(move |slot| (number, slot))
     }
 
     /// Where its last entry stands in the journal.

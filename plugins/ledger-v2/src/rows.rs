@@ -6,7 +6,7 @@ use lockstep_plugin_api::prelude::*;
 
 /// The last entries of each account. A row is written in format 2 once no processor has to read it as version 1.
 pub const JOURNAL: Table<(u32, u8), JournalRow> =
-    Table::new("journal").ordered().format(2).older::<JournalRowFormat1>(1);
+    Table::new("journal").format(2).older::<JournalRowFormat1>(1);
 
 /// An entry of an account's journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,6 +10,9 @@ use crate::rows::JOURNAL;
 #[procedure(version = 1, reads_only)]
 pub fn statement(cx: &Context, of: &Of) -> Reply<Statement> {
     let account = existing(cx, &of.account)?;
-    let ring = JOURNAL.range(cx, (account.number, 0)..(account.number + 1, 0))?;
-    Ok(account_statement(&account, ring.iter().map(|(_, row)| row.into())))
+    let mut ring = Vec::new();
+    for key in account.journal_keys() {
+        ring.extend(JOURNAL.get(cx, &key)?);
+    }
+    Ok(account_statement(&account, ring.iter().map(Into::into)))
 }

@@ -11,7 +11,11 @@
 //!
 //! Deliberately absent: formats (the application writes them), reads of what the running procedure has written so far.
 //!
-//! Invariant: without a build under way, `rows` are what `translate` makes of the group's rows, unless they are broken.
+//! Most changes of a row leave what it gives as it is: an account's balance is not in an index by name. So a fingerprint of what
+//! each row gives is kept, and the row before is translated only if the new one gives something else.
+//!
+//! Invariants: without a build under way, `rows` are what `translate` makes of the group's rows, unless they are broken. A row
+//! that the build has passed has the fingerprint of what it gives; others have none.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -20,11 +24,15 @@ use std::sync::Arc;
 use crate::application::Application;
 use crate::context::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::descriptor::{ApplicationDescriptor, TableIndex};
-use crate::entry::Op;
+use crate::entry::{Op, Row};
 use crate::ids::TableId;
 use crate::row_key::RowKey;
 use crate::state::Change;
 use crate::tables::{TableCursor, Tables, Visit};
+
+mod given;
+
+use given::{Fingerprints, Given};
 
 /// The most rows that one row may give in all derived tables.
 pub const DERIVED_ROWS_MAX: usize = 256;
@@ -50,14 +58,14 @@ pub struct Derived {
     /// Each source with its place in the descriptor.
     sources: Vec<(TableId, TableIndex)>,
     rows: Tables,
+    fingerprints: Fingerprints,
+    /// What a row gives, kept so that it does not allocate.
+    given: Given,
     build: Option<Build>,
     broken: Option<String>,
     /// Rows translated by the build.
     translated: u64,
 }
-
-/// What one row gives: the table's place in the descriptor, its id, the row.
-type Given = Vec<(TableId, RowKey, Arc<[u8]>)>;
 
 impl Derived {
     /// The derived tables that `descriptor` declares, empty; to be built by [`build`](Self::build) over whatever rows
@@ -106,7 +114,7 @@ impl Derived {
     /// An estimate of the memory that the rows take, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.rows.bytes()
+        self.rows.bytes() + self.fingerprints.bytes()
     }
 
     /// The row under `key`.
@@ -140,7 +148,9 @@ impl Derived {
             self.translated += 1;
             todo -= 1;
             let given = self.translate(application, source, &key, &row);
-            self.put_all(given);
+            self.fingerprints.put(table, &key, Some(given.fingerprint_of(&key)));
+            self.put_all(given.rows());
+            self.given = given;
         }
         self.build = Some(build);
         false
@@ -164,7 +174,7 @@ impl Derived {
         let changes = changes.filter_map(|change| Some((self.source(change.table)?, change)));
         let rows = first_and_last(changes);
         let mut build = self.build.take();
-        let (mut gone, mut come) = (Given::new(), Given::new());
+        let (mut gone, mut come) = (Vec::new(), Vec::new());
         for (source, Change { table, key, before, after }) in rows {
             let mut before = before;
             if let Some(build) = &mut build {
@@ -176,13 +186,20 @@ impl Derived {
                     Ordering::Equal | Ordering::Less => {}
                 }
             }
-            let given = |this: &mut Self, row: Option<Arc<[u8]>>| {
-                row.map(|row| this.translate(application, source, &key, &row)).unwrap_or_default()
-            };
-            let (old, new) = (given(self, before), given(self, after));
-            if old != new {
-                gone.extend(old);
-                come.extend(new);
+            let new = after.map(|row| self.translate(application, source, &key, &row));
+            let fingerprint = new.as_ref().map(|given| given.fingerprint_of(&key));
+            let known = self.fingerprints.put(table, &key, fingerprint);
+            let gives_the_same = known.is_some() && known == fingerprint;
+            if let Some(new) = new {
+                if !gives_the_same {
+                    come.extend(new.rows());
+                }
+                self.given = new;
+            }
+            if !gives_the_same && let Some(before) = before {
+                let old = self.translate(application, source, &key, &before);
+                gone.extend(old.rows());
+                self.given = old;
             }
         }
         self.build = build;
@@ -198,7 +215,8 @@ impl Derived {
         key: &RowKey,
         row: &Arc<[u8]>,
     ) -> Given {
-        let mut given = Given::new();
+        let mut given = std::mem::take(&mut self.given);
+        given.clear();
         let mut breach = None;
         let tables = &application.descriptor().tables;
         let name = &tables[source].name;
@@ -215,7 +233,7 @@ impl Derived {
                         "keys have at most {KEY_BYTES_MAX} bytes and rows {VALUE_BYTES_MAX}, derived ones too"
                     ));
                 }
-                Some(declared) => given.push((TableId::of(&declared.name), key.into(), row.into())),
+                Some(declared) => given.push(TableId::of(&declared.name), key, row),
             }
         });
         if let Some(why) = breach.or(result.err()) {
@@ -224,8 +242,8 @@ impl Derived {
         given
     }
 
-    fn put_all(&mut self, given: Given) {
-        for (table, key, row) in given {
+    fn put_all(&mut self, given: impl IntoIterator<Item = Row>) {
+        for Row { table, key, value: row } in given {
             if self.rows.apply(&Op { table, key, value: Some(row) }).is_some() {
                 self.give_up(
                     "two rows give derived rows with one key; put what tells them apart into it".into(),
@@ -234,8 +252,8 @@ impl Derived {
         }
     }
 
-    fn take_all(&mut self, given: Given) {
-        for (table, key, row) in given {
+    fn take_all(&mut self, given: impl IntoIterator<Item = Row>) {
+        for Row { table, key, value: row } in given {
             if self.rows.apply(&Op { table, key, value: None }) != Some(row) {
                 self.give_up("`translate` made something else of a row than before".into());
             }

@@ -277,9 +277,9 @@ impl Background {
                 (progress, replay)
             }
         };
-        // Of the redo no row's last value is lost, and rows take little more than there.
         let redo_bytes: u64 = chunk.iter().map(|sealed| sealed.bytes).sum();
-        let (mut changes, mut bytes) = (Changes::with_room(redo_bytes as usize), Vec::new());
+        // Rows take about as much as they take in the redo; memory that is not needed is not touched.
+        let (mut changes, mut bytes) = (Changes::with_room(redo_bytes as usize * 3 / 2), Vec::new());
         for sealed in chunk {
             if self.hub.is_closed() {
                 // Whoever opens the store next makes it.
@@ -306,14 +306,14 @@ impl Background {
         }
         let last = chunk.last().expect("a chunk has a segment");
         drop(bytes);
-        let (rows, changes) = (changes.len(), changes.into_order());
+        let changes = changes.into_order();
         let upto = (last.number, last.next_sequence, replay.copying);
         file.add(self.disk.as_ref(), &mut progress, upto, &changes, &replay.state)?;
         let through = replay.state.meta.last;
         self.known = Some((log.store, progress, replay));
         log.lock().covered = last.number;
         self.remove_old(log)?;
-        Ok(Work::Checkpointed { through, rows, redo_bytes })
+        Ok(Work::Checkpointed { through, rows: changes.len(), redo_bytes })
     }
 
     /// Removes covered segments beyond what is kept for the recent stream.

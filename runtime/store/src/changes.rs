@@ -1,8 +1,6 @@
 //! Rows on their way from the redo log into the checkpoint: the last value of each, all in one piece of memory, so that a
-//! checkpoint takes no more of it than the redo that it is made of, whatever the rows' number.
+//! checkpoint takes little more of it than the redo that it is made of, whatever the rows' number.
 
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry as Slot;
 use lockstep_core::entry::{Entry, OpRef, Row};
 use lockstep_core::ids::TableId;
 use lockstep_core::state::State;
@@ -17,60 +15,57 @@ struct Place {
     at: usize,
 }
 
-/// The rows.
+/// The rows, as they come.
 #[derive(Debug)]
 pub(crate) struct Changes {
     bytes: Vec<u8>,
-    places: HashTable<Place>,
+    places: Vec<Place>,
 }
 
 impl Changes {
     /// With room for so many bytes of rows.
     pub fn with_room(bytes: usize) -> Self {
-        Changes { bytes: Vec::with_capacity(bytes), places: HashTable::new() }
+        Changes { bytes: Vec::with_capacity(bytes), places: Vec::new() }
     }
 
     /// Takes what became of a row.
     pub fn put(&mut self, table: TableId, key: &[u8], value: Option<&[u8]>) {
-        let (hash, end) = (packed::hash(table, key), self.bytes.len());
+        self.push(packed::hash(table, key), table, key, value);
+    }
+
+    fn push(&mut self, hash: u64, table: TableId, key: &[u8], value: Option<&[u8]>) {
+        self.places.push(Place { hash, at: self.bytes.len() });
         packed::append(&mut self.bytes, table, key, value);
-        let (before, new) = self.bytes.split_at_mut(end);
-        let is_same = |place: &Place| {
-            place.hash == hash && {
-                let row = row_at(before, place);
-                row.table == table && row.key == key
-            }
+    }
+
+    /// The last value of each row.
+    pub fn into_order(self) -> InOrder {
+        let Changes { bytes, mut places } = self;
+        // Not looked up as they come: a look-up of each costs more than to put them all in order.
+        places.sort_unstable_by_key(|place| (place.hash, place.at));
+        let name = |place: &Place| {
+            let row = row_at(&bytes, place);
+            (row.table, row.key)
         };
-        match self.places.entry(hash, is_same, |place| place.hash) {
-            Slot::Vacant(slot) => drop(slot.insert(Place { hash, at: end })),
-            Slot::Occupied(mut slot) => {
-                let old = slot.get().at..slot.get().at + row_at(before, slot.get()).as_bytes().len();
-                if old.len() == new.len() {
-                    before[old].copy_from_slice(new);
-                    self.bytes.truncate(end);
-                } else {
-                    slot.get_mut().at = end;
+        let mut kept = 0;
+        let mut from = 0;
+        while from < places.len() {
+            let alike = places[from..].iter().take_while(|place| place.hash == places[from].hash).count();
+            let group = from..from + alike;
+            // Nearly always one row's.
+            if alike > 1 && places[group.clone()].iter().any(|place| name(place) != name(&places[from])) {
+                places[group.clone()]
+                    .sort_unstable_by(|one, other| name(one).cmp(&name(other)).then(one.at.cmp(&other.at)));
+            }
+            for at in group.clone() {
+                if at + 1 == group.end || name(&places[at]) != name(&places[at + 1]) {
+                    places[kept] = places[at];
+                    kept += 1;
                 }
             }
+            from = group.end;
         }
-    }
-
-    /// How many rows there are.
-    pub fn len(&self) -> usize {
-        self.places.len()
-    }
-
-    /// The same, in the order of the rows' hashes.
-    pub fn into_order(self) -> InOrder {
-        let Changes { bytes, places } = self;
-        let mut places: Vec<Place> = places.into_iter().collect();
-        places.sort_unstable_by(|one, other| {
-            let order = |place: &Place| {
-                let row = row_at(&bytes, place);
-                (row.table, row.key)
-            };
-            one.hash.cmp(&other.hash).then_with(|| order(one).cmp(&order(other)))
-        });
+        places.truncate(kept);
         InOrder { bytes, places }
     }
 
@@ -87,6 +82,11 @@ pub(crate) struct InOrder {
 }
 
 impl InOrder {
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
     /// The last value of each row, with the row's hash.
     pub fn rows(&self) -> impl Iterator<Item = (u64, Packed<'_>)> {
         self.places.iter().map(|place| (place.hash, row_at(&self.bytes, place)))
@@ -126,8 +126,8 @@ mod tests {
             changes.put(TableId(7), key.as_bytes(), value.map(str::as_bytes));
         }
         changes.put(TableId(8), b"a", Some(b"another table's"));
-        assert_eq!(changes.len(), 3);
         let changes = changes.into_order();
+        assert_eq!(changes.len(), 3);
         assert!(changes.rows().is_sorted_by_key(|(hash, _)| hash));
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         let row = |row: Packed<'_>| (row.table.0, text(row.key), row.value.map_or("none".into(), text));
@@ -135,5 +135,18 @@ mod tests {
         rows.sort_unstable();
         let expected = [(7, "a", "three"), (7, "b", "none"), (8, "a", "another table's")];
         assert_eq!(rows, expected.map(|(table, key, value)| (table, key.into(), value.into())));
+    }
+    #[test]
+    fn rows_whose_hashes_are_equal_are_told_apart() {
+        let mut changes = Changes::with_room(0);
+        for (table, key, value) in
+            [(7, "b", "1"), (7, "a", "2"), (8, "a", "3"), (7, "b", "4"), (7, "a", "5"), (7, "b", "6")]
+        {
+            changes.push(1 << 40, TableId(table), key.as_bytes(), Some(value.as_bytes()));
+        }
+        let changes = changes.into_order();
+        let rows: Vec<_> =
+            changes.rows().map(|(_, row)| (row.table.0, row.key, row.value.unwrap())).collect();
+        assert_eq!(rows, [(7, &b"a"[..], &b"5"[..]), (7, b"b", b"6"), (8, b"a", b"3")]);
     }
 }

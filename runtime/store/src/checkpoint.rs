@@ -36,8 +36,8 @@ const GROUP: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("group");
 const PROGRESS: &str = "progress";
 const FILE: &str = "checkpoint.redb";
 const FILE_UNBORN: &str = "checkpoint.redb.tmp";
-/// The engine's cache, in bytes; its default is a gigabyte.
-const CACHE_BYTES: usize = 32 << 20;
+/// The engine's cache, in bytes; its default is a gigabyte. Blocks are read and written once, in the order of their keys.
+const CACHE_BYTES: usize = 8 << 20;
 
 thread_local! {
     static CAUGHT: Cell<bool> = const { Cell::new(false) };
