@@ -345,7 +345,7 @@ fn groups(config: &NodeConfig) -> Result<Vec<(&ApplicationConfig, u16)>, StartEr
 /// # Errors
 /// When the operating system refuses.
 pub fn prepare_process() -> std::io::Result<()> {
-    lockstep_os::heap::prefer_huge_pages();
+    lockstep_os::heap::set_up();
     lockstep_os::core_dumps_off()?;
     lockstep_os::raise_open_files_limit().map(|_| ())
 }

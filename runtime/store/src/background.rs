@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use lockstep_core::ids::{Number, StoreId};
 
+use crate::Options;
 use crate::changes::Changes;
 use crate::checkpoint::{CheckpointFile, Progress};
 use crate::directory;
@@ -17,9 +18,9 @@ use crate::log::{Sealed, Shared, SharedState};
 use crate::quiet::{Checkpoints, Quiet};
 use crate::record::{Found, Place, UNIT};
 use crate::replay::Replay;
-use crate::scan::payload;
+use crate::scan::whole;
 use crate::segment::{self, Ahead};
-use crate::{Options, record};
+use crate::window::Window;
 
 /// A checkpoint is behind when so many could be made of what waits.
 const BEHIND_CHECKPOINTS: u64 = 2;
@@ -279,7 +280,7 @@ impl Background {
         };
         let redo_bytes: u64 = chunk.iter().map(|sealed| sealed.bytes).sum();
         // Rows take about as much as they take in the redo; memory that is not needed is not touched.
-        let (mut changes, mut bytes) = (Changes::with_room(redo_bytes as usize * 3 / 2), Vec::new());
+        let (mut changes, mut window) = (Changes::with_room(redo_bytes as usize * 3 / 2), Window::default());
         for sealed in chunk {
             if self.hub.is_closed() {
                 // Whoever opens the store next makes it.
@@ -290,22 +291,20 @@ impl Background {
                 .map(drop)
                 .or_else(|error| if error.is_full_disk() { Ok(()) } else { Err(error) })?;
             let path = segment::path(&log.dir, sealed.number);
-            segment::read_into(&mut bytes, self.disk.as_ref(), &log.dir, log.store, sealed.number)?;
+            window.open(self.disk.as_ref(), &log.dir, log.store, sealed.number)?;
             let mut offset = UNIT as u64;
             while offset < sealed.bytes {
                 let place = Place { store: log.store, segment: sealed.number, offset };
-                let (header, payload) = payload(&bytes, place, &path)?;
+                let (header, payload) = whole(window.find(place)?, place, &path)?;
                 let limit = log.lock().cuts.limit(header.sequence);
                 replay.record(&path, &header, payload, limit, &mut changes)?;
                 offset += header.record_bytes() as u64;
             }
-            debug_assert!(matches!(
-                record::read(&bytes, Place { store: log.store, segment: sealed.number, offset }),
-                Found::Empty
-            ));
+            let end = Place { store: log.store, segment: sealed.number, offset };
+            debug_assert!(matches!(window.find(end)?, Found::Empty));
         }
         let last = chunk.last().expect("a chunk has a segment");
-        drop(bytes);
+        drop(window);
         let changes = changes.into_order();
         let upto = (last.number, last.next_sequence, replay.copying);
         file.add(self.disk.as_ref(), &mut progress, upto, &changes, &replay.state)?;

@@ -8,6 +8,9 @@ use lockstep_core::state::State;
 use crate::packed::{self, Packed};
 use crate::replay::Replayed;
 
+/// A row takes so many bytes of the redo or more, nearly always.
+const ROW_BYTES_MIN: usize = 64;
+
 /// Where a row stands.
 #[derive(Clone, Copy, Debug)]
 struct Place {
@@ -25,7 +28,7 @@ pub(crate) struct Changes {
 impl Changes {
     /// With room for so many bytes of rows.
     pub fn with_room(bytes: usize) -> Self {
-        Changes { bytes: Vec::with_capacity(bytes), places: Vec::new() }
+        Changes { bytes: Vec::with_capacity(bytes), places: Vec::with_capacity(bytes / ROW_BYTES_MIN) }
     }
 
     /// Takes what became of a row.

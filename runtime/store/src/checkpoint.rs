@@ -28,7 +28,7 @@ use crate::error::{DuringExt, StoreError};
 use crate::packed::{self, Packed};
 use crate::segment::{LAYOUT, remove_if_there};
 
-mod blocks;
+pub(crate) mod blocks;
 
 const SESSIONS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("sessions");
 const KEYED: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("keyed");

@@ -35,10 +35,13 @@ mod record;
 mod recovery;
 mod replay;
 mod restore;
+#[doc(hidden)]
+pub mod rows;
 mod scan;
 mod segment;
 pub mod sim_disk;
 mod store;
+mod window;
 
 pub use background::{Background, Work};
 pub use checkpoint::panic_is_caught;

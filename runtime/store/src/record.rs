@@ -174,8 +174,12 @@ pub(crate) enum Found<'a> {
 
 /// The header at `place` of the segment `bytes`, if there is a good one.
 pub(crate) fn header_at(bytes: &[u8], place: Place) -> Option<Header> {
-    let offset = usize::try_from(place.offset).ok()?;
-    let header = bytes.get(offset..offset.checked_add(UNIT)?)?;
+    header_of(bytes.get(usize::try_from(place.offset).ok()?..)?, place)
+}
+
+/// The header at the start of `record`, which lies at `place`, if there is a good one.
+pub(crate) fn header_of(record: &[u8], place: Place) -> Option<Header> {
+    let header = record.get(..UNIT)?;
     if header[0..4] != MAGIC || header[63] != END_MARK {
         return None;
     }
@@ -207,8 +211,12 @@ fn all_zero(bytes: &[u8]) -> bool {
 /// Reads what lies at `place` of the segment `bytes`.
 pub(crate) fn read(bytes: &[u8], place: Place) -> Found<'_> {
     let offset = (place.offset as usize).min(bytes.len());
-    let rest = &bytes[offset..];
-    let Some(header) = header_at(bytes, place) else {
+    read_from(&bytes[offset..], place)
+}
+
+/// Reads what lies at `place`, where `rest` begins.
+pub(crate) fn read_from(rest: &[u8], place: Place) -> Found<'_> {
+    let Some(header) = header_of(rest, place) else {
         return match rest.get(..UNIT) {
             None if all_zero(rest) => Found::Empty,
             None => Found::Torn,

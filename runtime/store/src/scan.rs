@@ -88,7 +88,16 @@ pub(crate) fn payload<'a>(
     place: Place,
     path: &Path,
 ) -> Result<(Header, &'a [u8]), StoreError> {
-    match record::read(bytes, place) {
+    whole(record::read(bytes, place), place, path)
+}
+
+/// The record that was found at `place`.
+pub(crate) fn whole<'a>(
+    found: Found<'a>,
+    place: Place,
+    path: &Path,
+) -> Result<(Header, &'a [u8]), StoreError> {
+    match found {
         Found::Record(header, payload) => Ok((header, payload)),
         _ => Err(StoreError::damaged(path, format!("the record at byte {} is gone", place.offset))),
     }

@@ -160,6 +160,19 @@ pub(crate) fn read_into(
     number: u64,
 ) -> Result<(), StoreError> {
     let path = &path(dir, number);
+    let (file, size) = open(disk, dir, store, number)?;
+    bytes.resize(size as usize, 0);
+    file.read_at(0, bytes).during("read", path)
+}
+
+/// Opens segment `number` to be read, and says how long it is. Its header is checked.
+pub(crate) fn open(
+    disk: &dyn Disk,
+    dir: &Path,
+    store: StoreId,
+    number: u64,
+) -> Result<(Box<dyn DiskFile>, u64), StoreError> {
+    let path = &path(dir, number);
     let file = match disk.open_to_read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(StoreError::damaged(path, "it is gone"));
@@ -176,8 +189,7 @@ pub(crate) fn read_into(
     if size != len || size > BYTES_MAX {
         return Err(StoreError::damaged(path, format!("it has {len} bytes, but was made with {size}")));
     }
-    bytes.resize(size as usize, 0);
-    file.read_at(0, bytes).during("read", path)
+    Ok((file, size))
 }
 
 /// Checks the header of a segment and returns the size that it is to have.

@@ -21,8 +21,10 @@ use crate::measures::{self, median};
 use crate::transfers::{bytes_of, mixed};
 
 const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
+/// The rows' table.
+const TABLE: u32 = 7;
 /// What the checkpoint's cache is, in bytes.
-const CACHE_BYTES: usize = 32 << 20;
+const CACHE_BYTES: usize = 8 << 20;
 /// How many rows go into one transaction while all of them are written: about what 64 MB of redo change.
 const CHUNK_ROWS: usize = 250_000;
 
@@ -30,7 +32,9 @@ const CHUNK_ROWS: usize = 250_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Engine {
-    /// As it is: a copy-on-write B+ tree in one file.
+    /// As it is: rows in blocks by their hashes, in a copy-on-write B+ tree in one file.
+    Blocks,
+    /// The same tree with a key for each row.
     Redb,
     /// A log-structured merge tree, with levels.
     Fjall,
@@ -39,7 +43,8 @@ pub enum Engine {
 impl Engine {
     fn name(self) -> &'static str {
         match self {
-            Engine::Redb => "redb",
+            Engine::Blocks => "redb, in blocks",
+            Engine::Redb => "redb, each row",
             Engine::Fjall => "fjall",
         }
     }
@@ -73,9 +78,9 @@ pub struct Took {
 
 type Row = (Vec<u8>, Vec<u8>);
 
-/// A row of table 7: a key as accounts have them, a value of 60 to 120 bytes.
+/// A row: a key as accounts have them, a value of 60 to 120 bytes.
 fn row(number: u64, seed: u64) -> Row {
-    let key = [7_u32.to_be_bytes().as_slice(), format!("acc{number:09}").as_bytes()].concat();
+    let key = format!("acc{number:09}").into_bytes();
     (key, bytes_of(number ^ seed << 40, 60 + (mixed(number) % 60) as usize))
 }
 
@@ -98,6 +103,7 @@ pub fn rows(plan: &Plan) -> Result<Took, Failure> {
         row_bytes += rows.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum::<u64>();
         let (begun, cpu, before) = (Instant::now(), measures::process_cpu(), measures::written_bytes()?);
         match plan.engine {
+            Engine::Blocks => blocks_rows(&plan.directory, &rows)?,
             Engine::Redb => redb_rows(&plan.directory, &rows)?,
             Engine::Fjall => fjall_rows(&plan.directory, &rows)?,
         }
@@ -116,18 +122,34 @@ pub fn rows(plan: &Plan) -> Result<Took, Failure> {
     })
 }
 
+fn blocks_rows(directory: &Path, rows: &[Row]) -> Result<(), Failure> {
+    in_redb(directory, |writing| {
+        let rows = rows.iter().map(|(key, value)| (key.as_slice(), value.as_slice()));
+        Ok(lockstep_store::rows::put(writing, TABLE, rows)?)
+    })
+}
+
 fn redb_rows(directory: &Path, rows: &[Row]) -> Result<(), Failure> {
+    in_redb(directory, |writing| {
+        let mut table = writing.open_table(ROWS)?;
+        for (key, value) in rows {
+            let key = [&TABLE.to_be_bytes(), key.as_slice()].concat();
+            std::hint::black_box(table.insert(key.as_slice(), value.as_slice())?);
+        }
+        Ok(())
+    })
+}
+
+fn in_redb(
+    directory: &Path,
+    write: impl FnOnce(&redb::WriteTransaction) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     std::fs::create_dir_all(directory)?;
     let mut builder = redb::Database::builder();
     let database = builder.set_cache_size(CACHE_BYTES).create(directory.join("rows.redb"))?;
     let mut writing = database.begin_write()?;
     writing.set_quick_repair(true);
-    {
-        let mut table = writing.open_table(ROWS)?;
-        for (key, value) in rows {
-            std::hint::black_box(table.insert(key.as_slice(), value.as_slice())?);
-        }
-    }
+    write(&writing)?;
     writing.commit()?;
     database.close()?;
     Ok(())
@@ -138,8 +160,9 @@ fn fjall_rows(directory: &Path, rows: &[Row]) -> Result<(), Failure> {
     let keyspace = database.keyspace("rows", KeyspaceCreateOptions::default)?;
     let mut batch = database.batch().durability(Some(PersistMode::SyncData));
     for (key, value) in rows {
-        std::hint::black_box(keyspace.get(key)?);
-        batch.insert(&keyspace, key.as_slice(), value.as_slice());
+        let key = [&TABLE.to_be_bytes(), key.as_slice()].concat();
+        std::hint::black_box(keyspace.get(&key)?);
+        batch.insert(&keyspace, key, value.as_slice());
     }
     batch.commit()?;
     Ok(())
@@ -154,10 +177,12 @@ pub fn load(plan: &Plan) -> Result<Took, Failure> {
     let (begun, cpu) = (Instant::now(), measures::process_cpu());
     let mut rows: Vec<Row> = Vec::new();
     match plan.engine {
+        Engine::Blocks => {
+            let reading = checked(&plan.directory)?.begin_read()?;
+            lockstep_store::rows::read(&reading, |key, value| rows.push((key.into(), value.into())))?;
+        }
         Engine::Redb => {
-            let mut builder = redb::Database::builder();
-            builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
-            let database = builder.open(plan.directory.join("rows.redb"))?;
+            let database = checked(&plan.directory)?;
             for row in database.begin_read()?.open_table(ROWS)?.iter()? {
                 let (key, value) = row?;
                 rows.push((key.value().into(), value.value().into()));
@@ -187,6 +212,12 @@ pub fn load(plan: &Plan) -> Result<Took, Failure> {
     })
 }
 
+fn checked(directory: &Path) -> Result<redb::Database, Failure> {
+    let mut builder = redb::Database::builder();
+    builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
+    Ok(builder.open(directory.join("rows.redb"))?)
+}
+
 /// What is asked of the command.
 #[derive(Debug, clap::Args)]
 pub struct Asked {
@@ -196,7 +227,7 @@ pub struct Asked {
     /// So many of them are changed, five times.
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
     changed: u64,
-    /// How often each is measured, both in turn.
+    /// How often each is measured, all in turn.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
     rounds: u64,
 }
@@ -204,13 +235,13 @@ pub struct Asked {
 /// How many batches of changed rows there are.
 const BATCHES: u64 = 5;
 
-/// Measures both, prints the table or one object.
+/// Measures them, prints the table or one object.
 ///
 /// # Errors
 /// When something fails.
 pub fn run(asked: &Asked, args: &Args, directory: &Path) -> Result<bool, Failure> {
     let machine = measures::machine()?;
-    let engines = [Engine::Redb, Engine::Fjall];
+    let engines = [Engine::Blocks, Engine::Redb, Engine::Fjall];
     // What was done, for each engine.
     let parts = ["all rows written", "changed rows written", "all rows read at a start"];
     let mut took: Vec<[Vec<Took>; 3]> = vec![Default::default(); engines.len()];
