@@ -112,7 +112,11 @@ impl postcard::ser_flavors::Flavor for Appending<'_> {
         Ok(())
     }
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        self.0.extend_from_slice(bytes);
+        // Most numbers are one byte, for which a copy of any length costs more than the byte.
+        match bytes {
+            [byte] => self.0.push(*byte),
+            bytes => self.0.extend_from_slice(bytes),
+        }
         Ok(())
     }
     fn finalize(self) -> postcard::Result<()> {
