@@ -156,6 +156,12 @@ impl Derived {
         false
     }
 
+    /// Whether rows of `table` give derived ones.
+    #[must_use]
+    pub fn derives_from(&self, table: TableId) -> bool {
+        self.source(table).is_some()
+    }
+
     fn source(&self, table: TableId) -> Option<TableIndex> {
         self.sources.iter().find(|(id, _)| *id == table).map(|(_, index)| *index)
     }

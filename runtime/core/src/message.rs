@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use crate::channels::GroupMessage;
 use crate::command::{Command, CommandResult, Role};
@@ -53,7 +54,7 @@ pub struct Hello {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnitDescription {
     /// The unit's name.
-    pub name: String,
+    pub name: SmolStr,
     /// The version of its procedure.
     pub version: u32,
     /// Its updates, in order: operation and parameters.

@@ -236,14 +236,20 @@ pub struct Change {
 }
 
 impl Undo {
-    /// What the entry that this takes back, whose updates are `ops`, has changed.
-    pub fn changes<'a>(&'a self, ops: &'a [Op]) -> impl Iterator<Item = Change> + 'a {
-        assert_eq!(self.ops.len(), ops.len(), "an undo is of its entry");
-        ops.iter().zip(&self.ops).map(|(op, before)| Change {
-            table: op.table,
-            key: op.key.clone(),
+    /// What the entry that this takes back has changed of the rows of tables that are `wanted`. `tables` have it, and nothing
+    /// behind it.
+    pub fn changes<'a>(
+        &'a self,
+        tables: &'a Tables,
+        wanted: impl Fn(TableId) -> bool + 'a,
+    ) -> impl Iterator<Item = Change> + 'a {
+        let before = self.ops.iter().filter(move |before| wanted(before.table));
+        before.map(|before| Change {
+            table: before.table,
+            key: before.key.clone(),
             before: before.value.clone(),
-            after: op.value.clone(),
+            // Of a row that it has written twice the last value both times, as that is the one that counts.
+            after: tables.get_by(before.table, &before.key).cloned(),
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use smol_str::SmolStr;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::Group;
@@ -510,10 +511,11 @@ impl Group {
         withheld: bool,
     ) {
         let digest = self.overlay.digest_from(start);
-        let reads_body = self.unit(running, position).is_some_and(|unit| unit.reads_body);
+        let declared = self.unit(running, position);
+        let reads_body = declared.is_some_and(|unit| unit.reads_body);
         let unit = (shipped || (withheld && reads_body) || self.acts(running, position)).then(|| {
             Box::new(UnitDescription {
-                name: self.unit_name(running, position),
+                name: declared.map_or_else(SmolStr::default, |unit| unit.name.as_str().into()),
                 version: self.application.descriptor().procedures[running.procedure].version,
                 updates: self.overlay.ops()[start..].to_vec(),
             })

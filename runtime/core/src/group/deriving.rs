@@ -11,6 +11,7 @@ use crate::command::Role;
 use crate::derived::Derived;
 use crate::descriptor::ApplicationDescriptor;
 use crate::effect::{Alarm, Effect};
+use crate::ids::TableId;
 use crate::message::PeerMessage;
 use crate::state::Change;
 use crate::tables::Tables;
@@ -38,6 +39,11 @@ impl Group {
     /// Whether any derived table has to follow changes of rows.
     pub(super) fn follows_changes(&self) -> bool {
         !self.derived.is_none() || (self.next_application.is_some() && !self.next_derived.is_none())
+    }
+
+    /// Whether rows of `table` give derived ones.
+    pub(super) fn derives_from(&self, table: TableId) -> bool {
+        self.derived.derives_from(table) || self.next_derived.derives_from(table)
     }
 
     /// Follows changes of rows that are in the tables already; they are made twice if a version is being built.

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use smol_str::SmolStr;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Group;
@@ -61,7 +62,7 @@ pub(super) struct Pending {
     /// `beside`: the unit of the next step-up has run already; here its updates start.
     pub ahead: Option<Result<usize, UnitEnd>>,
     /// What the standby registered in place of work units of its own (\[P\] Fig. 4), for takeover and trace.
-    pub registered: Vec<(String, u32)>,
+    pub registered: Vec<(SmolStr, u32)>,
     /// The units that act on the world and may have begun, in order: what a takeover undoes (R19).
     pub described: Vec<ActingUnit>,
 }

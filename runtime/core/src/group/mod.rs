@@ -63,7 +63,7 @@ use crate::event::Event;
 use crate::ids::{GroupName, LinkId, Micros, Number, Origin, PluginHash, StoreId, TableId, Term};
 use crate::input::Input;
 use crate::message::{Frame, Hello, PeerMessage};
-use crate::state::{State, Undo};
+use crate::state::{Change, State, Undo};
 use crate::witness::{Unwatched, Witness};
 
 use acting::Acting;
@@ -614,10 +614,11 @@ impl Group {
         let encoded = EncodedEntry::of(&entry, &mut self.encoding);
         let sets_features =
             matches!(entry.body, EntryBody::Control(Control::Enable { .. } | Control::Disable { .. }));
-        let followed = if self.follows_changes() { entry.body.ops().to_vec() } else { Vec::new() };
         let undo = self.state.apply(entry);
-        if !followed.is_empty() {
-            self.follow_changes(&|| undo.changes(&followed));
+        if self.follows_changes() {
+            let changes: Vec<Change> =
+                undo.changes(&self.state.tables, |table| self.derives_from(table)).collect();
+            self.follow_changes(&|| changes.iter().cloned());
         }
         self.undos.push_back(undo);
         self.recent.push(encoded.clone());

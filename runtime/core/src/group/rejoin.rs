@@ -189,11 +189,12 @@ impl Group {
                     return self.close_link(format!("entry {} came to the copy", entry.number));
                 }
                 let encoded = EncodedEntry::of(&entry, &mut self.encoding);
-                let follows = !copying.derived.is_none();
-                let ops = if follows { entry.body.ops().to_vec() } else { Vec::new() };
                 let undo = copying.state.apply(entry);
-                if follows {
-                    copying.derived.follow(&*self.application, &copying.state.tables, undo.changes(&ops));
+                if !copying.derived.is_none() {
+                    let tables = &copying.state.tables;
+                    let of_sources = |table| copying.derived.derives_from(table);
+                    let changes: Vec<Change> = undo.changes(tables, of_sources).collect();
+                    copying.derived.follow(&*self.application, tables, changes.into_iter());
                 }
                 self.effects.push(Effect::Append(encoded));
             }
