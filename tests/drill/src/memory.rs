@@ -11,7 +11,7 @@ use rig::{Failure, interrupt};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::outside::{cores, load_average, resident_mb};
+use crate::outside::{Stolen, cores, load_average, resident_mb};
 use crate::{Outcome, say};
 
 /// How long the load runs between two looks, in seconds.
@@ -41,7 +41,7 @@ pub fn run(
     millions: u64,
     recent_mb: Option<u64>,
 ) -> Result<Outcome, Failure> {
-    let machine = load_average()?;
+    let (machine, stolen) = (load_average()?, Stolen::now()?);
     let more = recent_mb.map_or(String::new(), |mb| format!("recent_mb: {mb},"));
     let settings = Settings { durability: Some("replicated".into()), more, ..Settings::default() };
     let mut pair =
@@ -64,6 +64,7 @@ pub fn run(
         looks.push(Look { transfers, rate_per_s: seen.rate_per_s, resident_mb: resident });
     }
     pair.end()?;
+    let stolen_percent = stolen.percent()?;
     let largest = |looks: &[Look]| looks.iter().flat_map(|look| look.resident_mb).max().unwrap_or(0);
     let (first, second) = looks.split_at(looks.len() / 2);
     let (before, after) = (largest(first), largest(second));
@@ -71,13 +72,14 @@ pub fn run(
     let text = format!(
         "{:.1} million transfers between {ACCOUNTS} accounts: at most {before} MB resident in the first half, {after} MB in the second \
          (below {RESIDENT_MB_MAX} MB, and not above the first half by more than {GROWTH_PERCENT_MAX} %)\n\
-         {} cores, load average {machine} before",
+         {} cores, load average {machine} before, {stolen_percent} % taken by the machine's host",
         transfers as f64 / 1e6,
         cores(),
     );
     let json = json!({
         "transfers": transfers, "accounts": ACCOUNTS, "recent_mb": recent_mb, "looks": looks,
         "resident_mb": {"first_half": before, "second_half": after}, "flat": flat, "cores": cores(), "load_average": machine,
+        "stolen_percent": stolen_percent,
     });
     Ok(Outcome { ok: flat && after < RESIDENT_MB_MAX, json, text })
 }

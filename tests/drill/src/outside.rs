@@ -85,8 +85,56 @@ pub fn load_average() -> Result<f64, Failure> {
     first.ok_or_else(|| Failure::new("the kernel does not say how loaded the machine is"))
 }
 
+/// What a virtual machine's processors have had to wait for because their host ran something else.
+#[derive(Clone, Copy, Debug)]
+pub struct Stolen {
+    stolen: u64,
+    all: u64,
+}
+
+impl Stolen {
+    /// Up to now, since the machine's start.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn now() -> Result<Self, Failure> {
+        Stolen::of(&std::fs::read_to_string("/proc/stat")?)
+            .ok_or_else(|| Failure::new("the kernel does not say what the processors did"))
+    }
+
+    /// The first line has ticks of: user, nice, system, idle, iowait, irq, softirq, steal; further ones are parts of these.
+    fn of(stat: &str) -> Option<Self> {
+        let ticks: Vec<u64> =
+            stat.lines().next()?.split_whitespace().skip(1).map_while(|word| word.parse().ok()).collect();
+        Some(Stolen { stolen: *ticks.get(7)?, all: ticks[..8].iter().sum() })
+    }
+
+    /// What was stolen since then, in parts of a hundred of all processors' time.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn percent(self) -> Result<f64, Failure> {
+        let now = Stolen::now()?;
+        let all = now.all.saturating_sub(self.all).max(1) as f64;
+        Ok((now.stolen.saturating_sub(self.stolen) as f64 / all * 1e3).round() / 10.0)
+    }
+}
+
 /// How many cores this process may run on.
 #[must_use]
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_stolen_is_the_eighth_number() {
+        let stat = "cpu  525360 0 45014 177550 2471 0 7155 9074 11 0\ncpu0 1 2 3 4 5 6 7 8 9 10\n";
+        let stolen = Stolen::of(stat).unwrap();
+        assert_eq!((stolen.stolen, stolen.all), (9_074, 766_624));
+        assert!(Stolen::of("cpu 1 2 3").is_none());
+    }
 }

@@ -18,7 +18,7 @@ use serde_json::json;
 
 use self::rows::{Kind, ROWS, Row};
 use self::targets::{Held, Seen};
-use crate::outside::{cores, load_average};
+use crate::outside::{Stolen, cores, load_average};
 use crate::{Outcome, say};
 
 /// How long a load runs before it counts, in seconds: until the ledger's receipts have nearly all their rows.
@@ -50,6 +50,8 @@ struct Measured {
     targets: Vec<Held>,
     /// The machine's, before the row.
     load_average: f64,
+    /// What the host of a virtual machine took meanwhile, in parts of a hundred of the processors' time.
+    stolen_percent: f64,
 }
 
 /// Measures all rows.
@@ -71,7 +73,7 @@ pub fn run(artifacts: &Artifacts, directory: &Path, plan: &Plan<'_>) -> Result<O
     let mut text = head;
     let mut measured = Vec::new();
     for row in rows {
-        let load_average = load_average()?;
+        let (load_average, stolen) = (load_average()?, Stolen::now()?);
         let mut seen = Vec::new();
         for round in 0..plan.rounds {
             interrupt::check()?;
@@ -80,7 +82,8 @@ pub fn run(artifacts: &Artifacts, directory: &Path, plan: &Plan<'_>) -> Result<O
         }
         let seen = Seen::median(seen);
         let targets = row.targets.iter().map(|target| target.held(&seen)).collect();
-        let measured_row = Measured { name: row.name, seen, targets, load_average };
+        let stolen_percent = stolen.percent()?;
+        let measured_row = Measured { name: row.name, seen, targets, load_average, stolen_percent };
         let lines = lines(&measured_row);
         say(&lines);
         text += &format!("\n{lines}");
@@ -119,7 +122,9 @@ fn lines(measured: &Measured) -> String {
             is.map_or("-".into(), |is| format!("{is:.4}"))
         );
     }
-    lines + &format!("\n  load average before: {}", measured.load_average)
+    let Measured { load_average, stolen_percent, .. } = measured;
+    lines
+        + &format!("\n  load average before: {load_average}; taken by the machine's host: {stolen_percent} %")
 }
 
 /// One round of a row.
