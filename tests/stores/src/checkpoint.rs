@@ -178,7 +178,8 @@ pub fn load(plan: &Plan) -> Result<Took, Failure> {
     let mut rows: Vec<Row> = Vec::new();
     match plan.engine {
         Engine::Blocks => {
-            let reading = checked(&plan.directory)?.begin_read()?;
+            let database = checked(&plan.directory)?;
+            let reading = database.begin_read()?;
             lockstep_store::rows::read(&reading, |key, value| rows.push((key.into(), value.into())))?;
         }
         Engine::Redb => {
