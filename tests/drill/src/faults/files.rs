@@ -15,7 +15,7 @@ use super::stage::Stage;
 const WATCHED: Duration = Duration::from_secs(5);
 
 /// In so many places a file rots.
-const ROTTEN: u64 = 16;
+const ROTTEN: u64 = 64;
 
 /// What is done to a file.
 #[derive(Clone, Copy)]
