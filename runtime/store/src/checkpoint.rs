@@ -3,7 +3,7 @@
 //! Invariants:
 //! - It is changed by one transaction a chunk of segments; `progress` says which, in the same transaction.
 //! - It holds nothing that is not held (R24).
-//! - `progress` has the sum of all blocks of rows: a lost, added or changed row is found when the checkpoint is read (R26),
+//! - `progress` has the sum of all rows: a lost, added or changed row is found when the checkpoint is read (R26),
 //!   also where the engine's own checksums would not see it.
 //! - Until its first transaction is durable the file has a temporary name.
 
@@ -22,13 +22,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::backend::{FileBackend, SheetBackend};
 use crate::changes::InOrder;
-use crate::checkpoint::blocks::BLOCKS;
+use crate::checkpoint::rows::ROWS;
 use crate::disk::Disk;
 use crate::error::{DuringExt, StoreError};
-use crate::packed::{self, Packed};
 use crate::segment::{LAYOUT, remove_if_there};
 
-pub(crate) mod blocks;
+pub(crate) mod rows;
 
 const SESSIONS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("sessions");
 const KEYED: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("keyed");
@@ -36,7 +35,7 @@ const GROUP: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("group");
 const PROGRESS: &str = "progress";
 const FILE: &str = "checkpoint.redb";
 const FILE_UNBORN: &str = "checkpoint.redb.tmp";
-/// The engine's cache, in bytes; its default is a gigabyte. Blocks are read and written once, in the order of their keys.
+/// The engine's cache, in bytes; its default is a gigabyte. Pages are read and written once, in the order of their keys.
 const CACHE_BYTES: usize = 8 << 20;
 
 thread_local! {
@@ -70,7 +69,7 @@ pub(crate) struct Progress {
     pub copying: bool,
     /// The group's own data.
     pub meta: Meta,
-    rows: blocks::Sum,
+    rows: rows::Sum,
 }
 
 impl Progress {
@@ -78,7 +77,7 @@ impl Progress {
     pub fn none(store: StoreId) -> Self {
         let (segment, sequence) = (0, 0);
         let meta = Meta::default();
-        let rows = blocks::Sum::default();
+        let rows = rows::Sum::default();
         Progress { layout: LAYOUT, store, segment, sequence, copying: false, meta, rows }
     }
 }
@@ -160,15 +159,9 @@ impl CheckpointFile {
         }
         let mut state = State::default();
         state.set_meta(progress.meta.clone());
-        let mut sum = blocks::Sum::default();
-        for block in reading.open_table(BLOCKS)?.iter()? {
-            let (first, block) = block?;
-            sum.add(first.value(), block.value());
-            for row in packed::rows(block.value()) {
-                let Some(Packed { table, key, value: Some(value), .. }) = row else { return Ok(None) };
-                state.insert_row(table, key.into(), value.into());
-            }
-        }
+        let sum = rows::read(&reading.open_table(ROWS)?, |row| {
+            state.insert_row(row.table, row.key.into(), row.value.unwrap_or_default().into());
+        })?;
         for session in reading.open_table(SESSIONS)?.iter()? {
             let (id, bytes) = session?;
             let Ok(session) = postcard::from_bytes::<Session>(bytes.value()) else { return Ok(None) };
@@ -245,14 +238,14 @@ impl CheckpointFile {
         StoreError::Disk { operation: "sync", path: self.dir.join(FILE), source }
     }
 
-    /// Adds a chunk: `rows`, and everything of `state`'s that changed since `before`, which
+    /// Adds a chunk: `changes` of rows, and everything of `state`'s that changed since `before`, which
     /// becomes what was added. Durable when it returns.
     pub fn add(
         &self,
         disk: &dyn Disk,
         before: &mut Progress,
         upto: (u64, u64, bool),
-        rows: &InOrder,
+        changes: &InOrder,
         state: &State,
     ) -> Result<(), StoreError> {
         let Opened { database, unborn, sync_failed } = self.open_to_write(disk)?;
@@ -264,7 +257,7 @@ impl CheckpointFile {
             // A crash is the normal end: the next opening must not walk the whole file.
             writing.set_quick_repair(true);
             {
-                blocks::put(&mut writing.open_table(BLOCKS)?, rows.rows(), &mut progress.rows)?;
+                rows::put(&mut writing.open_table(ROWS)?, changes.rows(), &mut progress.rows)?;
                 // Until a copy ends the group's data is not the stream's, and no session is there yet.
                 let known = if before.copying { Number(0) } else { before.meta.last };
                 add_sessions(&writing, known, state)?;

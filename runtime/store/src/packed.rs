@@ -1,4 +1,4 @@
-//! Rows in a piece of memory, one behind the other, as blocks of the checkpoint hold them and as they are collected for it.
+//! Rows in a piece of memory, one behind the other, as they are collected for the checkpoint and stand in it.
 //!
 //! A row is its table, the lengths of key and value, key, value. No value, for a row that is to go, has a length of its own.
 //!
@@ -37,18 +37,13 @@ impl<'a> Packed<'a> {
         Some(Packed { table: TableId(word(0)), key, value, bytes: &bytes[..end] })
     }
 
-    /// What tells rows apart, and what orders them.
-    pub fn hash(&self) -> u64 {
-        hash(self.table, self.key)
-    }
-
     /// The row as it stands.
     pub fn as_bytes(&self) -> &'a [u8] {
         self.bytes
     }
 }
 
-/// The hash of a row's table and key.
+/// The hash of a row's table and key: what a row stands under, and what orders rows.
 pub(crate) fn hash(table: TableId, key: &[u8]) -> u64 {
     xxh3_64_with_seed(key, u64::from(table.0))
 }

@@ -2,13 +2,12 @@
 //! could be kept in.
 
 use lockstep_core::ids::TableId;
-use redb::{ReadTransaction, ReadableTable, WriteTransaction};
+use redb::{ReadTransaction, WriteTransaction};
 
 use crate::changes::Changes;
-use crate::checkpoint::blocks::{self, BLOCKS, Sum};
-use crate::packed;
+use crate::checkpoint::rows::{self, ROWS, Sum};
 
-/// Puts rows, of one table, into the blocks.
+/// Puts rows of one table into the tree.
 ///
 /// # Errors
 /// The engine's.
@@ -19,23 +18,15 @@ pub fn put<'a>(
 ) -> Result<(), redb::Error> {
     let mut changes = Changes::with_room(0);
     rows.for_each(|(key, value)| changes.put(TableId(table), key, Some(value)));
-    let mut blocks = writing.open_table(BLOCKS)?;
-    blocks::put(&mut blocks, changes.into_order().rows(), &mut Sum::default())
+    let mut tree = writing.open_table(ROWS)?;
+    rows::put(&mut tree, changes.into_order().rows(), &mut Sum::default())
 }
 
 /// Shows all rows.
 ///
 /// # Errors
-/// The engine's, and when a block is none.
+/// The engine's, and when something there is no row.
 pub fn read(reading: &ReadTransaction, mut row: impl FnMut(&[u8], &[u8])) -> Result<(), redb::Error> {
-    let mut sum = Sum::default();
-    for block in reading.open_table(BLOCKS)?.iter()? {
-        let (first, block) = block?;
-        sum.add(first.value(), block.value());
-        for packed in packed::rows(block.value()) {
-            let packed = packed.ok_or_else(blocks::cut_short)?;
-            row(packed.key, packed.value.unwrap_or_default());
-        }
-    }
-    Ok(())
+    rows::read(&reading.open_table(ROWS)?, |packed| row(packed.key, packed.value.unwrap_or_default()))
+        .map(drop)
 }

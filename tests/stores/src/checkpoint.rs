@@ -32,10 +32,10 @@ const CHUNK_ROWS: usize = 250_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Engine {
-    /// As it is: rows in blocks by their hashes, in a copy-on-write B+ tree in one file.
-    Blocks,
-    /// The same tree with a key for each row.
-    Redb,
+    /// As it is: a copy-on-write B+ tree in one file, rows under the hashes of their keys.
+    Hashed,
+    /// The same tree, rows under their keys.
+    Keyed,
     /// A log-structured merge tree, with levels.
     Fjall,
 }
@@ -43,8 +43,8 @@ pub enum Engine {
 impl Engine {
     fn name(self) -> &'static str {
         match self {
-            Engine::Blocks => "redb, in blocks",
-            Engine::Redb => "redb, each row",
+            Engine::Hashed => "redb, by hash",
+            Engine::Keyed => "redb, by key",
             Engine::Fjall => "fjall",
         }
     }
@@ -103,8 +103,8 @@ pub fn rows(plan: &Plan) -> Result<Took, Failure> {
         row_bytes += rows.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum::<u64>();
         let (begun, cpu, before) = (Instant::now(), measures::process_cpu(), measures::written_bytes()?);
         match plan.engine {
-            Engine::Blocks => blocks_rows(&plan.directory, &rows)?,
-            Engine::Redb => redb_rows(&plan.directory, &rows)?,
+            Engine::Hashed => hashed_rows(&plan.directory, &rows)?,
+            Engine::Keyed => keyed_rows(&plan.directory, &rows)?,
             Engine::Fjall => fjall_rows(&plan.directory, &rows)?,
         }
         ms += begun.elapsed().as_secs_f64() * 1e3;
@@ -122,14 +122,14 @@ pub fn rows(plan: &Plan) -> Result<Took, Failure> {
     })
 }
 
-fn blocks_rows(directory: &Path, rows: &[Row]) -> Result<(), Failure> {
+fn hashed_rows(directory: &Path, rows: &[Row]) -> Result<(), Failure> {
     in_redb(directory, |writing| {
         let rows = rows.iter().map(|(key, value)| (key.as_slice(), value.as_slice()));
         Ok(lockstep_store::rows::put(writing, TABLE, rows)?)
     })
 }
 
-fn redb_rows(directory: &Path, rows: &[Row]) -> Result<(), Failure> {
+fn keyed_rows(directory: &Path, rows: &[Row]) -> Result<(), Failure> {
     in_redb(directory, |writing| {
         let mut table = writing.open_table(ROWS)?;
         for (key, value) in rows {
@@ -177,12 +177,12 @@ pub fn load(plan: &Plan) -> Result<Took, Failure> {
     let (begun, cpu) = (Instant::now(), measures::process_cpu());
     let mut rows: Vec<Row> = Vec::new();
     match plan.engine {
-        Engine::Blocks => {
+        Engine::Hashed => {
             let database = checked(&plan.directory)?;
             let reading = database.begin_read()?;
             lockstep_store::rows::read(&reading, |key, value| rows.push((key.into(), value.into())))?;
         }
-        Engine::Redb => {
+        Engine::Keyed => {
             let database = checked(&plan.directory)?;
             for row in database.begin_read()?.open_table(ROWS)?.iter()? {
                 let (key, value) = row?;
@@ -242,7 +242,7 @@ const BATCHES: u64 = 5;
 /// When something fails.
 pub fn run(asked: &Asked, args: &Args, directory: &Path) -> Result<bool, Failure> {
     let machine = measures::machine()?;
-    let engines = [Engine::Blocks, Engine::Redb, Engine::Fjall];
+    let engines = [Engine::Hashed, Engine::Keyed, Engine::Fjall];
     // What was done, for each engine.
     let parts = ["all rows written", "changed rows written", "all rows read at a start"];
     let mut took: Vec<[Vec<Took>; 3]> = vec![Default::default(); engines.len()];

@@ -76,7 +76,12 @@ impl Args {
     }
 }
 
+/// A processor's, so that candidates are compared under what they would have there.
+#[global_allocator]
+static HEAP: lockstep_os::heap::Heap = lockstep_os::heap::Heap;
+
 fn main() -> ExitCode {
+    lockstep_os::heap::set_up();
     let args = Args::parse();
     match run(&args) {
         Ok(true) => ExitCode::SUCCESS,

@@ -430,7 +430,7 @@ fn another_layout_is_refused_and_left_alone() {
     let (world, expected) = built(true);
     let path = world.store_dir(OLD).join("store");
     let ours = world.disk.content(&path);
-    // The one before rows stood in blocks.
+    // The one before rows stood under their hashes.
     let text = format!("lockstep-store 1 {OLD}");
     let line = format!("{text} {:016x}\n", xxhash_rust::xxh3::xxh3_64(text.as_bytes()));
     world.disk.put(&path, line.into_bytes());
@@ -472,31 +472,31 @@ fn a_disk_without_room_for_a_segment_is_checkpointed_all_the_same() {
 #[test]
 fn rows_that_the_engine_lost_are_missed() {
     use redb::{ReadableDatabase as _, ReadableTable as _};
-    const BLOCKS: redb::TableDefinition<'_, u64, &[u8]> = redb::TableDefinition::new("blocks");
+    const ROWS: redb::TableDefinition<'_, u64, &[u8]> = redb::TableDefinition::new("rows");
     let (world, _) = built(false);
     let path = world.store_dir(OLD).join("checkpoint.redb");
     let file = tempfile::NamedTempFile::new().unwrap();
-    // Each whole by the engine's own checksums: a block of rows lost, one changed, one in another's place, one there twice.
+    // Each whole by the engine's own checksums: a row lost, one changed, one in another's place, one there twice.
     for change in 0..4 {
         std::fs::write(file.path(), world.disk.content(&path)).unwrap();
         let database = redb::Database::open(file.path()).unwrap();
-        let (first, block) = {
-            let table = database.begin_read().unwrap().open_table(BLOCKS).unwrap();
-            let (first, block) = table.iter().unwrap().next().unwrap().unwrap();
-            (first.value(), block.value().to_vec())
+        let (first, row) = {
+            let table = database.begin_read().unwrap().open_table(ROWS).unwrap();
+            let (first, row) = table.iter().unwrap().next().unwrap().unwrap();
+            (first.value(), row.value().to_vec())
         };
-        let mut changed = block.clone();
+        let mut changed = row.clone();
         *changed.last_mut().unwrap() ^= 1;
         let writing = database.begin_write().unwrap();
         {
-            let mut table = writing.open_table(BLOCKS).unwrap();
+            let mut table = writing.open_table(ROWS).unwrap();
             if matches!(change, 0 | 2) {
                 table.remove(first).unwrap();
             }
             match change {
                 0 => {}
                 1 => drop(table.insert(first, &changed[..]).unwrap()),
-                _ => drop(table.insert(first + 1, &block[..]).unwrap()),
+                _ => drop(table.insert(first + 1, &row[..]).unwrap()),
             }
         }
         writing.commit().unwrap();
