@@ -47,7 +47,7 @@ impl Traced {
                 Some(Traced::Begin { procedure: event.procedure.as_str().into(), shipped: *shipped })
             }
             PeerMessage::StepUp { digest, unit, .. } => Some(Traced::Unit {
-                name: unit.as_ref().map(|unit| unit.name.clone()),
+                name: unit.as_ref().map(|unit| unit.name.to_string()),
                 digest: *digest,
                 updates: unit.as_ref().map_or_else(Vec::new, |unit| unit.updates.clone()),
             }),
