@@ -91,11 +91,11 @@ ledger 1.4.0   V1   SIZE bytes
   balance        v1       balance                       reads only
   statement      v1       statement                     reads only
   open_accounts  v1       open_accounts                 completed at a takeover
-  table     kind     formats
-  accounts  hash     1
-  journal   ordered  1
-  receipts  hash     1
-  totals    hash     1
+  table     kind  formats
+  accounts  hash  1
+  journal   hash  1
+  receipts  hash  1
+  totals    hash  1
 "
     );
 }
@@ -132,8 +132,8 @@ format 2 (R17)
     );
     let identity = &printed[..printed.len() - pair.len()];
     for part in [
-        "  journal    ordered  1 to 2",
-        "by_number  hash     1        derived from accounts",
+        "  journal    hash  1 to 2",
+        "by_number  hash  1        derived from accounts",
         "transfer-fee  one cent",
     ] {
         assert!(identity.contains(part), "{part}: {identity}");
