@@ -1,8 +1,8 @@
 //! Rows in the checkpoint's tree: each under the hash of its table and key, as it is packed.
 //!
-//! Nobody looks for a row by its key in a checkpoint, so the order is the one that changes come in: a number that stands beside
-//! each of them, and is cheaper to sort by, and to find in a page, than keys are. Rows whose hashes are equal stand under one, one
-//! behind the other.
+//! Nobody looks for a row by its key in a checkpoint, so the order is the one that changes come in: that of a number which stands
+//! beside each of them, and is cheaper to sort by than keys in memory that is in no cache. Rows whose hashes are equal stand under
+//! one, one behind the other.
 
 use redb::{ReadableTable, Table, TableDefinition};
 use serde::{Deserialize, Serialize};
