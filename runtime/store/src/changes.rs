@@ -50,25 +50,19 @@ impl Changes {
             let row = row_at(&bytes, place);
             (row.table, row.key)
         };
-        let mut kept = 0;
-        let mut from = 0;
-        while from < places.len() {
-            let alike = places[from..].iter().take_while(|place| place.hash == places[from].hash).count();
-            let group = from..from + alike;
+        for alike in places.chunk_by_mut(|one, other| one.hash == other.hash) {
             // Nearly always one row's.
-            if alike > 1 && places[group.clone()].iter().any(|place| name(place) != name(&places[from])) {
-                places[group.clone()]
-                    .sort_unstable_by(|one, other| name(one).cmp(&name(other)).then(one.at.cmp(&other.at)));
+            if alike.len() > 1 && alike.iter().any(|place| name(place) != name(&alike[0])) {
+                alike.sort_unstable_by(|one, other| name(one).cmp(&name(other)).then(one.at.cmp(&other.at)));
             }
-            for at in group.clone() {
-                if at + 1 == group.end || name(&places[at]) != name(&places[at + 1]) {
-                    places[kept] = places[at];
-                    kept += 1;
-                }
-            }
-            from = group.end;
         }
-        places.truncate(kept);
+        places.dedup_by(|later, earlier| {
+            let is_same = later.hash == earlier.hash && name(later) == name(earlier);
+            if is_same {
+                *earlier = *later;
+            }
+            is_same
+        });
         InOrder { bytes, places }
     }
 
@@ -139,6 +133,7 @@ mod tests {
         let expected = [(7, "a", "three"), (7, "b", "none"), (8, "a", "another table's")];
         assert_eq!(rows, expected.map(|(table, key, value)| (table, key.into(), value.into())));
     }
+
     #[test]
     fn rows_whose_hashes_are_equal_are_told_apart() {
         let mut changes = Changes::with_room(0);

@@ -476,27 +476,35 @@ fn rows_that_the_engine_lost_are_missed() {
     let (world, _) = built(false);
     let path = world.store_dir(OLD).join("checkpoint.redb");
     let file = tempfile::NamedTempFile::new().unwrap();
-    // Each whole by the engine's own checksums: a row lost, one changed, one in another's place, one there twice.
-    for change in 0..4 {
+    // Each whole by the engine's own checksums: a row lost, one changed, two that swapped their places, one in a place of its
+    // own, one there twice.
+    for change in 0..5 {
         std::fs::write(file.path(), world.disk.content(&path)).unwrap();
         let database = redb::Database::open(file.path()).unwrap();
-        let (first, row) = {
+        let rows: Vec<(u64, Vec<u8>)> = {
             let table = database.begin_read().unwrap().open_table(ROWS).unwrap();
-            let (first, row) = table.iter().unwrap().next().unwrap().unwrap();
-            (first.value(), row.value().to_vec())
+            let rows = table.iter().unwrap().map(Result::unwrap);
+            rows.take(2).map(|(hash, row)| (hash.value(), row.value().to_vec())).collect()
         };
-        let mut changed = row.clone();
+        let [(first, one), (second, other)] = &rows[..] else { panic!() };
+        assert_ne!(one, other);
+        let mut changed = one.clone();
         *changed.last_mut().unwrap() ^= 1;
         let writing = database.begin_write().unwrap();
         {
             let mut table = writing.open_table(ROWS).unwrap();
-            if matches!(change, 0 | 2) {
-                table.remove(first).unwrap();
-            }
             match change {
-                0 => {}
+                0 => drop(table.remove(first).unwrap()),
                 1 => drop(table.insert(first, &changed[..]).unwrap()),
-                _ => drop(table.insert(first + 1, &row[..]).unwrap()),
+                2 => {
+                    table.insert(first, &other[..]).unwrap();
+                    table.insert(second, &one[..]).unwrap();
+                }
+                3 => {
+                    table.remove(first).unwrap();
+                    table.insert(first + 1, &one[..]).unwrap();
+                }
+                _ => drop(table.insert(first + 1, &one[..]).unwrap()),
             }
         }
         writing.commit().unwrap();
