@@ -186,6 +186,7 @@ impl Ground {
                     StandbyMode::Behind => StandbyStart::Behind,
                     StandbyMode::Beside => StandbyStart::Beside,
                 },
+                step_ups: config.step_ups,
                 heartbeat_ms: config.timeouts.heartbeat_ms,
                 silence_shrink_ms: config.timeouts.silence_shrink_ms,
                 silence_promote_ms: config.timeouts.silence_promote_ms,

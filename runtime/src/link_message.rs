@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::trail::TrailEntry;
 
 /// The version of the links' protocol; a processor refuses another major version.
-pub const LINK_PROTOCOL: (u16, u16) = (1, 3);
+pub const LINK_PROTOCOL: (u16, u16) = (2, 0);
 /// What the partner sent breaks the protocol; the link is made anew.
 pub(crate) const PROTOCOL_BROKEN: &str = "LS0611";
 /// The largest plugin file that is taken from a partner, in bytes.

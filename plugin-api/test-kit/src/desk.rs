@@ -20,7 +20,7 @@ use lockstep_core::descriptor::Version;
 use lockstep_core::encoded_entry::EncodedEntry;
 use lockstep_core::entry::Entry;
 use lockstep_core::event::Answer;
-use lockstep_core::group::{Group, GroupConfig};
+use lockstep_core::group::{Group, GroupConfig, StepUps};
 use lockstep_core::ids::{GroupName, LinkId, Micros, NodeId, Number, PluginHash, SessionId, StoreId};
 use lockstep_core::input::Input;
 use lockstep_core::record::Record;
@@ -217,6 +217,8 @@ impl Desk {
             silence_shrink_ms: SILENCE.0 / 1_000 + 1_000,
             silence_promote_ms: SILENCE.0 / 500,
             recent_bytes_max: RECENT_BYTES_MAX,
+            // Each is a place where a test may cut the stream, and what it looks at.
+            step_ups: StepUps::Apart,
             // The same seed on both sides: an event that runs again under its number draws the same random numbers.
             ..GroupConfig::new(name(node), application.name().into(), self.settings.seed)
         };

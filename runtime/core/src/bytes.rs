@@ -8,6 +8,7 @@ use std::marker::PhantomData;
 
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserializer, Serializer};
+use smallvec::SmallVec;
 
 /// Writes a byte string.
 ///
@@ -109,6 +110,36 @@ pub mod optional {
             }
         }
         deserializer.deserialize_option(Optional(PhantomData))
+    }
+}
+
+/// The same for numbers whose bytes are as good as random, one behind the other.
+pub mod words {
+    use serde::de::Error;
+
+    use super::*;
+
+    /// Writes numbers.
+    ///
+    /// # Errors
+    /// What the serializer says.
+    pub fn serialize<S: Serializer>(words: &[u64], serializer: S) -> Result<S::Ok, S::Error> {
+        let mut bytes = SmallVec::<[u8; 64]>::new();
+        words.iter().for_each(|word| bytes.extend_from_slice(&word.to_le_bytes()));
+        serializer.serialize_bytes(&bytes)
+    }
+
+    /// Reads numbers.
+    ///
+    /// # Errors
+    /// What the deserializer says, and when the bytes are not eight a number.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u64>, D::Error> {
+        let bytes: SmallVec<[u8; 64]> = super::deserialize(deserializer)?;
+        let (words, rest) = bytes.as_chunks::<8>();
+        if !rest.is_empty() {
+            return Err(D::Error::invalid_length(bytes.len(), &"eight bytes a number"));
+        }
+        Ok(words.iter().map(|word| u64::from_le_bytes(*word)).collect())
     }
 }
 

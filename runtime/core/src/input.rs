@@ -137,12 +137,17 @@ impl Input {
     /// looked at once, at the end of their batch.
     #[must_use]
     pub fn is_of_an_event(&self) -> bool {
-        use PeerMessage::{Abort, Begin, EndProcedure, Forward, StepUp};
+        use PeerMessage::{Abort, Begin, EndProcedure, Forward, Procedure, StepUp};
         match self {
             Input::Request { .. } => true,
             Input::Peer { frame, .. } => matches!(
                 frame.message,
-                Begin { .. } | StepUp { .. } | EndProcedure { .. } | Abort { .. } | Forward { .. }
+                Procedure { .. }
+                    | Begin { .. }
+                    | StepUp { .. }
+                    | EndProcedure { .. }
+                    | Abort { .. }
+                    | Forward { .. }
             ),
             _ => false,
         }

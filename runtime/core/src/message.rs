@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::channels::GroupMessage;
 use crate::command::{Command, CommandResult, Role};
@@ -88,6 +89,26 @@ pub struct Divergence {
     pub updates: Vec<Op>,
 }
 
+/// How a procedure ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum End {
+    /// Well; the digest of its reply (R15).
+    Committed(#[serde(with = "crate::bytes::word")] u64),
+    /// Refused or faulted.
+    Aborted(Box<Outcome>),
+}
+
+impl End {
+    /// The one of `outcome`.
+    #[must_use]
+    pub fn of(outcome: &Outcome) -> Self {
+        match outcome {
+            Outcome::Committed { reply } => End::Committed(xxh3_64(reply)),
+            outcome => End::Aborted(Box::new(outcome.clone())),
+        }
+    }
+}
+
 /// What the cores say to each other.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PeerMessage {
@@ -168,6 +189,23 @@ pub enum PeerMessage {
         /// The digest of the reply (R15).
         #[serde(with = "crate::bytes::word")]
         digest: u64,
+    },
+    /// A procedure that has begun and ended: what `Begin`, a `StepUp` for each of `digests` and `EndProcedure` or `Abort` say.
+    /// No unit of it is shipped.
+    Procedure {
+        /// Its number.
+        number: Number,
+        /// Its time (R33).
+        time: Micros,
+        /// The seed of its random numbers.
+        seed: u64,
+        /// The event.
+        event: Arc<Event>,
+        /// The digests of the units that are done, in order (R15).
+        #[serde(with = "crate::bytes::words")]
+        digests: Vec<u64>,
+        /// How it ended.
+        end: End,
     },
     /// The procedure was refused or faulted; its updates are dropped.
     Abort {

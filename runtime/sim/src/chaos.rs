@@ -2,7 +2,7 @@
 
 use lockstep_core::campaign::{CampaignPlan, Decide, Gates, OwnChecks, Redundancy};
 use lockstep_core::command::{Command, Role};
-use lockstep_core::group::StandbyStart;
+use lockstep_core::group::{StandbyStart, StepUps};
 use lockstep_core::ids::Micros;
 
 use crate::clients::SimClient;
@@ -65,10 +65,12 @@ pub enum Generation {
     Eighth,
     /// Beside these links that are late for themselves, a link that is dialled anew, and full disks.
     Ninth,
+    /// Beside these procedures whose step-ups are told together, in most lives.
+    Tenth,
 }
 
 impl Generation {
-    const ALL: [Generation; 9] = [
+    const ALL: [Generation; 10] = [
         Generation::First,
         Generation::Second,
         Generation::Third,
@@ -78,6 +80,7 @@ impl Generation {
         Generation::Seventh,
         Generation::Eighth,
         Generation::Ninth,
+        Generation::Tenth,
     ];
 
     /// The one called `number`, from 1 on.
@@ -88,7 +91,7 @@ impl Generation {
 }
 
 /// What a seed means that names no generation.
-pub const LATEST: Generation = Generation::Ninth;
+pub const LATEST: Generation = Generation::Tenth;
 
 /// Runs one seed to its end and checks the promise.
 ///
@@ -139,6 +142,7 @@ pub fn tell(generation: Generation, seed: u64, real_store: bool) {
 pub(crate) fn prepare(generation: Generation, seed: u64, story: bool, real_store: bool) -> (World, Random) {
     let mut random = Random::new(seed.wrapping_mul(0x1234_5677));
     let mut settings = Settings {
+        step_ups: StepUps::Apart,
         standby: if random.percent(25) { StandbyStart::Beside } else { StandbyStart::Behind },
         unknown_swaps_percent: if random.percent(30) { 20 } else { 0 },
         recent_bytes_max: if random.percent(30) { 4_000 } else { 1 << 20 },
@@ -159,6 +163,9 @@ pub(crate) fn prepare(generation: Generation, seed: u64, story: bool, real_store
     }
     if generation >= Generation::Eighth {
         settings.replicated = random.percent(25);
+    }
+    if generation >= Generation::Tenth && random.percent(70) {
+        settings.step_ups = StepUps::Together;
     }
     let first = match generation {
         _ if generation >= Generation::Fourth && !settings.divergence_expected && random.percent(30) => {

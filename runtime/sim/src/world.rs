@@ -10,7 +10,7 @@ use lockstep_core::command::{Command, CommandError, CommandResult, Role};
 use lockstep_core::effect::Effect;
 use lockstep_core::entry::Entry;
 use lockstep_core::event::{Answer, Request};
-use lockstep_core::group::{Group, GroupConfig, StandbyStart};
+use lockstep_core::group::{Group, GroupConfig, StandbyStart, StepUps};
 use lockstep_core::ids::{
     Epoch, GroupName, LinkId, Micros, NodeId, Number, Origin, SessionId, StoreId, Term,
 };
@@ -32,6 +32,8 @@ use crate::world::deaths::Seat;
 pub struct Settings {
     /// When a standby starts a unit.
     pub standby: StandbyStart,
+    /// How an active tells its step-ups.
+    pub step_ups: StepUps,
     /// How many of a hundred swaps have an unknown outcome.
     pub unknown_swaps_percent: u64,
     /// The recent stream's bound in bytes: small ones lead to whole copies.
@@ -74,6 +76,7 @@ impl Default for Settings {
     fn default() -> Self {
         Settings {
             standby: StandbyStart::Behind,
+            step_ups: StepUps::default(),
             unknown_swaps_percent: 0,
             recent_bytes_max: 1 << 20,
             rows_bytes_max: [usize::MAX; 2],
@@ -455,6 +458,7 @@ impl World {
         let edition = kept.unwrap_or(side.first);
         let config = GroupConfig {
             standby: self.settings.standby,
+            step_ups: self.settings.step_ups,
             heartbeat_ms: 20,
             silence_shrink_ms: 200,
             silence_promote_ms: 600,

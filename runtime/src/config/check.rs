@@ -204,6 +204,7 @@ pub(super) fn check(written: Written, text: &str, path: &Path) -> Result<NodeCon
         applications: applications(&place, &written.applications)?,
         insecure,
         standby: written.standby,
+        step_ups: written.step_ups,
         timeouts: timeouts(&place, written.timeouts)?,
         recent_mb: place.within("recent_mb", written.recent_mb, 1..=1 << 20)?,
         rows_mb: written.rows_mb.map(|mb| place.within("rows_mb", mb, 1..=1 << 20)).transpose()?,

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use lockstep_core::group::StepUps;
 use lockstep_core::ids::NodeId;
 
 pub use check::SOCKET_PATH_BYTES_MAX;
@@ -48,6 +49,8 @@ pub struct NodeConfig {
     pub insecure: bool,
     /// How close the standby follows (R14).
     pub standby: StandbyMode,
+    /// How an active tells its step-ups (R14).
+    pub step_ups: StepUps,
     /// The times of failure detection (R27).
     pub timeouts: Timeouts,
     /// How much of the recent stream is kept for a returning standby, a group.
@@ -163,6 +166,8 @@ pub(crate) struct Written {
     insecure: bool,
     #[serde(default)]
     standby: StandbyMode,
+    #[serde(default)]
+    step_ups: StepUps,
     #[serde(default)]
     timeouts: Timeouts,
     #[serde(default = "default_recent_mb")]

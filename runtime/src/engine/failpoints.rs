@@ -12,13 +12,13 @@ use crate::admin::protocol;
 /// A way to fail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failpoint {
-    /// Killed before the `count`-th step-up frame from now on (counted from 1) is handed to the socket; everything
-    /// before it has left.
+    /// Killed before the frame with the `count`-th step-up from now on (counted from 1) is handed to the socket;
+    /// everything before it has left.
     KillBeforeStepUp {
         /// Which.
         count: u64,
     },
-    /// Killed after the `count`-th step-up frame from now on has left, and nothing after it.
+    /// Killed after the frame with the `count`-th step-up from now on has left, and nothing after it.
     KillAfterStepUp {
         /// Which.
         count: u64,
@@ -194,11 +194,15 @@ impl Failpoints {
     /// What to do with `frame`.
     pub fn at_frame(&mut self, frame: &Frame) -> Verdict {
         let Some(armed) = &mut self.armed else { return Verdict::Send };
-        let step_up = matches!(frame.message, PeerMessage::StepUp { .. });
-        let (count, verdict) = match armed {
-            Failpoint::KillBeforeStepUp { count } if step_up => (count, Verdict::DieBefore),
-            Failpoint::KillAfterStepUp { count } if step_up => (count, Verdict::DieAfter),
-            Failpoint::KillAfterFrame { count } => (count, Verdict::DieAfter),
+        let step_ups = match &frame.message {
+            PeerMessage::StepUp { .. } => 1,
+            PeerMessage::Procedure { digests, .. } => digests.len() as u64,
+            _ => 0,
+        };
+        let (count, passed, verdict) = match armed {
+            Failpoint::KillBeforeStepUp { count } if step_ups > 0 => (count, step_ups, Verdict::DieBefore),
+            Failpoint::KillAfterStepUp { count } if step_ups > 0 => (count, step_ups, Verdict::DieAfter),
+            Failpoint::KillAfterFrame { count } => (count, 1, Verdict::DieAfter),
             Failpoint::AtSwap { moment: Moment::Answered, .. }
                 if matches!(frame.message, PeerMessage::VersionsFrom { .. }) =>
             {
@@ -206,7 +210,7 @@ impl Failpoints {
             }
             _ => return Verdict::Send,
         };
-        *count = count.saturating_sub(1);
+        *count = count.saturating_sub(passed);
         if *count == 0 { verdict } else { Verdict::Send }
     }
 

@@ -22,7 +22,7 @@ use lockstep_core::ids::{
     Epoch, GroupName, Micros, NodeId, Number, PluginHash, SessionId, StoreId, TableId, Term,
 };
 use lockstep_core::leg::{CampaignWord, LegReport};
-use lockstep_core::message::{Divergence, Hello, Order, PeerMessage, PlainBody, UnitDescription};
+use lockstep_core::message::{Divergence, End, Hello, Order, PeerMessage, PlainBody, UnitDescription};
 use lockstep_core::migration::Chunk;
 use lockstep_core::note::{DeathNote, NoteKind};
 use lockstep_core::record::{Member, Record};
@@ -438,6 +438,14 @@ pub fn peer_messages() -> Vec<PeerMessage> {
         PeerMessage::StepUp { number, position: 0, digest: u64::MAX / 3, unit: Some(Box::new(unit)) },
         PeerMessage::StepUp { number, position: 1, digest: 0, unit: None },
         PeerMessage::EndProcedure { number, digest: 1 },
+        PeerMessage::Procedure {
+            number,
+            time: Micros(160),
+            seed: 7,
+            event: Arc::new(event(id.clone())),
+            digests: vec![u64::MAX / 3, 0],
+            end: End::Committed(1),
+        },
         PeerMessage::Abort { number, outcome: Box::new(outcome.clone()) },
         PeerMessage::VersionsFrom { number },
         PeerMessage::Confirm { ticket: 3 },

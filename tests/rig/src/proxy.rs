@@ -313,7 +313,8 @@ fn of_a_procedure(payload: &[u8]) -> bool {
     frame.is_some_and(|frame| {
         matches!(
             frame.message,
-            PeerMessage::Begin { .. }
+            PeerMessage::Procedure { .. }
+                | PeerMessage::Begin { .. }
                 | PeerMessage::StepUp { .. }
                 | PeerMessage::EndProcedure { .. }
                 | PeerMessage::Abort { .. }

@@ -4,6 +4,7 @@
 use lockstep_core::campaign::{Redundancy, Step};
 use lockstep_core::command::{Command, HalfWayEnd, Role};
 use lockstep_core::event::{Answer, Encoding, Event, EventId, Fault, FaultKind, Outcome, Request};
+use lockstep_core::group::StepUps;
 use lockstep_core::ids::{Micros, NodeId, SessionId};
 use lockstep_core::note::{DeathNote, NoteKind};
 use lockstep_sim::chaos::plan;
@@ -173,7 +174,7 @@ fn a_standby_that_is_late_is_no_fault() {
 
 /// Lets b find event 1 half-way behind its third step-up, at the death of a, which leaves no note of its own.
 fn half_way(seed: u64, on_b: Edition, procedure: &str, id: u64) -> (World, SessionId) {
-    let (mut world, session) = pair(seed, Settings::default());
+    let (mut world, session) = pair(seed, Settings { step_ups: StepUps::Apart, ..Settings::default() });
     if on_b != Edition::One {
         world.command(0, Command::Load { hash: on_b.hash() });
         world.run_until(|world| world.group(1).descriptor().hash == on_b.hash());

@@ -2,14 +2,14 @@
 
 use lockstep_core::command::Command;
 use lockstep_core::event::{Encoding, Event, EventId, Request};
-use lockstep_core::group::StandbyStart;
+use lockstep_core::group::{StandbyStart, StepUps};
 use lockstep_core::ids::{Micros, SessionId, TableId};
 use lockstep_sim::clients::SimClient;
 use lockstep_sim::ledger::{ACCOUNTS, Edition, Parameters};
 use lockstep_sim::world::{Settings, World};
 
-fn pair(standby: StandbyStart, edition: Edition) -> (World, SessionId) {
-    let mut world = World::pair(8, Edition::One, Settings { standby, ..Settings::default() });
+fn pair(settings: Settings, edition: Edition) -> (World, SessionId) {
+    let mut world = World::pair(8, Edition::One, settings);
     if edition != Edition::One {
         world.command(0, Command::Load { hash: edition.hash() });
         world.run_until(|world| world.group(1).descriptor().hash == edition.hash());
@@ -30,9 +30,13 @@ fn event(session: SessionId, procedure: &str) -> Request {
     })
 }
 
-/// How many units the standby has run when it has `Begin` and `frames - 1` frames more.
-fn units_run(standby: StandbyStart, edition: Edition, procedure: &str, frames: u64) -> u64 {
-    let (mut world, session) = pair(standby, edition);
+fn apart(standby: StandbyStart) -> Settings {
+    Settings { standby, step_ups: StepUps::Apart, ..Settings::default() }
+}
+
+/// How many units the standby has run when it has `frames` of the first frames of the procedure.
+fn units_run(settings: Settings, edition: Edition, procedure: &str, frames: u64) -> u64 {
+    let (mut world, session) = pair(settings, edition);
     world.cut_after_frames(frames - 1);
     world.probe(0, event(session, procedure));
     // Longer than frames take, shorter than anybody takes over.
@@ -43,15 +47,21 @@ fn units_run(standby: StandbyStart, edition: Edition, procedure: &str, frames: u
 #[test]
 fn behind_runs_a_unit_only_with_its_step_up_in_hand() {
     for step_ups in 0..=5 {
-        let units = units_run(StandbyStart::Behind, Edition::One, "transfer", 1 + step_ups);
+        let units = units_run(apart(StandbyStart::Behind), Edition::One, "transfer", 1 + step_ups);
         assert_eq!(units, step_ups, "with {step_ups} step-ups: the active survived so many units (R14)");
     }
 }
 
 #[test]
+fn all_step_ups_of_a_procedure_come_in_one_frame() {
+    assert_eq!(units_run(Settings::default(), Edition::One, "transfer", 1), 5);
+    assert_eq!(units_run(Settings::default(), Edition::One, "careful", 1), 4);
+}
+
+#[test]
 fn beside_runs_the_first_unit_on_begin_and_never_more_than_one_ahead() {
     for step_ups in 0..=5 {
-        let units = units_run(StandbyStart::Beside, Edition::One, "transfer", 1 + step_ups);
+        let units = units_run(apart(StandbyStart::Beside), Edition::One, "transfer", 1 + step_ups);
         assert_eq!(units, (step_ups + 1).min(5), "with {step_ups} step-ups ([P] Fig. 3)");
     }
 }
@@ -60,19 +70,24 @@ fn beside_runs_the_first_unit_on_begin_and_never_more_than_one_ahead() {
 fn a_shipped_procedure_runs_no_unit_on_the_standby() {
     for standby in [StandbyStart::Behind, StandbyStart::Beside] {
         assert_eq!(
-            units_run(standby, Edition::Two, "transfer", 7),
+            units_run(apart(standby), Edition::Two, "transfer", 7),
             0,
             "its updates are performed instead (R16)"
         );
-        assert_eq!(units_run(standby, Edition::Two, "careful", 6), 4, "equal versions run in lock step");
+        assert_eq!(
+            units_run(apart(standby), Edition::Two, "careful", 6),
+            4,
+            "equal versions run in lock step"
+        );
     }
 }
 
 #[test]
 fn of_a_withheld_body_only_the_units_that_read_it_are_shipped() {
-    for standby in [StandbyStart::Behind, StandbyStart::Beside] {
+    let beside = Settings { standby: StandbyStart::Beside, ..Settings::default() };
+    for settings in [Settings::default(), apart(StandbyStart::Behind), beside] {
         assert_eq!(
-            units_run(standby, Edition::One, "upload", 5),
+            units_run(settings, Edition::One, "upload", 5),
             2,
             "`check` and `record`, not `store` (R18)"
         );
@@ -93,7 +108,7 @@ fn formats(world: &World, node: usize) -> Vec<u8> {
 
 #[test]
 fn rows_are_written_in_the_floors_format_until_features_are_enabled() {
-    let (mut world, _) = pair(StandbyStart::Behind, Edition::Two);
+    let (mut world, _) = pair(Settings::default(), Edition::Two);
     let load = |world: &mut World| {
         world.add_client(150);
         world.run_until(|world| world.clients.iter().all(SimClient::is_idle));

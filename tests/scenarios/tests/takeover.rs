@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use lockstep_core::command::{Command, HalfWayEnd, Role};
 use lockstep_core::event::{Answer, Encoding, Event, EventId, Outcome, Request};
-use lockstep_core::group::StandbyStart;
+use lockstep_core::group::{StandbyStart, StepUps};
 use lockstep_core::ids::{Micros, SessionId};
 use lockstep_sim::ledger::{Edition, Parameters};
 use lockstep_sim::world::{Settings, World};
@@ -25,10 +25,10 @@ fn name(end: HalfWayEnd) -> HalfWayEndName {
 
 /// Cuts the stream of one event of `procedure` behind each of its frames, kills the active, and lets the client of the
 /// simulation retry. `b` runs `edition`.
-fn cut_everywhere(procedure: &str, edition: Edition, standby: StandbyStart) -> Found {
+fn cut_everywhere(procedure: &str, edition: Edition, settings: Settings) -> Found {
     let mut found = Found::new();
     for frames in 0..8 {
-        let mut world = World::pair(frames, Edition::One, Settings { standby, ..Settings::default() });
+        let mut world = World::pair(frames, Edition::One, settings.clone());
         if edition != Edition::One {
             world.command(0, Command::Load { hash: edition.hash() });
             world.run_until(|world| world.group(1).descriptor().hash == edition.hash());
@@ -67,36 +67,52 @@ fn event(session: SessionId, procedure: &str, parameters: Parameters) -> Request
     })
 }
 
+fn apart() -> Settings {
+    Settings { step_ups: StepUps::Apart, ..Settings::default() }
+}
+
+fn beside() -> Settings {
+    Settings { standby: StandbyStart::Beside, ..Settings::default() }
+}
+
+#[test]
+fn what_is_told_together_is_there_as_a_whole_or_not_at_all() {
+    for procedure in ["transfer", "careful"] {
+        let found = cut_everywhere(procedure, Edition::One, Settings::default());
+        assert_eq!(found, Found::new(), "nothing of `{procedure}` is half-way (R14)");
+    }
+}
+
 #[test]
 fn a_procedure_that_completes_is_completed_behind_every_step_up() {
-    let found = cut_everywhere("transfer", Edition::One, StandbyStart::Behind);
+    let found = cut_everywhere("transfer", Edition::One, apart());
     let expected = (1..=5).map(|step_ups| (step_ups, "completed")).chain([(0, "run again")]).collect();
     assert_eq!(found, expected);
 }
 
 #[test]
 fn beside_completes_too_although_it_runs_a_unit_ahead() {
-    let found = cut_everywhere("transfer", Edition::One, StandbyStart::Beside);
+    let found = cut_everywhere("transfer", Edition::One, beside());
     let expected = (1..=5).map(|step_ups| (step_ups, "completed")).chain([(0, "run again")]).collect();
     assert_eq!(found, expected);
 }
 
 #[test]
 fn a_procedure_that_rolls_back_is_run_by_the_retry() {
-    let found = cut_everywhere("careful", Edition::One, StandbyStart::Behind);
+    let found = cut_everywhere("careful", Edition::One, apart());
     let expected = (1..=4).map(|step_ups| (step_ups, "rolled back")).chain([(0, "run again")]).collect();
     assert_eq!(found, expected);
 }
 
 #[test]
 fn a_withheld_body_is_rolled_back_and_sent_again_by_its_client() {
-    let found = cut_everywhere("upload", Edition::One, StandbyStart::Behind);
+    let found = cut_everywhere("upload", Edition::One, apart());
     assert_eq!(found, (0..=3).map(|step_ups| (step_ups, "rolled back")).collect());
 }
 
 #[test]
 fn a_shipped_procedure_is_run_again_from_the_start_in_the_survivors_version() {
-    let found = cut_everywhere("transfer", Edition::Two, StandbyStart::Behind);
+    let found = cut_everywhere("transfer", Edition::Two, apart());
     assert_eq!(found, (0..=5).map(|step_ups| (step_ups, "run again")).collect());
 }
 
@@ -104,7 +120,7 @@ fn a_shipped_procedure_is_run_again_from_the_start_in_the_survivors_version() {
 fn what_had_ended_comes_first_then_the_half_way_one_then_what_is_still_asked() {
     // Three events leave in one go; the stream is cut in the middle of the second, behind its second step-up. The frames
     // of each: `Begin`, five step-ups, the end.
-    let mut world = World::pair(31, Edition::One, Settings::default());
+    let mut world = World::pair(31, Edition::One, apart());
     world.add_scripted_client();
     world.run_until(|world| world.clients[0].session().is_some());
     world.run_for(Micros::from_ms(30));

@@ -207,7 +207,7 @@ impl Group {
             self.undo(&units);
         }
         let number = running.number;
-        let outcome = self.conclude(running, end);
+        let outcome = self.tell_end(&running, end);
         let answer = Answer::Ended { number, outcome };
         self.outputs.push(Output { number, confirm: None, asker, answer, arrived });
         // What waited for the stream: a version first, as its standby has been waiting with it (R28).

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use smol_str::SmolStr;
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::Group;
+use super::config::{StandbyStart, StepUps};
 use super::feed::Feed;
 use super::notes::Caution;
 use super::outputs::{Asker, Output};
@@ -18,7 +19,7 @@ use crate::effect::{Alarm, Effect};
 use crate::entry::{Entry, EntryBody};
 use crate::event::{Answer, Event, EventId, Fault, FaultKind, KEY_BYTES_MAX, Outcome, Rejection, Request};
 use crate::ids::{Micros, Number, Origin, SessionId};
-use crate::message::{PeerMessage, PlainBody, UnitDescription};
+use crate::message::{End, PeerMessage, PlainBody, UnitDescription};
 use crate::partition::check_key;
 use crate::posted::used_up;
 use crate::sessions::{Known, WINDOW};
@@ -26,6 +27,9 @@ use crate::witness::Piece;
 
 /// The most units of a plan.
 pub(super) const PLAN_MAX: usize = 256;
+
+/// How a procedure's units ended: well, or with the one of that name.
+pub(super) type UnitsEnd = Result<(), (String, UnitEnd)>;
 
 /// A procedure under way on this side.
 #[derive(Clone)]
@@ -310,6 +314,12 @@ impl Group {
         let ships = self.ships_everything() || self.is_shipped(procedure) || self.kills_partner(&event.id);
         let shipped = in_step && ships;
         let event = Arc::new(event);
+        let apart = self.config.step_ups == StepUps::Apart || self.config.standby == StandbyStart::Beside;
+        if in_step && !(apart || ships || withheld) && acting_units.is_empty() {
+            let running = Running { number, time, seed, event, procedure, reads_only: false, run };
+            self.use_up(&running.event.id);
+            return Some((number, self.run_whole(running)));
+        }
         if in_step {
             let event = if withheld { Arc::new(event.without_body()) } else { event.clone() };
             self.send(PeerMessage::Begin { number, time, seed, shipped, event, withheld });
@@ -349,53 +359,84 @@ impl Group {
         }
     }
 
+    /// Runs all units of `running` and ends it, and tells the standby in one frame.
+    fn run_whole(&mut self, mut running: Running) -> Outcome {
+        let mut digests = Vec::with_capacity(running.run.plan().len().min(PLAN_MAX));
+        let end = self.run_units(&mut running, 0, |group, _, _, start| {
+            digests.push(group.overlay.digest_from(start));
+        });
+        let outcome = self.outcome_of(end);
+        let Running { number, time, seed, event, .. } = &running;
+        self.send(PeerMessage::Procedure {
+            number: *number,
+            time: *time,
+            seed: *seed,
+            event: event.clone(),
+            digests,
+            end: End::of(&outcome),
+        });
+        self.conclude(&running, outcome)
+    }
+
     /// Runs the units of `running` from position `from` on, and ends it (R22 uses it for completion too).
     pub(super) fn run_all(
         &mut self,
         mut running: Running,
         from: usize,
-        mut done: impl FnMut(&mut Self, &Running, usize, usize),
+        done: impl FnMut(&mut Self, &Running, usize, usize),
     ) -> Outcome {
-        let units = running.run.plan().len();
-        let mut end = Ok(());
-        if units > PLAN_MAX {
-            end = Err((
-                String::new(),
-                UnitEnd::Faulted {
-                    kind: FaultKind::Contract,
-                    message: format!("a plan has at most {PLAN_MAX} units"),
-                },
-            ));
-        }
-        for position in from..units {
-            if end.is_err() {
-                break;
-            }
-            let start = self.overlay.ops().len();
-            match self.run_in_time(&mut running, position) {
-                Ok(()) => done(self, &running, position, start),
-                Err(stop) => end = Err((self.unit_name(&running, position), stop)),
-            }
-        }
-        self.conclude(running, end)
+        let end = self.run_units(&mut running, from, done);
+        self.tell_end(&running, end)
     }
 
-    /// Ends a procedure whose units have run, or whose unit of that name has stopped it.
-    pub(super) fn conclude(&mut self, running: Running, end: Result<(), (String, UnitEnd)>) -> Outcome {
-        let outcome = match end {
+    /// Runs the units of `running` from position `from` on. `done` is told the position of each that ended well, and where
+    /// its updates begin.
+    fn run_units(
+        &mut self,
+        running: &mut Running,
+        from: usize,
+        mut done: impl FnMut(&mut Self, &Running, usize, usize),
+    ) -> UnitsEnd {
+        let units = running.run.plan().len();
+        if units > PLAN_MAX {
+            let message = format!("a plan has at most {PLAN_MAX} units");
+            return Err((String::new(), UnitEnd::Faulted { kind: FaultKind::Contract, message }));
+        }
+        for position in from..units {
+            let start = self.overlay.ops().len();
+            match self.run_in_time(running, position) {
+                Ok(()) => done(self, running, position, start),
+                Err(stop) => return Err((self.unit_name(running, position), stop)),
+            }
+        }
+        Ok(())
+    }
+
+    fn outcome_of(&self, end: UnitsEnd) -> Outcome {
+        match end {
             Ok(()) => Outcome::Committed { reply: self.overlay.reply() },
             Err((_, UnitEnd::Refused(refusal))) => Outcome::Refused(refusal),
             Err((unit, UnitEnd::Faulted { kind, message })) => {
                 Outcome::Faulted(Fault { kind, unit, message })
             }
-        };
+        }
+    }
+
+    /// Ends a procedure whose units have run, and tells the standby, which knows the rest.
+    pub(super) fn tell_end(&mut self, running: &Running, end: UnitsEnd) -> Outcome {
+        let outcome = self.outcome_of(end);
         if self.in_step() {
             let number = running.number;
-            self.send(match &outcome {
-                Outcome::Committed { reply } => PeerMessage::EndProcedure { number, digest: xxh3_64(reply) },
-                outcome => PeerMessage::Abort { number, outcome: Box::new(outcome.clone()) },
+            self.send(match End::of(&outcome) {
+                End::Committed(digest) => PeerMessage::EndProcedure { number, digest },
+                End::Aborted(outcome) => PeerMessage::Abort { number, outcome },
             });
         }
+        self.conclude(running, outcome)
+    }
+
+    /// Ends a procedure here.
+    fn conclude(&mut self, running: &Running, outcome: Outcome) -> Outcome {
         self.ended(running.number, &running.event.procedure, &outcome);
         self.finish(running.number, running.time, &running.event, outcome.clone());
         outcome

@@ -1,5 +1,7 @@
 //! What a group is told at its start and never changes.
 
+use serde::{Deserialize, Serialize};
+
 use crate::ids::{GroupName, NodeId};
 use crate::migration::CHUNK_ROWS_MAX;
 
@@ -11,6 +13,19 @@ pub enum StandbyStart {
     Behind,
     /// \[P\] Fig. 3: the first unit on `Begin`. One event can kill both hosts.
     Beside,
+}
+
+/// How the active tells its step-ups (R14).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StepUps {
+    /// Those of a procedure whose units are all the standby's own in one frame, with its beginning and its end: the standby has
+    /// all of it or nothing.
+    #[default]
+    Together,
+    /// A frame each. An active that dies while they leave can leave a procedure half-way on the standby (R22). So it is
+    /// always with a standby that runs `beside`, with units that are shipped, and with those that act on the world.
+    Apart,
 }
 
 /// A group's settings.
@@ -26,6 +41,8 @@ pub struct GroupConfig {
     pub partitions: u16,
     /// When the standby starts a unit.
     pub standby: StandbyStart,
+    /// How this side tells its step-ups while it is active.
+    pub step_ups: StepUps,
     /// How often a side says that it lives, milliseconds.
     pub heartbeat_ms: u64,
     /// A standby that is silent for so long leaves the record, milliseconds. Less than `silence_promote_ms` (R27).
@@ -69,6 +86,7 @@ impl GroupConfig {
             partition: 0,
             partitions: 1,
             standby: StandbyStart::default(),
+            step_ups: StepUps::default(),
             heartbeat_ms: 100,
             silence_shrink_ms: 1_000,
             silence_promote_ms: 3_000,

@@ -18,7 +18,7 @@ use crate::effect::{Alarm, Effect};
 use crate::entry::{ActingUnit, Entry, Op};
 use crate::event::{Event, Outcome};
 use crate::ids::{Micros, Number, TableId};
-use crate::message::{Divergence, PeerMessage, PlainBody, UnitDescription};
+use crate::message::{Divergence, End, PeerMessage, PlainBody, UnitDescription};
 use crate::migration::Chunk;
 use crate::posted;
 use crate::witness::Piece;
@@ -65,6 +65,31 @@ pub(super) struct Pending {
     pub registered: Vec<(SmolStr, u32)>,
     /// The units that act on the world and may have begun, in order: what a takeover undoes (R19).
     pub described: Vec<ActingUnit>,
+}
+
+impl Pending {
+    fn new(
+        number: Number,
+        time: Micros,
+        seed: u64,
+        event: Arc<Event>,
+        shipped: bool,
+        withheld: bool,
+    ) -> Box<Self> {
+        Box::new(Pending {
+            number,
+            time,
+            seed,
+            event,
+            shipped,
+            withheld,
+            running: None,
+            step_ups: 0,
+            ahead: None,
+            registered: Vec::new(),
+            described: Vec::new(),
+        })
+    }
 }
 
 /// How many of `ops` are updates of tables: scratch values and replies are not committed.
@@ -114,19 +139,23 @@ impl Group {
                 if self.pending.is_some() || number != self.state.meta.last.next() {
                     return self.close_link(format!("`Begin` of {number} after {}", self.state.meta.last));
                 }
-                self.begin(Box::new(Pending {
-                    number,
-                    time,
-                    seed,
-                    event,
-                    shipped,
-                    withheld,
-                    running: None,
-                    step_ups: 0,
-                    ahead: None,
-                    registered: Vec::new(),
-                    described: Vec::new(),
-                }));
+                self.begin(Pending::new(number, time, seed, event, shipped, withheld));
+            }
+            PeerMessage::Procedure { number, time, seed, event, digests, end } => {
+                if self.pending.is_some() || number != self.state.meta.last.next() {
+                    return self.close_link(format!("`Procedure` {number} after {}", self.state.meta.last));
+                }
+                self.begin(Pending::new(number, time, seed, event, false, false));
+                for digest in digests {
+                    // Not when it differs here, or the link is closed.
+                    let Some(pending) = self.pending.take() else { return };
+                    self.on_step_up(pending, digest, None);
+                }
+                let Some(pending) = self.pending.take() else { return };
+                match end {
+                    End::Committed(digest) => self.on_end(pending, digest),
+                    End::Aborted(outcome) => self.on_abort(&pending, *outcome),
+                }
             }
             PeerMessage::StepUp { number, position, digest, unit } => {
                 match self.pending.take().filter(|p| p.number == number && p.step_ups == position) {
@@ -154,10 +183,7 @@ impl Group {
             }
             PeerMessage::Abort { number, outcome } => {
                 match self.pending.take().filter(|pending| pending.number == number) {
-                    Some(pending) => {
-                        self.overlay.clear();
-                        self.finish(number, pending.time, &pending.event, *outcome);
-                    }
+                    Some(pending) => self.on_abort(&pending, *outcome),
                     None => self.close_link(format!("`Abort` of {number} was not expected")),
                 }
             }
@@ -299,6 +325,11 @@ impl Group {
             self.counts.in_lock_step += 1;
         }
         self.finish(pending.number, pending.time, &pending.event, Outcome::Committed { reply });
+    }
+
+    fn on_abort(&mut self, pending: &Pending, outcome: Outcome) {
+        self.overlay.clear();
+        self.finish(pending.number, pending.time, &pending.event, outcome);
     }
 
     /// What the active made of rows can't be read here: like a shipped procedure's rows (R17).

@@ -44,7 +44,7 @@ mod upgrade;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-pub use config::{GroupConfig, StandbyStart};
+pub use config::{GroupConfig, StandbyStart, StepUps};
 pub use evaluation::judge;
 pub use identity::Identity;
 pub use requests::FORWARD_CREDITS;
