@@ -2,7 +2,7 @@
 
 use lockstep_core::entry::Op;
 use lockstep_core::event::Outcome;
-use lockstep_core::message::{PeerMessage, PlainBody};
+use lockstep_core::message::{Begin, PeerMessage, PlainBody};
 use serde::{Deserialize, Serialize};
 
 /// A frame of a procedure.
@@ -43,7 +43,7 @@ impl Traced {
         match message {
             PeerMessage::Plain { body: PlainBody::Intent(_), .. } => Some(Traced::Intent),
             PeerMessage::UnitBegins { .. } => Some(Traced::UnitBegins),
-            PeerMessage::Begin { event, shipped, .. } => {
+            PeerMessage::Begin(Begin { event, shipped, .. }) => {
                 Some(Traced::Begin { procedure: event.procedure.as_str().into(), shipped: *shipped })
             }
             PeerMessage::StepUp { digest, unit, .. } => Some(Traced::Unit {

@@ -89,6 +89,23 @@ pub struct Divergence {
     pub updates: Vec<Op>,
 }
 
+/// How a procedure begins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Begin {
+    /// Its number.
+    pub number: Number,
+    /// Its time (R33).
+    pub time: Micros,
+    /// The seed of its random numbers.
+    pub seed: u64,
+    /// Every unit is shipped: the versions differ (R16).
+    pub shipped: bool,
+    /// The event; its body is empty when withheld.
+    pub event: Arc<Event>,
+    /// The body was withheld (R18).
+    pub withheld: bool,
+}
+
 /// How a procedure ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum End {
@@ -148,20 +165,7 @@ pub enum PeerMessage {
 
     // -- lock step, the active to the standby
     /// A procedure begins.
-    Begin {
-        /// Its number.
-        number: Number,
-        /// Its time (R33).
-        time: Micros,
-        /// The seed of its random numbers.
-        seed: u64,
-        /// Every unit is shipped: the versions differ (R16).
-        shipped: bool,
-        /// The event; its body is empty when withheld.
-        event: Arc<Event>,
-        /// The body was withheld (R18).
-        withheld: bool,
-    },
+    Begin(Begin),
     /// The next unit acts on the world and is about to begin: its description, before it does anything. The active goes
     /// on once this and everything before it is acknowledged (R19).
     UnitBegins {
@@ -191,19 +195,14 @@ pub enum PeerMessage {
         digest: u64,
     },
     /// A procedure that has begun and ended: what `Begin`, a `StepUp` for each of `digests` and `EndProcedure` or `Abort` say.
-    /// No unit of it is shipped.
     Procedure {
-        /// Its number.
-        number: Number,
-        /// Its time (R33).
-        time: Micros,
-        /// The seed of its random numbers.
-        seed: u64,
-        /// The event.
-        event: Arc<Event>,
+        /// How it began.
+        begin: Begin,
         /// The digests of the units that are done, in order (R15).
         #[serde(with = "crate::bytes::words")]
         digests: Vec<u64>,
+        /// The units that are shipped, by their positions in the plan, in order.
+        units: Vec<(u32, UnitDescription)>,
         /// How it ended.
         end: End,
     },

@@ -22,7 +22,7 @@ use lockstep_core::ids::{
     Epoch, GroupName, Micros, NodeId, Number, PluginHash, SessionId, StoreId, TableId, Term,
 };
 use lockstep_core::leg::{CampaignWord, LegReport};
-use lockstep_core::message::{Divergence, End, Hello, Order, PeerMessage, PlainBody, UnitDescription};
+use lockstep_core::message::{Begin, Divergence, End, Hello, Order, PeerMessage, PlainBody, UnitDescription};
 use lockstep_core::migration::Chunk;
 use lockstep_core::note::{DeathNote, NoteKind};
 use lockstep_core::record::{Member, Record};
@@ -415,6 +415,14 @@ pub fn peer_messages() -> Vec<PeerMessage> {
         offset: 2,
         updates: vec![op("alice", None)],
     };
+    let begin = Begin {
+        number,
+        time: Micros(160),
+        seed: 7,
+        shipped: true,
+        event: Arc::new(event(id.clone())),
+        withheld: false,
+    };
     let acting = ActingUnit { position: 1, unit: "send".into(), undo: "recall".into() };
     let mut messages = vec![
         PeerMessage::Hello(Box::new(hello)),
@@ -426,24 +434,15 @@ pub fn peer_messages() -> Vec<PeerMessage> {
         PeerMessage::CopyEnd { meta: Box::new(meta()) },
         PeerMessage::InStep,
         PeerMessage::RecordChanged(record()),
-        PeerMessage::Begin {
-            number,
-            time: Micros(160),
-            seed: 7,
-            shipped: true,
-            event: Arc::new(event(id.clone())),
-            withheld: false,
-        },
+        PeerMessage::Begin(begin.clone()),
         PeerMessage::UnitBegins { number, unit: Box::new(acting) },
-        PeerMessage::StepUp { number, position: 0, digest: u64::MAX / 3, unit: Some(Box::new(unit)) },
+        PeerMessage::StepUp { number, position: 0, digest: u64::MAX / 3, unit: Some(Box::new(unit.clone())) },
         PeerMessage::StepUp { number, position: 1, digest: 0, unit: None },
         PeerMessage::EndProcedure { number, digest: 1 },
         PeerMessage::Procedure {
-            number,
-            time: Micros(160),
-            seed: 7,
-            event: Arc::new(event(id.clone())),
+            begin,
             digests: vec![u64::MAX / 3, 0],
+            units: vec![(1, unit)],
             end: End::Committed(1),
         },
         PeerMessage::Abort { number, outcome: Box::new(outcome.clone()) },

@@ -84,14 +84,17 @@ fn a_shipped_procedure_runs_no_unit_on_the_standby() {
 
 #[test]
 fn of_a_withheld_body_only_the_units_that_read_it_are_shipped() {
-    let beside = Settings { standby: StandbyStart::Beside, ..Settings::default() };
-    for settings in [Settings::default(), apart(StandbyStart::Behind), beside] {
-        assert_eq!(
-            units_run(settings, Edition::One, "upload", 5),
-            2,
-            "`check` and `record`, not `store` (R18)"
-        );
+    for standby in [StandbyStart::Behind, StandbyStart::Beside] {
+        let units = units_run(apart(standby), Edition::One, "upload", 5);
+        assert_eq!(units, 2, "`check` and `record`, not `store` (R18)");
     }
+}
+
+#[test]
+fn what_is_told_together_is_shipped_like_what_is_told_apart() {
+    let units = |edition, procedure| units_run(Settings::default(), edition, procedure, 1);
+    assert_eq!(units(Edition::Two, "transfer"), 0, "its updates are performed instead (R16)");
+    assert_eq!(units(Edition::One, "upload"), 2, "`check` and `record`, not `store` (R18)");
 }
 
 fn formats(world: &World, node: usize) -> Vec<u8> {

@@ -77,8 +77,13 @@ fn beside() -> Settings {
 
 #[test]
 fn what_is_told_together_is_there_as_a_whole_or_not_at_all() {
-    for procedure in ["transfer", "careful"] {
-        let found = cut_everywhere(procedure, Edition::One, Settings::default());
+    for (procedure, edition) in [
+        ("transfer", Edition::One),
+        ("careful", Edition::One),
+        ("upload", Edition::One),
+        ("transfer", Edition::Two),
+    ] {
+        let found = cut_everywhere(procedure, edition, Settings::default());
         assert_eq!(found, Found::new(), "nothing of `{procedure}` is half-way (R14)");
     }
 }

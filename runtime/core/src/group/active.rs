@@ -19,7 +19,7 @@ use crate::effect::{Alarm, Effect};
 use crate::entry::{Entry, EntryBody};
 use crate::event::{Answer, Event, EventId, Fault, FaultKind, KEY_BYTES_MAX, Outcome, Rejection, Request};
 use crate::ids::{Micros, Number, Origin, SessionId};
-use crate::message::{End, PeerMessage, PlainBody, UnitDescription};
+use crate::message::{Begin, End, PeerMessage, PlainBody, UnitDescription};
 use crate::partition::check_key;
 use crate::posted::used_up;
 use crate::sessions::{Known, WINDOW};
@@ -314,28 +314,33 @@ impl Group {
         let ships = self.ships_everything() || self.is_shipped(procedure) || self.kills_partner(&event.id);
         let shipped = in_step && ships;
         let event = Arc::new(event);
-        let apart = self.config.step_ups == StepUps::Apart || self.config.standby == StandbyStart::Beside;
-        if in_step && !(apart || ships || withheld) && acting_units.is_empty() {
-            let running = Running { number, time, seed, event, procedure, reads_only: false, run };
-            self.use_up(&running.event.id);
-            return Some((number, self.run_whole(running)));
-        }
-        if in_step {
+        let begin = in_step.then(|| {
             let event = if withheld { Arc::new(event.without_body()) } else { event.clone() };
-            self.send(PeerMessage::Begin { number, time, seed, shipped, event, withheld });
-        }
+            Begin { number, time, seed, shipped, event, withheld }
+        });
         let running = Running { number, time, seed, event, procedure, reads_only: false, run };
         if !acting_units.is_empty() {
+            begin.into_iter().for_each(|begin| self.send(PeerMessage::Begin(begin)));
             self.begin_acting(running, asker, shipped, withheld);
             return None;
         }
         self.use_up(&running.event.id);
-        let outcome = self.run_all(running, 0, |group, running, position, start| {
-            if in_step {
-                group.step_up(running, position, start, shipped, withheld);
+        let outcome = match begin {
+            None => self.run_all(running, 0, |_, _, _, _| {}),
+            Some(begin) if self.tells_together() => self.run_whole(running, begin),
+            Some(begin) => {
+                self.send(PeerMessage::Begin(begin));
+                self.run_all(running, 0, |group, running, position, start| {
+                    group.step_up(running, position, start, shipped, withheld);
+                })
             }
-        });
+        };
         Some((number, outcome))
+    }
+
+    /// Whether a standby is told of a procedure in one frame (R14).
+    fn tells_together(&self) -> bool {
+        self.config.step_ups == StepUps::Together && self.config.standby == StandbyStart::Behind
     }
 
     fn check_id(&self, event: &Event) -> Option<Rejection> {
@@ -360,21 +365,16 @@ impl Group {
     }
 
     /// Runs all units of `running` and ends it, and tells the standby in one frame.
-    fn run_whole(&mut self, mut running: Running) -> Outcome {
+    fn run_whole(&mut self, mut running: Running, begin: Begin) -> Outcome {
         let mut digests = Vec::with_capacity(running.run.plan().len().min(PLAN_MAX));
-        let end = self.run_units(&mut running, 0, |group, _, _, start| {
+        let mut units = Vec::new();
+        let end = self.run_units(&mut running, 0, |group, running, position, start| {
             digests.push(group.overlay.digest_from(start));
+            let unit = group.shipped_unit(running, position, start, begin.shipped, begin.withheld);
+            units.extend(unit.map(|unit| (position as u32, unit)));
         });
         let outcome = self.outcome_of(end);
-        let Running { number, time, seed, event, .. } = &running;
-        self.send(PeerMessage::Procedure {
-            number: *number,
-            time: *time,
-            seed: *seed,
-            event: event.clone(),
-            digests,
-            end: End::of(&outcome),
-        });
+        self.send(PeerMessage::Procedure { begin, digests, units, end: End::of(&outcome) });
         self.conclude(&running, outcome)
     }
 
@@ -552,16 +552,26 @@ impl Group {
         withheld: bool,
     ) {
         let digest = self.overlay.digest_from(start);
+        let unit = self.shipped_unit(running, position, start, shipped, withheld).map(Box::new);
+        self.send(PeerMessage::StepUp { number: running.number, position: position as u32, digest, unit });
+    }
+
+    /// The unit at `position`, whose updates begin at `start`, if the standby does not run it itself.
+    fn shipped_unit(
+        &self,
+        running: &Running,
+        position: usize,
+        start: usize,
+        shipped: bool,
+        withheld: bool,
+    ) -> Option<UnitDescription> {
         let declared = self.unit(running, position);
         let reads_body = declared.is_some_and(|unit| unit.reads_body);
-        let unit = (shipped || (withheld && reads_body) || self.acts(running, position)).then(|| {
-            Box::new(UnitDescription {
-                name: declared.map_or_else(SmolStr::default, |unit| unit.name.as_str().into()),
-                version: self.application.descriptor().procedures[running.procedure].version,
-                updates: self.overlay.ops()[start..].to_vec(),
-            })
-        });
-        self.send(PeerMessage::StepUp { number: running.number, position: position as u32, digest, unit });
+        (shipped || (withheld && reads_body) || self.acts(running, position)).then(|| UnitDescription {
+            name: declared.map_or_else(SmolStr::default, |unit| unit.name.as_str().into()),
+            version: self.application.descriptor().procedures[running.procedure].version,
+            updates: self.overlay.ops()[start..].to_vec(),
+        })
     }
 
     /// A read-only procedure runs here alone; its answer waits for what it rests on and for a confirmation (R11).

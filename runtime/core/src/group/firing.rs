@@ -14,7 +14,7 @@ use crate::command::Role;
 use crate::effect::Alarm;
 use crate::event::{Encoding, Event, EventId, Fault, FaultKind, Outcome};
 use crate::ids::{Micros, Number};
-use crate::message::PeerMessage;
+use crate::message::{Begin, PeerMessage};
 use crate::posted::used_up;
 use crate::timers;
 
@@ -168,7 +168,7 @@ impl Group {
             // Shipped, as the standby has nothing of its own to run either.
             let begun = Arc::new(event.clone());
             let (shipped, withheld) = (true, false);
-            self.send(PeerMessage::Begin { number, time, seed: 0, shipped, event: begun, withheld });
+            self.send(PeerMessage::Begin(Begin { number, time, seed: 0, shipped, event: begun, withheld }));
             self.send(PeerMessage::Abort { number, outcome: Box::new(outcome.clone()) });
         }
         self.ended(number, &event.procedure, &outcome);

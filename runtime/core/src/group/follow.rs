@@ -1,8 +1,6 @@
 //! The standby's side of lock step: runs what the active says, compares digests, acknowledges what is durable
 //! (R14 to R18).
 
-use std::sync::Arc;
-
 use smol_str::SmolStr;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -16,9 +14,9 @@ use crate::context::Overlay;
 use crate::descriptor::HANG_MS_DEFAULT;
 use crate::effect::{Alarm, Effect};
 use crate::entry::{ActingUnit, Entry, Op};
-use crate::event::{Event, Outcome};
-use crate::ids::{Micros, Number, TableId};
-use crate::message::{Divergence, End, PeerMessage, PlainBody, UnitDescription};
+use crate::event::Outcome;
+use crate::ids::{Number, TableId};
+use crate::message::{Begin, Divergence, End, PeerMessage, PlainBody, UnitDescription};
 use crate::migration::Chunk;
 use crate::posted;
 use crate::witness::Piece;
@@ -49,12 +47,7 @@ impl Follow {
 /// The procedure that has begun and not ended.
 #[derive(Clone)]
 pub(super) struct Pending {
-    pub number: Number,
-    pub time: Micros,
-    pub seed: u64,
-    pub event: Arc<Event>,
-    pub shipped: bool,
-    pub withheld: bool,
+    pub begin: Begin,
     /// This side's own run of it; none when it is shipped.
     pub running: Option<Running>,
     /// How many step-ups have arrived and were carried out.
@@ -68,21 +61,9 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    fn new(
-        number: Number,
-        time: Micros,
-        seed: u64,
-        event: Arc<Event>,
-        shipped: bool,
-        withheld: bool,
-    ) -> Box<Self> {
+    fn new(begin: Begin) -> Box<Self> {
         Box::new(Pending {
-            number,
-            time,
-            seed,
-            event,
-            shipped,
-            withheld,
+            begin,
             running: None,
             step_ups: 0,
             ahead: None,
@@ -135,30 +116,18 @@ impl Group {
 
     fn on_lock_step(&mut self, message: PeerMessage) {
         match message {
-            PeerMessage::Begin { number, time, seed, shipped, event, withheld } => {
-                if self.pending.is_some() || number != self.state.meta.last.next() {
-                    return self.close_link(format!("`Begin` of {number} after {}", self.state.meta.last));
+            PeerMessage::Begin(begin) => {
+                if self.is_next(begin.number) {
+                    self.begin(Pending::new(begin));
                 }
-                self.begin(Pending::new(number, time, seed, event, shipped, withheld));
             }
-            PeerMessage::Procedure { number, time, seed, event, digests, end } => {
-                if self.pending.is_some() || number != self.state.meta.last.next() {
-                    return self.close_link(format!("`Procedure` {number} after {}", self.state.meta.last));
-                }
-                self.begin(Pending::new(number, time, seed, event, false, false));
-                for digest in digests {
-                    // Not when it differs here, or the link is closed.
-                    let Some(pending) = self.pending.take() else { return };
-                    self.on_step_up(pending, digest, None);
-                }
-                let Some(pending) = self.pending.take() else { return };
-                match end {
-                    End::Committed(digest) => self.on_end(pending, digest),
-                    End::Aborted(outcome) => self.on_abort(&pending, *outcome),
+            PeerMessage::Procedure { begin, digests, units, end } => {
+                if self.is_next(begin.number) {
+                    self.on_procedure(begin, digests, units, end);
                 }
             }
             PeerMessage::StepUp { number, position, digest, unit } => {
-                match self.pending.take().filter(|p| p.number == number && p.step_ups == position) {
+                match self.pending.take().filter(|p| p.begin.number == number && p.step_ups == position) {
                     Some(pending) => self.on_step_up(pending, digest, unit.map(|unit| *unit)),
                     None => self.close_link(format!("`StepUp` {position} of {number} was not expected")),
                 }
@@ -166,7 +135,7 @@ impl Group {
             PeerMessage::UnitBegins { number, unit } => {
                 let next = |p: &&mut Box<Pending>| {
                     let last = p.described.last().map(|last| last.position);
-                    p.number == number
+                    p.begin.number == number
                         && p.step_ups == unit.position
                         && last.is_none_or(|last| last < unit.position)
                 };
@@ -176,20 +145,20 @@ impl Group {
                 }
             }
             PeerMessage::EndProcedure { number, digest } => {
-                match self.pending.take().filter(|pending| pending.number == number) {
+                match self.pending.take().filter(|pending| pending.begin.number == number) {
                     Some(pending) => self.on_end(pending, digest),
                     None => self.close_link(format!("`EndProcedure` of {number} was not expected")),
                 }
             }
             PeerMessage::Abort { number, outcome } => {
-                match self.pending.take().filter(|pending| pending.number == number) {
+                match self.pending.take().filter(|pending| pending.begin.number == number) {
                     Some(pending) => self.on_abort(&pending, *outcome),
                     None => self.close_link(format!("`Abort` of {number} was not expected")),
                 }
             }
             PeerMessage::Plain { number, time, body } => {
-                if self.pending.is_some() || number != self.state.meta.last.next() {
-                    return self.close_link(format!("`Plain` {number} after {}", self.state.meta.last));
+                if !self.is_next(number) {
+                    return;
                 }
                 if let PlainBody::Migrated(chunk) = &body
                     && let Err(why) = self.check_chunk(chunk)
@@ -203,22 +172,58 @@ impl Group {
         }
     }
 
+    /// Whether what begins with `number` comes in its place; the link is closed when it does not.
+    fn is_next(&mut self, number: Number) -> bool {
+        let last = self.state.meta.last;
+        let is_next = self.pending.is_none() && number == last.next();
+        if !is_next {
+            self.close_link(format!("{number} begins after {last}"));
+        }
+        is_next
+    }
+
+    /// A procedure that has ended on the active: whatever its frames would have said, one after the other.
+    fn on_procedure(
+        &mut self,
+        begin: Begin,
+        digests: Vec<u64>,
+        units: Vec<(u32, UnitDescription)>,
+        end: End,
+    ) {
+        self.begin(Pending::new(begin));
+        let mut units = units.into_iter().peekable();
+        for (position, digest) in digests.into_iter().enumerate() {
+            // None when it differs here, or the link is closed.
+            let Some(pending) = self.pending.take() else { return };
+            let unit = units.next_if(|(at, _)| *at as usize == position);
+            self.on_step_up(pending, digest, unit.map(|(_, unit)| unit));
+        }
+        let Some(pending) = self.pending.take() else { return };
+        match end {
+            _ if units.next().is_some() => self.close_link("a unit was shipped that is not done"),
+            End::Committed(digest) => self.on_end(pending, digest),
+            End::Aborted(outcome) => self.on_abort(&pending, *outcome),
+        }
+    }
+
     fn begin(&mut self, mut pending: Box<Pending>) {
         self.overlay.clear();
-        self.use_up(&pending.event.id);
-        if !pending.shipped {
-            let found = self.application.descriptor().procedure(&pending.event.procedure);
+        self.use_up(&pending.begin.event.id);
+        if !pending.begin.shipped {
+            let found = self.application.descriptor().procedure(&pending.begin.event.procedure);
             let Some((procedure, _)) = found else {
-                return self
-                    .close_link(format!("`{}` is not known here, yet not shipped", pending.event.procedure));
+                return self.close_link(format!(
+                    "`{}` is not known here, yet not shipped",
+                    pending.begin.event.procedure
+                ));
             };
-            let event = &pending.event;
+            let event = &pending.begin.event;
             match self.begin_run(procedure, event) {
                 Ok(run) => {
                     pending.running = Some(Running {
-                        number: pending.number,
-                        time: pending.time,
-                        seed: pending.seed,
+                        number: pending.begin.number,
+                        time: pending.begin.time,
+                        seed: pending.begin.seed,
                         event: event.clone(),
                         procedure,
                         reads_only: false,
@@ -239,7 +244,7 @@ impl Group {
         let Some(running) = &mut pending.running else { return };
         let position = pending.step_ups as usize;
         let Some(unit) = self.unit(running, position) else { return };
-        if (pending.withheld && unit.reads_body) || unit.undo.is_some() {
+        if (pending.begin.withheld && unit.reads_body) || unit.undo.is_some() {
             return;
         }
         let start = self.overlay.ops().len();
@@ -252,7 +257,7 @@ impl Group {
             (Some(_), Some(_)) => return self.close_link("a unit was shipped that had run here"),
             (Some(unit), None) => {
                 let start = self.overlay.ops().len();
-                let event = &pending.event;
+                let event = &pending.begin.event;
                 let plugin = self.own_hash();
                 let (unit_name, hang_ms) = ("(shipped rows)", HANG_MS_DEFAULT);
                 self.witness.begins(&Piece { event, plugin, unit: unit_name, hang_ms, timed: false });
@@ -319,17 +324,22 @@ impl Group {
         if units.is_some_and(|units| units != pending.step_ups) || xxh3_64(&reply) != digest {
             return self.diverge(&pending, "(end)", self.overlay.ops().len());
         }
-        if pending.shipped {
+        if pending.begin.shipped {
             self.counts.shipped += 1;
         } else {
             self.counts.in_lock_step += 1;
         }
-        self.finish(pending.number, pending.time, &pending.event, Outcome::Committed { reply });
+        self.finish(
+            pending.begin.number,
+            pending.begin.time,
+            &pending.begin.event,
+            Outcome::Committed { reply },
+        );
     }
 
     fn on_abort(&mut self, pending: &Pending, outcome: Outcome) {
         self.overlay.clear();
-        self.finish(pending.number, pending.time, &pending.event, outcome);
+        self.finish(pending.begin.number, pending.begin.time, &pending.begin.event, outcome);
     }
 
     /// What the active made of rows can't be read here: like a shipped procedure's rows (R17).
@@ -358,8 +368,8 @@ impl Group {
     fn diverge(&mut self, pending: &Pending, unit: &str, start: usize) {
         let ops: &Overlay = &self.overlay;
         let divergence = Divergence {
-            number: pending.number,
-            procedure: pending.event.procedure.as_str().into(),
+            number: pending.begin.number,
+            procedure: pending.begin.event.procedure.as_str().into(),
             unit: unit.into(),
             position: pending.step_ups,
             offset: committed(&ops.ops()[..start]),

@@ -17,6 +17,7 @@ use super::follow::{Follow, Pending};
 use super::{Group, Partner};
 use crate::command::Role;
 use crate::ids::Micros;
+use crate::message::Begin;
 use crate::state::State;
 
 /// Takes in what values say of themselves, without their times.
@@ -96,19 +97,8 @@ fn add_partner(identity: &mut Identity, partner: &Partner) {
 }
 
 fn add_pending(identity: &mut Identity, pending: &Pending) {
-    let Pending {
-        number,
-        time: _,
-        seed,
-        event,
-        shipped,
-        withheld,
-        running,
-        step_ups,
-        ahead,
-        registered,
-        described,
-    } = pending;
+    let Pending { begin, running, step_ups, ahead, registered, described } = pending;
+    let Begin { number, time: _, seed, event, shipped, withheld } = begin;
     identity.add((
         number,
         seed,

@@ -21,7 +21,7 @@ use crate::effect::{Alarm, Effect};
 use crate::entry::Control;
 use crate::event::{Answer, Event, EventId, Fault, FaultKind, Outcome};
 use crate::ids::{LinkId, Micros, NodeId, Number, PluginHash};
-use crate::message::{PeerMessage, PlainBody};
+use crate::message::{Begin, PeerMessage, PlainBody};
 use crate::note::{DeathNote, NoteKind};
 use crate::sessions::Known;
 use crate::witness::Piece;
@@ -211,7 +211,7 @@ impl Group {
             let withheld = declared.body == BodyUse::Withheld;
             // Shipped, so that the standby does not so much as decode it.
             let event = Arc::new(if withheld { event.without_body() } else { event.clone() });
-            self.send(PeerMessage::Begin { number, time, seed: 0, shipped: true, event, withheld });
+            self.send(PeerMessage::Begin(Begin { number, time, seed: 0, shipped: true, event, withheld }));
         }
         let outcome = self.fault_instead(number, time, &event, fault);
         self.output(number, asker, Answer::Ended { number, outcome });
@@ -261,15 +261,15 @@ impl Group {
 
     /// Lets a half-way event end with its fault, if it is noted; gives it back if it is not.
     pub(super) fn fault_half_way(&mut self, pending: Box<Pending>) -> Option<Box<Pending>> {
-        let Caution::Fault(fault) = self.caution(&pending.event.id) else { return Some(pending) };
-        self.fault_instead(self.state.meta.last.next(), pending.time, &pending.event, fault);
+        let Caution::Fault(fault) = self.caution(&pending.begin.event.id) else { return Some(pending) };
+        self.fault_instead(self.state.meta.last.next(), pending.begin.time, &pending.begin.event, fault);
         None
     }
 
     /// A half-way event is marked, and runs once that is held.
     pub(super) fn mark_half_way(&mut self, pending: Box<Pending>, end: HalfWayEnd) {
         let unit = self.next_unit(&pending);
-        let note = self.note(&pending.event, &unit, self.config.node.clone(), NoteKind::Marked);
+        let note = self.note(&pending.begin.event, &unit, self.config.node.clone(), NoteKind::Marked);
         self.mark_and_wait(note, Suspect::HalfWay(pending, end));
     }
 
@@ -277,7 +277,7 @@ impl Group {
     /// runs alone.
     pub(super) fn suspect(&mut self, pending: &Pending) {
         let unit = self.next_unit(pending);
-        self.suspect_event(&pending.event, &unit);
+        self.suspect_event(&pending.begin.event, &unit);
     }
 
     /// The same of an event of which nothing but its intent is known (R19).
@@ -314,7 +314,7 @@ impl Group {
         let Some(marked) = self.notes.marked.take() else { return };
         let id = match marked.what {
             Suspect::HalfWay(pending, end) => {
-                let id = pending.event.id.clone();
+                let id = pending.begin.event.id.clone();
                 self.end_half_way(*pending, end);
                 if let Some(event) = self.again.take() {
                     self.submit(Asker::Nobody, event, true);

@@ -22,7 +22,7 @@ impl Group {
             return;
         }
         let next = self.state.meta.last.next();
-        let half_way = self.pending.as_ref().map(|pending| pending.number);
+        let half_way = self.pending.as_ref().map(|pending| pending.begin.number);
         assert!(half_way.is_none_or(|number| number == next), "the half-way procedure is the next one (R8)");
         let culprit_known = self.notes_at_takeover();
         let pending = self.pending.take();
@@ -45,8 +45,8 @@ impl Group {
                 .running
                 .as_ref()
                 .is_some_and(|running| !self.acting_units(running.procedure, running.run.plan()).is_empty());
-        let (procedure, step_ups) = (pending.event.procedure.as_str().into(), pending.step_ups);
-        let number = pending.number;
+        let (procedure, step_ups) = (pending.begin.event.procedure.as_str().into(), pending.step_ups);
+        let number = pending.begin.number;
         let end_of = |group: &mut Self, end| {
             let half_way = HalfWay { procedure, step_ups, end };
             group.alarm(Alarm::TookOver { half_way: format!("{half_way:?}, number {number}") });
@@ -55,9 +55,9 @@ impl Group {
         let Some(pending) = self.fault_half_way(pending) else {
             return end_of(self, HalfWayEnd::Faulted);
         };
-        let found = self.application.descriptor().procedure(&pending.event.procedure);
+        let found = self.application.descriptor().procedure(&pending.begin.event.procedure);
         let declared = found.map(|(_, declared)| declared.recovery);
-        let end = match (declared, pending.shipped, pending.withheld) {
+        let end = match (declared, pending.begin.shipped, pending.begin.withheld) {
             // Its body can't be had: the client sends it again (R18).
             (_, _, true) | (None, ..) => HalfWayEnd::RolledBack,
             // The other version's units can't be completed here: from the start, in this version.
@@ -90,16 +90,16 @@ impl Group {
             HalfWayEnd::RolledBack => self.roll_back(),
             HalfWayEnd::RunAgain => {
                 self.roll_back();
-                let found = self.application.descriptor().procedure(&pending.event.procedure);
-                if pending.event.id.is_own() {
+                let found = self.application.descriptor().procedure(&pending.begin.event.procedure);
+                if pending.begin.event.id.is_own() {
                     // Its row stands, or its sender tells it again: it is started like any other.
                 } else if found
                     .is_some_and(|(_, declared)| declared.units.iter().any(|unit| unit.undo.is_some()))
                 {
                     // It may have to wait, and nothing else takes a number meanwhile.
-                    self.again = Some(Arc::unwrap_or_clone(pending.event));
+                    self.again = Some(Arc::unwrap_or_clone(pending.begin.event));
                 } else {
-                    self.run_again(Arc::unwrap_or_clone(pending.event));
+                    self.run_again(Arc::unwrap_or_clone(pending.begin.event));
                 }
             }
             HalfWayEnd::Faulted => unreachable!("a noted event ends with its fault"),

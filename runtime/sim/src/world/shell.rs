@@ -217,8 +217,10 @@ impl World {
             self.check_held(answer);
         }
         self.tell(Some(from), || ladder::fit(&format!("{} {:?}", ["->", "<-"][from], frame.message)));
-        if let PeerMessage::Begin { withheld: true, event, .. } = &frame.message {
-            assert!(event.body.is_empty(), "a withheld body does not leave the active (R18)");
+        if let PeerMessage::Begin(begin) | PeerMessage::Procedure { begin, .. } = &frame.message
+            && begin.withheld
+        {
+            assert!(begin.event.body.is_empty(), "a withheld body does not leave the active (R18)");
         }
         if matches!(frame.message, PeerMessage::CatchUp { .. }) {
             self.seen.add("catch-up by entries");
