@@ -7,6 +7,7 @@
 use lockstep_core::campaign::{CampaignPlan, Decide, Redundancy, Step};
 use lockstep_core::command::Command;
 use lockstep_core::event::{Answer, Encoding, Event, EventId, Outcome, Rejection, Request};
+use lockstep_core::group::StepUps;
 use lockstep_core::ids::SessionId;
 use lockstep_sim::chaos::plan;
 use lockstep_sim::ledger::{Edition, Parameters};
@@ -20,7 +21,11 @@ struct Desk {
 
 impl Desk {
     fn new() -> Self {
-        let mut world = World::pair(8, Edition::One, Settings::default());
+        Self::with(Settings::default())
+    }
+
+    fn with(settings: Settings) -> Self {
+        let mut world = World::pair(8, Edition::One, settings);
         let session = world.open_session();
         Desk { world, session, number: 0 }
     }
@@ -166,7 +171,7 @@ fn what_only_the_new_version_has_waits_until_the_upgrade_is_through_unless_it_sa
 #[test]
 fn a_takeover_by_the_version_that_lacks_it_rolls_it_back_and_doubles_nothing() {
     for frames in 0..6 {
-        let mut desk = Desk::new();
+        let mut desk = Desk::with(Settings { step_ups: StepUps::Apart, ..Settings::default() });
         desk.start(to_slim());
         desk.until(Step::Evaluate);
         let event = desk.event("exchange_at_once");

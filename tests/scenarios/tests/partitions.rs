@@ -22,6 +22,8 @@ fn under_way(seed: u64, count: u16, to: Edition, redundancy: Redundancy) -> Part
     plan.gates.faults_max = if to == Edition::Broken { 0 } else { 1_000 };
     partitions.worlds[0].command(0, Command::StartCampaign(Box::new(plan)));
     assert!(partitions.worlds[0].last_result().is_ok(), "{:?}", partitions.worlds[0].last_result());
+    // What is accepted is not held yet: one that dies at once may take it along.
+    partitions.run_until(|worlds| campaign(&worlds[0], 1).is_some());
     partitions
 }
 

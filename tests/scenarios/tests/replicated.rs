@@ -2,6 +2,7 @@
 //! it is alone.
 
 use lockstep_core::command::{Command, Role};
+use lockstep_core::event::Request;
 use lockstep_core::ids::{Micros, Number};
 use lockstep_sim::clients::SimClient;
 use lockstep_sim::ledger::Edition;
@@ -35,7 +36,11 @@ fn alone(world: &World) -> bool {
 fn everything_is_synced_before_the_standby_is_dropped() {
     let mut world = loaded_pair(71, 50, Settings::default());
     world.kill(1, false);
-    world.run_until(alone);
+    // Somebody asks all the time, so that there is always something that is not synced.
+    while !alone(&world) {
+        world.probe(0, Request::OpenSession);
+        world.run_for(Micros(20));
+    }
     let before = last(&world, 0);
     world.kill(0, true);
     world.start(0);

@@ -3,6 +3,7 @@
 
 use lockstep_core::command::Role;
 use lockstep_core::event::{Encoding, Event, EventId, Request};
+use lockstep_core::group::StepUps;
 use lockstep_core::ids::Micros;
 use lockstep_sim::clients::SimClient;
 use lockstep_sim::ledger::{Edition, Parameters};
@@ -49,7 +50,7 @@ fn leave_a_tail(world: &mut World) {
 
 #[test]
 fn a_restarted_active_is_cut_back_to_the_last_common_entry() {
-    let mut world = loaded_pair(Settings::default());
+    let mut world = loaded_pair(Settings { step_ups: StepUps::Apart, ..Settings::default() });
     leave_a_tail(&mut world);
     world.kill(0, false);
     world.run_until(|world| world.role(1) == Some(Role::Active));
