@@ -41,9 +41,22 @@ impl AccountName {
         if text.is_empty() || text.len() > NAME_BYTES_MAX || text.chars().any(char::is_control) {
             return Err(NotAName);
         }
+        Ok(Self::checked(text.as_bytes()))
+    }
+
+    fn of_bytes(bytes: &[u8]) -> Result<Self, NotAName> {
+        // Most names have no letters beyond the first 128, and need not be taken apart into characters.
+        let plain = bytes.iter().all(|byte| matches!(byte, b' '..=b'~'));
+        if plain && (1..=NAME_BYTES_MAX).contains(&bytes.len()) {
+            return Ok(Self::checked(bytes));
+        }
+        Self::new(std::str::from_utf8(bytes).map_err(|_| NotAName)?)
+    }
+
+    fn checked(name: &[u8]) -> Self {
         let mut bytes = [0; NAME_BYTES_MAX];
-        bytes[..text.len()].copy_from_slice(text.as_bytes());
-        Ok(AccountName { bytes, len: text.len() as u8 })
+        bytes[..name.len()].copy_from_slice(name);
+        AccountName { bytes, len: name.len() as u8 }
     }
 
     /// The name of the account with this number in a batch that was opened by `open_accounts`.
@@ -79,7 +92,11 @@ impl fmt::Debug for AccountName {
 
 impl Serialize for AccountName {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
+        // In binary, texts are written as their bytes; that they are text was checked when the name was made.
+        match serializer.is_human_readable() {
+            true => serializer.serialize_str(self.as_str()),
+            false => serializer.serialize_bytes(self.as_bytes()),
+        }
     }
 }
 
@@ -94,8 +111,14 @@ impl<'de> Deserialize<'de> for AccountName {
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<AccountName, E> {
                 AccountName::new(text).map_err(E::custom)
             }
+            fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<AccountName, E> {
+                AccountName::of_bytes(bytes).map_err(E::custom)
+            }
         }
-        deserializer.deserialize_str(Text)
+        match deserializer.is_human_readable() {
+            true => deserializer.deserialize_str(Text),
+            false => deserializer.deserialize_bytes(Text),
+        }
     }
 }
 
@@ -124,6 +147,21 @@ mod tests {
         "alice".to_owned().encode(&mut text);
         assert_eq!(name, text);
         assert_eq!(AccountName::decode(&mut &*name).unwrap().as_str(), "alice");
+    }
+
+    #[test]
+    fn in_binary_a_name_is_its_text_and_nothing_else() {
+        for text in ["alice", "Zoë", "a"] {
+            let name = AccountName::new(text).unwrap();
+            let bytes = postcard::to_allocvec(&name).unwrap();
+            assert_eq!(bytes, postcard::to_allocvec(text).unwrap());
+            assert_eq!(postcard::from_bytes::<AccountName>(&bytes).unwrap(), name);
+        }
+        let long = "x".repeat(NAME_BYTES_MAX + 1);
+        for none in [&b""[..], b"a\nb", b"\xff", b"a\x7f", long.as_bytes()] {
+            let bytes = postcard::to_allocvec(none).unwrap();
+            assert!(postcard::from_bytes::<AccountName>(&bytes).is_err(), "{none:?}");
+        }
     }
 
     #[test]

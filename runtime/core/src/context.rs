@@ -18,7 +18,6 @@ use crate::entry::Op;
 use crate::event::EventId;
 use crate::ids::{Micros, Number, TableId};
 use crate::row_key::RowKey;
-use crate::state::Meta;
 use crate::tables::Tables;
 use crate::witness::Witness;
 
@@ -178,14 +177,24 @@ pub struct Piece<'a> {
     pub unit: &'a str,
 }
 
+/// A table of the descriptor's, as it stands in the group: what each call of a unit needs of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnTable {
+    /// Its id.
+    pub id: TableId,
+    /// The format in which its rows are to be written: that of the group's floor (R17).
+    pub format: u16,
+    /// It is a derived one (R17).
+    pub derived: bool,
+}
+
 /// What a work unit sees and does.
 pub struct UnitContext<'a> {
     witness: Option<&'a dyn Witness>,
     descriptor: &'a ApplicationDescriptor,
-    table_ids: &'a [TableId],
+    own_tables: &'a [OwnTable],
     tables: &'a Tables,
     derived: &'a Derived,
-    meta: &'a Meta,
     overlay: &'a mut Overlay,
     surroundings: Surroundings,
     body: &'a [u8],
@@ -195,17 +204,16 @@ pub struct UnitContext<'a> {
 }
 
 impl<'a> UnitContext<'a> {
-    /// The context of the unit at `position`. `table_ids` are the ids of the descriptor's tables, in its order.
+    /// The context of the unit at `position`. `own_tables` are the descriptor's tables, in its order.
     #[expect(
         clippy::too_many_arguments,
         reason = "a context is where everything meets; each part is borrowed"
     )]
     pub fn new(
         descriptor: &'a ApplicationDescriptor,
-        table_ids: &'a [TableId],
+        own_tables: &'a [OwnTable],
         tables: &'a Tables,
         derived: &'a Derived,
-        meta: &'a Meta,
         overlay: &'a mut Overlay,
         surroundings: Surroundings,
         body: &'a [u8],
@@ -216,10 +224,9 @@ impl<'a> UnitContext<'a> {
         UnitContext {
             witness: None,
             descriptor,
-            table_ids,
+            own_tables,
             tables,
             derived,
-            meta,
             overlay,
             surroundings,
             body,
@@ -277,53 +284,56 @@ impl<'a> UnitContext<'a> {
         self.breach.get_or_insert(what.into());
     }
 
-    fn table(&mut self, table: TableIndex) -> Option<TableId> {
-        let id = self.table_ids.get(table).copied();
-        if id.is_none() {
+    fn table(&mut self, table: TableIndex) -> Option<OwnTable> {
+        let own = self.own_tables.get(table).copied();
+        if own.is_none() {
             self.breached(format!("table {table} is not declared"));
         }
-        id
+        own
     }
 
-    /// Whether `table` is a derived one (R17). A read of a broken one is a breach.
-    fn is_derived(&mut self, table: TableIndex) -> bool {
-        let declared = self.descriptor.tables.get(table);
-        let Some(declared) = declared.filter(|table| table.derived_from.is_some()) else { return false };
-        if let Some(why) = self.derived.why_broken() {
-            self.breached(format!("derived table `{}` can't be read: {why}", declared.name));
+    /// The id of a table that units write; none, and a breach, when it is a derived one or not declared.
+    fn written(&mut self, table: TableIndex) -> Option<TableId> {
+        let own = self.table(table)?;
+        if own.derived {
+            self.breached("a procedure wrote to a derived table, which `translate` alone does");
+            return None;
         }
-        true
+        Some(own.id)
+    }
+
+    /// A read of a derived table that is broken is a breach.
+    fn reads_derived(&mut self, table: TableIndex) {
+        if let Some(why) = self.derived.why_broken() {
+            let name = self.descriptor.tables.get(table).map_or("", |table| table.name.as_str());
+            self.breached(format!("derived table `{name}` can't be read: {why}"));
+        }
     }
 
     /// The row under `key`, as this procedure has left it so far; in a derived table, as it was before this procedure.
     pub fn get(&mut self, table: TableIndex, key: &[u8]) -> Option<&[u8]> {
-        if self.is_derived(table) {
-            return self.derived.get(self.table_ids[table], key).map(|value| &**value);
+        let OwnTable { id, derived, .. } = self.table(table)?;
+        if derived {
+            self.reads_derived(table);
+            return self.derived.get(id, key).map(|value| &**value);
         }
-        let table = self.table(table)?;
         let key = RowKey::from(key);
-        match self.overlay.get(table, &key) {
+        match self.overlay.get(id, &key) {
             Some(written) => written.map(|value| &**value),
-            None => self.tables.get_by(table, &key).map(|value| &**value),
+            None => self.tables.get_by(id, &key).map(|value| &**value),
         }
     }
 
     /// Writes a row.
     pub fn put(&mut self, table: TableIndex, key: &[u8], value: &[u8]) {
-        if self.is_derived(table) {
-            return self.breached("a procedure wrote to a derived table, which `translate` alone does");
-        }
-        if let Some(table) = self.table(table) {
+        if let Some(table) = self.written(table) {
             self.write(table, key, Some(value));
         }
     }
 
     /// Removes a row; nothing happens when it does not exist.
     pub fn delete(&mut self, table: TableIndex, key: &[u8]) {
-        if self.is_derived(table) {
-            return self.breached("a procedure wrote to a derived table, which `translate` alone does");
-        }
-        if let Some(table) = self.table(table) {
+        if let Some(table) = self.written(table) {
             self.write(table, key, None);
         }
     }
@@ -351,10 +361,12 @@ impl<'a> UnitContext<'a> {
         to: Option<&[u8]>,
         visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) {
-        if self.is_derived(table) {
-            return self.derived.scan(self.table_ids[table], from, to, &mut |key, value| visit(key, value));
+        let Some(OwnTable { id: own, derived, .. }) = self.table(table) else { return };
+        if derived {
+            self.reads_derived(table);
+            return self.derived.scan(own, from, to, &mut |key, value| visit(key, value));
         }
-        let Some(table) = self.table(table) else { return };
+        let table = own;
         let written = self.overlay.last_writes(table, from, to);
         let mut written = written.into_iter().peekable();
         let mut go_on = true;
@@ -411,9 +423,7 @@ impl<'a> UnitContext<'a> {
 
     /// The format in which rows of `table` are to be written: that of the group's floor (R17).
     pub fn format(&mut self, table: TableIndex) -> u16 {
-        let newest = self.descriptor.tables.get(table).map_or(1, |table| table.format);
-        let Some(id) = self.table(table) else { return newest };
-        self.meta.tables.get(&id).map_or(newest, |table| table.format)
+        self.table(table).map_or(1, |table| table.format)
     }
 
     /// The event's body; empty on a side that does not have it (R18).

@@ -527,16 +527,14 @@ mod tests {
     }
 
     fn with_context(both: &Both, call: impl FnOnce(&mut UnitContext<'_>)) -> Option<String> {
-        let (ids, meta, mut overlay) =
-            ((0..4).map(id).collect::<Vec<_>>(), Meta::default(), Overlay::default());
+        let (own, mut overlay) = (Meta::default().own_tables(&both.application.0), Overlay::default());
         let surroundings =
             Surroundings { number: Number(0), time: Micros(0), seed: 0, features: 0, reads_only: false };
         let mut context = UnitContext::new(
             &both.application.0,
-            &ids,
+            &own,
             &both.tables,
             &both.derived,
-            &meta,
             &mut overlay,
             surroundings,
             &[],

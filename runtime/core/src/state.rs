@@ -9,7 +9,8 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::campaign::CampaignRecord;
 use crate::command::{FeatureState, TableFormats};
-use crate::descriptor::{ApplicationDescriptor, Version};
+use crate::context::OwnTable;
+use crate::descriptor::{ApplicationDescriptor, TableDescriptor, Version};
 use crate::entry::{Control, Entry, EntryBody, Intent, Op, TableMeta, Update};
 use crate::ids::{Micros, NodeId, Number, PluginHash, TableId, Term};
 use crate::migration::{Chunk, Migration};
@@ -114,6 +115,16 @@ impl Meta {
             .enumerate()
             .filter(|(_, feature)| self.features.contains(&feature.name));
         on.fold(0, |set, (index, _)| set | 1 << index)
+    }
+
+    /// The tables of `descriptor`, as they stand here.
+    pub fn own_tables(&self, descriptor: &ApplicationDescriptor) -> Vec<OwnTable> {
+        let own = |table: &TableDescriptor| {
+            let id = TableId::of(&table.name);
+            let format = self.tables.get(&id).map_or(table.format, |table| table.format);
+            OwnTable { id, format, derived: table.derived_from.is_some() }
+        };
+        descriptor.tables.iter().map(own).collect()
     }
 
     /// Each of the application's tables with the oldest format in which a row of it may still stand (R31).

@@ -15,9 +15,11 @@ use crate::entry::{Op, Row};
 use crate::ids::TableId;
 use crate::row_key::RowKey;
 
+mod by_table;
 mod walk_one;
 mod walk_stable;
 
+use by_table::ByTable;
 pub use walk_one::TableCursor;
 
 /// A shard: rows by their keys' hashes.
@@ -61,14 +63,14 @@ pub type Visit<'a> = &'a mut dyn FnMut(&[u8], &Arc<[u8]>) -> bool;
 /// All tables of a group.
 #[derive(Clone, Debug, Default)]
 pub struct Tables {
-    tables: BTreeMap<TableId, Table>,
+    tables: ByTable<Table>,
     bytes: usize,
 }
 
 impl Tables {
     /// Adds an empty table unless it exists.
     pub fn create(&mut self, id: TableId, kind: TableKind) {
-        self.tables.entry(id).or_insert_with(|| match kind {
+        self.tables.get_or_insert_with(id, || match kind {
             TableKind::Hash => Table::Hash(vec![Rows::new(); SHARDS]),
             TableKind::Ordered => Table::Ordered(BTreeMap::new()),
         });
@@ -83,7 +85,7 @@ impl Tables {
     /// The number of rows of `table`.
     #[must_use]
     pub fn len(&self, table: TableId) -> usize {
-        match self.tables.get(&table) {
+        match self.tables.get(table) {
             Some(Table::Hash(shards)) => shards.iter().map(HashTable::len).sum(),
             Some(Table::Ordered(rows)) => rows.len(),
             None => 0,
@@ -93,13 +95,13 @@ impl Tables {
     /// Whether no table has a row.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.tables.keys().all(|id| self.len(*id) == 0)
+        self.tables.ids().all(|id| self.len(id) == 0)
     }
 
     /// The row under `key`.
     #[must_use]
     pub fn get(&self, table: TableId, key: &[u8]) -> Option<&Arc<[u8]>> {
-        match self.tables.get(&table)? {
+        match self.tables.get(table)? {
             Table::Hash(shards) => {
                 let hash = xxh3_64(key);
                 let row = shards[shard_of(hash)].find(hash, |(other, _)| **other == *key);
@@ -112,7 +114,7 @@ impl Tables {
     /// As [`Tables::get`], with less work: keys compare faster than bytes.
     #[must_use]
     pub fn get_by(&self, table: TableId, key: &RowKey) -> Option<&Arc<[u8]>> {
-        match self.tables.get(&table)? {
+        match self.tables.get(table)? {
             Table::Hash(shards) => {
                 let hash = xxh3_64(key);
                 let row = shards[shard_of(hash)].find(hash, |(other, _)| other == key);
@@ -133,7 +135,7 @@ impl Tables {
     /// As [`Tables::apply`]; the row goes into the table, and the one before takes its place: `op` is then what takes it back.
     pub fn swap(&mut self, op: &mut Op) {
         self.bytes += row_bytes(&op.key, op.value.as_ref());
-        let table = self.tables.entry(op.table).or_insert_with(|| Table::Ordered(BTreeMap::new()));
+        let table = self.tables.get_or_insert_with(op.table, || Table::Ordered(BTreeMap::new()));
         match (table, op.value.take()) {
             (Table::Hash(shards), value) => op.value = put(shards, &op.key, value),
             (Table::Ordered(rows), Some(value)) => match rows.entry(op.key.clone()) {
@@ -150,7 +152,7 @@ impl Tables {
         if to.is_some_and(|to| to <= from) {
             return;
         }
-        match self.tables.get(&table) {
+        match self.tables.get(table) {
             Some(Table::Ordered(rows)) => {
                 let range = (Bound::Included(from), to.map_or(Bound::Unbounded, Bound::Excluded));
                 for (key, value) in rows.range::<[u8], _>(range) {
@@ -183,16 +185,13 @@ impl Tables {
     pub fn walk(&self, cursor: &mut WalkCursor, rows_max: usize) -> Vec<Row> {
         let mut found = Vec::new();
         loop {
-            let start = match cursor.table {
-                Some(table) => Bound::Included(table),
-                None => Bound::Unbounded,
-            };
-            let Some((id, table)) = self.tables.range((start, Bound::Unbounded)).next() else { return found };
-            if cursor.table != Some(*id) {
-                *cursor = WalkCursor { table: Some(*id), shard: 0, after: None };
+            let start = cursor.table.unwrap_or(TableId(0));
+            let Some((id, table)) = self.tables.first_from(start) else { return found };
+            if cursor.table != Some(id) {
+                *cursor = WalkCursor { table: Some(id), shard: 0, after: None };
             }
             let row =
-                |key: &RowKey, value: &Arc<[u8]>| Row { table: *id, key: key.clone(), value: value.clone() };
+                |key: &RowKey, value: &Arc<[u8]>| Row { table: id, key: key.clone(), value: value.clone() };
             let table_done = match table {
                 Table::Hash(shards) => {
                     while cursor.shard < SHARDS && found.len() < rows_max {
@@ -216,7 +215,7 @@ impl Tables {
             if table_done {
                 let Some(next) = id.0.checked_add(1) else { return found };
                 *cursor = WalkCursor { table: Some(TableId(next)), shard: 0, after: None };
-                if self.tables.range(TableId(next)..).next().is_none() {
+                if self.tables.first_from(TableId(next)).is_none() {
                     return found;
                 }
             }
@@ -228,12 +227,12 @@ impl Tables {
 
     /// The ids of all tables.
     pub fn ids(&self) -> impl Iterator<Item = TableId> + '_ {
-        self.tables.keys().copied()
+        self.tables.ids()
     }
 
     /// Removes every row whose table is not among `known`; what a cut-back of a table's declaration leaves.
     pub fn retain(&mut self, known: &HashSet<TableId>) {
-        self.tables.retain(|id, _| known.contains(id));
+        self.tables.retain(|id| known.contains(&id));
     }
 }
 

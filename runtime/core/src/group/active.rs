@@ -523,10 +523,9 @@ impl Group {
         };
         let mut context = UnitContext::new(
             descriptor,
-            &self.table_ids,
+            &self.own_tables,
             &self.state.tables,
             &self.derived,
-            &self.state.meta,
             &mut self.overlay,
             surroundings,
             &running.event.body,

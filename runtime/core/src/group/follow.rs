@@ -304,7 +304,9 @@ impl Group {
     pub(super) fn check_row(&self, op: &Op) -> Result<(), String> {
         posted::check(op)?;
         let Some(value) = &op.value else { return Ok(()) };
-        let Some(table) = self.table_ids.iter().position(|id| *id == op.table) else { return Ok(()) };
+        let Some(table) = self.own_tables.iter().position(|table| table.id == op.table) else {
+            return Ok(());
+        };
         let declared = &self.application.descriptor().tables[table];
         if declared.derived_from.is_some() {
             return Err(format!("table `{}`: it is derived here", declared.name));

@@ -138,7 +138,7 @@ impl Group {
             application,
             next_application,
             loading,
-            table_ids: _,
+            own_tables: _,
             features,
             overlay,
             role,

@@ -66,7 +66,7 @@ impl Group {
     /// The next rows of a table in the group's format, and why the first of those that stay as they are could not be
     /// read. None when the version that runs here does not have the table.
     fn chunk(&self, table: TableId, after: Option<&[u8]>) -> Option<(Chunk, Option<String>)> {
-        let index = self.table_ids.iter().position(|id| *id == table)?;
+        let index = self.own_tables.iter().position(|own| own.id == table)?;
         let format = self.state.meta.tables.get(&table)?.format;
         let found = self.state.tables.rows_after(table, after, self.config.chunk_rows_max);
         let mut chunk = Chunk { table, upto: None, rows: 0, left: 0, ops: Vec::new() };

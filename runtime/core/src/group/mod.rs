@@ -53,12 +53,12 @@ pub use upgrade::{CampaignView, Decision, plan_campaign};
 
 use crate::application::Application;
 use crate::command::{Command, CommandResult, Counts, HalfWay, Role};
-use crate::context::Overlay;
+use crate::context::{Overlay, OwnTable};
 use crate::derived::Derived;
 use crate::descriptor::ApplicationDescriptor;
 use crate::effect::{Alarm, Effect};
 use crate::encoded_entry::EncodedEntry;
-use crate::entry::{Control, Entry, EntryBody};
+use crate::entry::{Entry, EntryBody};
 use crate::event::Event;
 use crate::ids::{GroupName, LinkId, Micros, Number, Origin, PluginHash, StoreId, TableId, Term};
 use crate::input::Input;
@@ -150,7 +150,7 @@ pub struct Group {
     /// Operators were told that `derived` is broken.
     told_broken: bool,
     loading: Option<(PluginHash, u32)>,
-    table_ids: Vec<TableId>,
+    own_tables: Vec<OwnTable>,
     features: u64,
     overlay: Overlay,
     witness: Box<dyn Witness>,
@@ -276,7 +276,7 @@ impl Group {
             next_attempt: 0,
             told_broken: false,
             loading: None,
-            table_ids: Vec::new(),
+            own_tables: Vec::new(),
             features: 0,
             overlay: Overlay::default(),
             witness: Box::new(Unwatched),
@@ -612,8 +612,7 @@ impl Group {
     fn commit(&mut self, entry: Entry) {
         assert!(self.disk_failure.is_none(), "no entry is made without a disk (R26)");
         let encoded = EncodedEntry::of(&entry, &mut self.encoding);
-        let sets_features =
-            matches!(entry.body, EntryBody::Control(Control::Enable { .. } | Control::Disable { .. }));
+        let changes_meta = matches!(entry.body, EntryBody::Control(_) | EntryBody::Migrated(_));
         let undo = self.state.apply(entry);
         if self.follows_changes() {
             let changes: Vec<Change> =
@@ -622,8 +621,8 @@ impl Group {
         }
         self.undos.push_back(undo);
         self.recent.push(encoded.clone());
-        if sets_features {
-            self.features = self.state.meta.feature_set(self.application.descriptor());
+        if changes_meta {
+            self.meta_changed();
         }
         if self.partner.as_ref().is_some_and(|partner| matches!(partner.feed, Feed::Copy { .. })) {
             self.send(PeerMessage::Entry(Box::new(encoded.decode())));
@@ -631,10 +630,16 @@ impl Group {
         self.effects.push(Effect::Append(encoded));
     }
 
-    fn application_changed(&mut self) {
+    /// What units ask for at each call is kept at hand.
+    fn meta_changed(&mut self) {
         let descriptor = self.application.descriptor();
-        self.table_ids = descriptor.tables.iter().map(|table| TableId::of(&table.name)).collect();
+        self.own_tables = self.state.meta.own_tables(descriptor);
         self.features = self.state.meta.feature_set(descriptor);
+    }
+
+    fn application_changed(&mut self) {
+        self.meta_changed();
+        let descriptor = self.application.descriptor();
         // Rows may come before the entry that declares their tables; they must go into tables of the right kind.
         for table in descriptor.tables.iter().filter(|table| table.derived_from.is_none()) {
             self.state.tables.create(TableId::of(&table.name), table.kind);

@@ -33,7 +33,7 @@ impl Tables {
         rows_max: usize,
     ) -> Vec<(RowKey, Arc<[u8]>)> {
         let mut found = Vec::new();
-        match self.tables.get(&table) {
+        match self.tables.get(table) {
             Some(Table::Hash(shards)) => {
                 while cursor.shard < SHARDS && found.is_empty() {
                     found
@@ -59,7 +59,7 @@ impl Tables {
     #[must_use]
     pub fn has_passed(&self, table: TableId, cursor: &TableCursor, key: &[u8]) -> bool {
         cursor.done
-            || match self.tables.get(&table) {
+            || match self.tables.get(table) {
                 Some(Table::Hash(_)) => shard(key) < cursor.shard,
                 Some(Table::Ordered(_)) => cursor.after.as_ref().is_some_and(|after| key <= &**after),
                 None => false,

@@ -18,7 +18,7 @@ impl Tables {
         after: Option<&[u8]>,
         rows_max: usize,
     ) -> Vec<(RowKey, Arc<[u8]>)> {
-        match self.tables.get(&table) {
+        match self.tables.get(table) {
             Some(Table::Ordered(rows)) => {
                 let from = after.map_or(Bound::Unbounded, Bound::Excluded);
                 let rows = rows.range::<[u8], _>((from, Bound::Unbounded)).take(rows_max);
