@@ -8,7 +8,6 @@ mod posting;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -18,6 +17,7 @@ use crate::entry::Op;
 use crate::event::EventId;
 use crate::ids::{Micros, Number, TableId};
 use crate::row_key::RowKey;
+use crate::shared_bytes::SharedBytes;
 use crate::tables::Tables;
 use crate::witness::Witness;
 
@@ -77,7 +77,7 @@ impl Overlay {
 
     /// The last write to `key`, if any: `Some(None)` for a deletion.
     #[must_use]
-    pub fn get(&self, table: TableId, key: &RowKey) -> Option<Option<&Arc<[u8]>>> {
+    pub fn get(&self, table: TableId, key: &RowKey) -> Option<Option<&SharedBytes>> {
         let op = if self.ops.len() <= LINEAR_MAX {
             self.ops.iter().rev().find(|op| op.table == table && op.key == *key)
         } else {
@@ -91,7 +91,7 @@ impl Overlay {
         table: TableId,
         from: &[u8],
         to: Option<&[u8]>,
-    ) -> BTreeMap<&[u8], Option<&Arc<[u8]>>> {
+    ) -> BTreeMap<&[u8], Option<&SharedBytes>> {
         let within = |key: &[u8]| key >= from && to.is_none_or(|to| key < to);
         self.ops
             .iter()
@@ -126,7 +126,7 @@ impl Overlay {
 
     /// The reply that the units have made so far; empty when none did.
     #[must_use]
-    pub fn reply(&self) -> Arc<[u8]> {
+    pub fn reply(&self) -> SharedBytes {
         self.get(TableId::REPLY, &RowKey::default()).flatten().cloned().unwrap_or_default()
     }
 

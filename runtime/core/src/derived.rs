@@ -19,7 +19,6 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use crate::application::Application;
 use crate::context::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
@@ -27,6 +26,7 @@ use crate::descriptor::{ApplicationDescriptor, TableIndex};
 use crate::entry::{Op, Row};
 use crate::ids::TableId;
 use crate::row_key::RowKey;
+use crate::shared_bytes::SharedBytes;
 use crate::state::Change;
 use crate::tables::{TableCursor, Tables, Visit};
 
@@ -49,7 +49,7 @@ struct Build {
     at: usize,
     cursor: TableCursor,
     /// Rows that the walk has passed and that are not translated yet.
-    left: BTreeMap<RowKey, Arc<[u8]>>,
+    left: BTreeMap<RowKey, SharedBytes>,
 }
 
 /// The derived tables of one version over one database.
@@ -119,7 +119,7 @@ impl Derived {
 
     /// The row under `key`.
     #[must_use]
-    pub fn get(&self, table: TableId, key: &[u8]) -> Option<&Arc<[u8]>> {
+    pub fn get(&self, table: TableId, key: &[u8]) -> Option<&SharedBytes> {
         self.rows.get(table, key)
     }
 
@@ -219,7 +219,7 @@ impl Derived {
         application: &dyn Application,
         source: TableIndex,
         key: &RowKey,
-        row: &Arc<[u8]>,
+        row: &SharedBytes,
     ) -> Given {
         let mut given = std::mem::take(&mut self.given);
         given.clear();
@@ -448,7 +448,7 @@ mod tests {
         fn entry(&mut self, writes: &[(usize, &str, &str)]) {
             let mut changes = Vec::new();
             for (table, key, row) in writes {
-                let after: Option<Arc<[u8]>> = (!row.is_empty()).then(|| row.as_bytes().into());
+                let after: Option<SharedBytes> = (!row.is_empty()).then(|| row.as_bytes().into());
                 let op = Op { table: id(*table), key: key.as_bytes().into(), value: after.clone() };
                 let before = self.tables.apply(&op);
                 changes.push(Change { table: op.table, key: op.key, before, after });

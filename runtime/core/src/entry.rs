@@ -1,7 +1,5 @@
 //! Entries: what a number of the stream did to the database. Redo records, catch-up and recovery are made of them.
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
@@ -12,6 +10,7 @@ use crate::ids::{Micros, NodeId, Number, PluginHash, TableId, Term};
 use crate::migration::Chunk;
 use crate::note::DeathNote;
 use crate::row_key::RowKey;
+use crate::shared_bytes::SharedBytes;
 
 /// One database update: the new value of a row, or its removal. Absolute, so it may be applied twice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,7 +21,7 @@ pub struct Op {
     pub key: RowKey,
     /// The row, or nothing when it was deleted.
     #[serde(with = "crate::bytes::optional")]
-    pub value: Option<Arc<[u8]>>,
+    pub value: Option<SharedBytes>,
 }
 
 /// As [`Op`], lent by the bytes that it was decoded from.
@@ -286,5 +285,5 @@ pub struct Row {
     pub key: RowKey,
     /// The value.
     #[serde(with = "crate::bytes")]
-    pub value: Arc<[u8]>,
+    pub value: SharedBytes,
 }

@@ -1,11 +1,10 @@
 //! Input events and what their senders are told.
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use crate::ids::{GroupName, Micros, Number, SessionId};
+use crate::shared_bytes::SharedBytes;
 
 /// Who an event is, for ever: a repeat of an id gets the recorded reply (R12).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -178,7 +177,7 @@ pub enum Outcome {
     Committed {
         /// The reply, encoded once.
         #[serde(with = "crate::bytes")]
-        reply: Arc<[u8]>,
+        reply: SharedBytes,
     },
     /// The application refused.
     Refused(Refusal),

@@ -34,6 +34,7 @@ pub mod receivers;
 pub mod record;
 pub mod row_key;
 pub mod sessions;
+pub mod shared_bytes;
 pub mod state;
 pub mod tables;
 pub mod timers;

@@ -2,7 +2,6 @@
 //! recovery, catch-up, a shipped procedure and a procedure run here all end in the same bytes (R17).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
@@ -17,6 +16,7 @@ use crate::migration::{Chunk, Migration};
 use crate::note::Notes;
 use crate::row_key::RowKey;
 use crate::sessions::{Recorded, SessionUndo, Sessions};
+use crate::shared_bytes::SharedBytes;
 use crate::tables::Tables;
 
 /// Where a term began, for finding the last common entry of two stores (R24).
@@ -241,9 +241,9 @@ pub struct Change {
     /// The row's key.
     pub key: RowKey,
     /// The row before.
-    pub before: Option<Arc<[u8]>>,
+    pub before: Option<SharedBytes>,
     /// The row after.
-    pub after: Option<Arc<[u8]>>,
+    pub after: Option<SharedBytes>,
 }
 
 impl Undo {
@@ -393,7 +393,7 @@ impl State {
     }
 
     /// Puts a row in place, outside of any entry: a checkpoint's or a copy's. Returns the one that stood there.
-    pub fn insert_row(&mut self, table: TableId, key: RowKey, value: Arc<[u8]>) -> Option<Arc<[u8]>> {
+    pub fn insert_row(&mut self, table: TableId, key: RowKey, value: SharedBytes) -> Option<SharedBytes> {
         self.tables.apply(&Op { table, key, value: Some(value) })
     }
 

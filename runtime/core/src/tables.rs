@@ -5,7 +5,6 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
-use std::sync::Arc;
 
 use hashbrown::HashTable;
 use xxhash_rust::xxh3::xxh3_64;
@@ -14,6 +13,7 @@ use crate::descriptor::TableKind;
 use crate::entry::{Op, Row};
 use crate::ids::TableId;
 use crate::row_key::RowKey;
+use crate::shared_bytes::SharedBytes;
 
 mod by_table;
 mod walk_one;
@@ -23,7 +23,7 @@ use by_table::ByTable;
 pub use walk_one::TableCursor;
 
 /// A shard: rows by their keys' hashes.
-type Rows = HashTable<(RowKey, Arc<[u8]>)>;
+type Rows = HashTable<(RowKey, SharedBytes)>;
 
 const SHARDS: usize = 256;
 /// What a row costs beside its key and value, in bytes; an estimate for the memory bound.
@@ -32,7 +32,7 @@ const ROW_OVERHEAD_BYTES: usize = 64;
 #[derive(Clone, Debug)]
 enum Table {
     Hash(Vec<Rows>),
-    Ordered(BTreeMap<RowKey, Arc<[u8]>>),
+    Ordered(BTreeMap<RowKey, SharedBytes>),
 }
 
 fn shard(key: &[u8]) -> usize {
@@ -45,7 +45,7 @@ fn shard_of(hash: u64) -> usize {
 }
 
 /// An estimate of the memory that a row takes, in bytes; none takes none.
-pub(crate) fn row_bytes(key: &RowKey, value: Option<&Arc<[u8]>>) -> usize {
+pub(crate) fn row_bytes(key: &RowKey, value: Option<&SharedBytes>) -> usize {
     value.map_or(0, |value| key.len() + value.len() + ROW_OVERHEAD_BYTES)
 }
 
@@ -58,7 +58,7 @@ pub struct WalkCursor {
 }
 
 /// Is shown rows by a scan, and says whether it wants more.
-pub type Visit<'a> = &'a mut dyn FnMut(&[u8], &Arc<[u8]>) -> bool;
+pub type Visit<'a> = &'a mut dyn FnMut(&[u8], &SharedBytes) -> bool;
 
 /// All tables of a group.
 #[derive(Clone, Debug, Default)]
@@ -100,7 +100,7 @@ impl Tables {
 
     /// The row under `key`.
     #[must_use]
-    pub fn get(&self, table: TableId, key: &[u8]) -> Option<&Arc<[u8]>> {
+    pub fn get(&self, table: TableId, key: &[u8]) -> Option<&SharedBytes> {
         match self.tables.get(table)? {
             Table::Hash(shards) => {
                 let hash = xxh3_64(key);
@@ -113,7 +113,7 @@ impl Tables {
 
     /// As [`Tables::get`], with less work: keys compare faster than bytes.
     #[must_use]
-    pub fn get_by(&self, table: TableId, key: &RowKey) -> Option<&Arc<[u8]>> {
+    pub fn get_by(&self, table: TableId, key: &RowKey) -> Option<&SharedBytes> {
         match self.tables.get(table)? {
             Table::Hash(shards) => {
                 let hash = xxh3_64(key);
@@ -126,7 +126,7 @@ impl Tables {
 
     /// Carries out `op` and returns the row that stood there before. A table that nobody created is made
     /// ordered: rows may arrive, in a copy, before the entry that declares their table.
-    pub fn apply(&mut self, op: &Op) -> Option<Arc<[u8]>> {
+    pub fn apply(&mut self, op: &Op) -> Option<SharedBytes> {
         let mut op = op.clone();
         self.swap(&mut op);
         op.value
@@ -191,7 +191,7 @@ impl Tables {
                 *cursor = WalkCursor { table: Some(id), shard: 0, after: None };
             }
             let row =
-                |key: &RowKey, value: &Arc<[u8]>| Row { table: id, key: key.clone(), value: value.clone() };
+                |key: &RowKey, value: &SharedBytes| Row { table: id, key: key.clone(), value: value.clone() };
             let table_done = match table {
                 Table::Hash(shards) => {
                     while cursor.shard < SHARDS && found.len() < rows_max {
@@ -237,7 +237,7 @@ impl Tables {
 }
 
 /// Puts a row into its shard or takes it out; the one that stood there. The key is hashed once for shard and place.
-fn put(shards: &mut [Rows], key: &RowKey, value: Option<Arc<[u8]>>) -> Option<Arc<[u8]>> {
+fn put(shards: &mut [Rows], key: &RowKey, value: Option<SharedBytes>) -> Option<SharedBytes> {
     let hash = xxh3_64(key);
     let rows = &mut shards[shard_of(hash)];
     let Some(value) = value else {

@@ -1,11 +1,11 @@
 //! A walk over one table in steps, while it changes, that can say which keys it has passed.
 
 use std::ops::Bound;
-use std::sync::Arc;
 
 use super::{SHARDS, Table, Tables, shard};
 use crate::ids::TableId;
 use crate::row_key::RowKey;
+use crate::shared_bytes::SharedBytes;
 
 /// Where a walk over one table stands.
 #[derive(Clone, Debug, Default)]
@@ -31,7 +31,7 @@ impl Tables {
         table: TableId,
         cursor: &mut TableCursor,
         rows_max: usize,
-    ) -> Vec<(RowKey, Arc<[u8]>)> {
+    ) -> Vec<(RowKey, SharedBytes)> {
         let mut found = Vec::new();
         match self.tables.get(table) {
             Some(Table::Hash(shards)) => {

@@ -1,11 +1,11 @@
 //! A walk over one table whose place is a key: it goes on after a restart, and on another processor, where it stood.
 
 use std::ops::Bound;
-use std::sync::Arc;
 
 use super::{Table, Tables, shard};
 use crate::ids::TableId;
 use crate::row_key::RowKey;
+use crate::shared_bytes::SharedBytes;
 
 impl Tables {
     /// At most `rows_max` rows of `table` that come after the key `after`: of an ordered table in the order of the keys,
@@ -17,7 +17,7 @@ impl Tables {
         table: TableId,
         after: Option<&[u8]>,
         rows_max: usize,
-    ) -> Vec<(RowKey, Arc<[u8]>)> {
+    ) -> Vec<(RowKey, SharedBytes)> {
         match self.tables.get(table) {
             Some(Table::Ordered(rows)) => {
                 let from = after.map_or(Bound::Unbounded, Bound::Excluded);
