@@ -65,7 +65,7 @@ pub enum Generation {
     Eighth,
     /// Beside these links that are late for themselves, a link that is dialled anew, and full disks.
     Ninth,
-    /// Beside these procedures whose step-ups are told together, in most lives.
+    /// Beside these procedures whose step-ups are told together, in half of the lives.
     Tenth,
 }
 
@@ -164,7 +164,7 @@ pub(crate) fn prepare(generation: Generation, seed: u64, story: bool, real_store
     if generation >= Generation::Eighth {
         settings.replicated = random.percent(25);
     }
-    if generation >= Generation::Tenth && random.percent(70) {
+    if generation >= Generation::Tenth && random.percent(50) {
         settings.step_ups = StepUps::Together;
     }
     let first = match generation {

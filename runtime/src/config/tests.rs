@@ -47,6 +47,7 @@ fn a_whole_file() {
 fn the_least_file() {
     let config = parse(r#"(node: "a", applications: [(name: "x", plugin: "/p.so")])"#).unwrap();
     assert_eq!(config.peer, None);
+    assert_eq!(config.step_ups, StepUps::Together);
     assert_eq!(config.listen.events.to_string(), "127.0.0.1:0");
     assert_eq!(config.durability, Durability::Fsync);
     assert_eq!(config.arbiter, ArbiterConfig::Local("/etc/lockstep/data/arbiter".into()));

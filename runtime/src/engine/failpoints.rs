@@ -291,8 +291,12 @@ pub fn die() -> ! {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use lockstep_core::ids::{Number, Term};
+    use lockstep_core::event::{Encoding, Event, EventId};
+    use lockstep_core::ids::{Micros, Number, SessionId, Term};
+    use lockstep_core::message::{Begin, End};
 
     fn step_up(position: u32) -> Frame {
         Frame {
@@ -310,6 +314,33 @@ mod tests {
         assert_eq!(points.at_frame(&step_up(0)), Verdict::Send);
         assert_eq!(points.at_frame(&heartbeat), Verdict::Send);
         assert_eq!(points.at_frame(&step_up(1)), Verdict::DieBefore);
+    }
+
+    #[test]
+    fn a_whole_procedure_has_all_of_its_step_ups() {
+        let mut points = Failpoints::default();
+        points.arm(Failpoint::KillAfterStepUp { count: 3 });
+        let event = Event {
+            id: EventId::Numbered { session: SessionId(1), number: 1 },
+            awaited_from: 1,
+            procedure: "pay".into(),
+            encoding: Encoding::Postcard,
+            parameters: vec![],
+            body: vec![],
+        };
+        let begin = Begin {
+            number: Number(1),
+            time: Micros(1),
+            seed: 1,
+            shipped: false,
+            event: Arc::new(event),
+            withheld: false,
+        };
+        let message =
+            PeerMessage::Procedure { begin, digests: vec![7, 8], units: vec![], end: End::Committed(9) };
+        let frame = Frame { term: Term(1), message };
+        assert_eq!(points.at_frame(&frame), Verdict::Send, "the first and the second");
+        assert_eq!(points.at_frame(&frame), Verdict::DieAfter, "the third is in it");
     }
 
     #[test]

@@ -45,7 +45,10 @@ type UnderWay = Vec<(Option<(u32, u32, u64)>, Asked<Result<Reply, CallError>>)>;
 /// When the pair can't be brought back.
 pub fn run(artifacts: &Artifacts, directory: &Path, count: Option<u64>) -> Result<Outcome, Failure> {
     let proxy = LinkProxy::new()?;
-    let settings = [0, 1].map(|at| Settings { peer: Some(proxy.peer_of(at)), ..Settings::default() });
+    // Each step-up is a place to cut at.
+    let more = || "    step_ups: apart,\n".to_owned();
+    let settings =
+        [0, 1].map(|at| Settings { peer: Some(proxy.peer_of(at)), more: more(), ..Settings::default() });
     let mut pair = Pair::launch(artifacts, directory, artifacts.ledger_v1(), settings)?;
     proxy.connect([&pair.node(0).ready().link, &pair.node(1).ready().link])?;
     pair.wait_in_lock_step(Duration::from_secs(30))?;

@@ -33,6 +33,7 @@ const WHOLE: &str = r##"
     applications: [(name: "ledger", plugin: r#"libledger.so"#, partitions: 4), (name: "orders", plugin: "o.so")],
     insecure: false,
     standby: beside,
+    step_ups: apart,
     timeouts: (heartbeat_ms: 50, silence_shrink_ms: 500, silence_promote_ms: 1500, ack_age_max_ms: 2000),
     recent_mb: 64,
     kept_plugins_mb: 256,
