@@ -1,16 +1,16 @@
 //! Rows in a piece of memory, one behind the other, as they are collected for the checkpoint and stand in it.
 //!
-//! A row is its table, the lengths of key and value, key, value. No value, for a row that is to go, has a length of its own.
+//! A row is its table, the length of its key, one more than the length of its value, key, value. No value, for a row that is to
+//! go, has 0 in place of its length. Lengths take a byte for seven of their bits, the lowest first; all but the last byte have the
+//! eighth set. Rows are short, and there are millions of them.
 //!
 //! Invariant: whatever the bytes are, reading them does not fail but for rows that are not there.
 
 use lockstep_core::ids::TableId;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// Table and lengths, in bytes.
-const HEAD: usize = 12;
-/// In place of a value's length: there is none.
-const NO_VALUE: u32 = u32::MAX;
+/// The most bytes that a length takes.
+const LENGTH_BYTES_MAX: usize = 5;
 
 /// A row in a piece of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,16 +25,16 @@ pub(crate) struct Packed<'a> {
 impl<'a> Packed<'a> {
     /// The row at the start of `bytes`; none when there is no whole one.
     pub fn first_of(bytes: &'a [u8]) -> Option<Self> {
-        let head = bytes.first_chunk::<HEAD>()?;
-        let word = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
-        let key_end = HEAD.checked_add(word(4) as usize)?;
-        let key = bytes.get(HEAD..key_end)?;
-        let value = match word(8) {
-            NO_VALUE => None,
-            len => Some(bytes.get(key_end..key_end.checked_add(len as usize)?)?),
+        let (table, rest) = bytes.split_first_chunk()?;
+        let (key_len, rest) = length(rest)?;
+        let (value_len, rest) = length(rest)?;
+        let (key, rest) = rest.split_at_checked(key_len)?;
+        let (value, rest) = match value_len.checked_sub(1) {
+            Some(len) => rest.split_at_checked(len).map(|(value, rest)| (Some(value), rest))?,
+            None => (None, rest),
         };
-        let end = key_end + value.map_or(0, <[u8]>::len);
-        Some(Packed { table: TableId(word(0)), key, value, bytes: &bytes[..end] })
+        let table = TableId(u32::from_le_bytes(*table));
+        Some(Packed { table, key, value, bytes: &bytes[..bytes.len() - rest.len()] })
     }
 
     /// The row as it stands.
@@ -48,19 +48,35 @@ pub(crate) fn hash(table: TableId, key: &[u8]) -> u64 {
     xxh3_64_with_seed(key, u64::from(table.0))
 }
 
+/// The length at the start of `bytes`, and what follows it; none when there is no whole one.
+fn length(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let mut length = 0;
+    for (at, byte) in bytes.iter().take(LENGTH_BYTES_MAX).enumerate() {
+        length |= usize::from(byte & 0x7f) << (7 * at);
+        if byte & 0x80 == 0 {
+            return Some((length, &bytes[at + 1..]));
+        }
+    }
+    None
+}
+
+fn append_length(bytes: &mut Vec<u8>, mut length: usize) {
+    assert!(length <= u32::MAX as usize, "rows are smaller than 4 GB");
+    while length > 0x7f {
+        bytes.push(length as u8 | 0x80);
+        length >>= 7;
+    }
+    bytes.push(length as u8);
+}
+
 /// Appends a row.
 ///
 /// # Panics
 /// When key or value has 4 GB.
 pub(crate) fn append(bytes: &mut Vec<u8>, table: TableId, key: &[u8], value: Option<&[u8]>) {
-    let len = |bytes: &[u8]| {
-        let len = u32::try_from(bytes.len()).expect("rows are smaller than 4 GB");
-        assert_ne!(len, NO_VALUE, "rows are smaller than 4 GB");
-        len
-    };
     bytes.extend_from_slice(&table.0.to_le_bytes());
-    bytes.extend_from_slice(&len(key).to_le_bytes());
-    bytes.extend_from_slice(&value.map_or(NO_VALUE, len).to_le_bytes());
+    append_length(bytes, key.len());
+    append_length(bytes, value.map_or(0, |value| value.len() + 1));
     bytes.extend_from_slice(key);
     bytes.extend_from_slice(value.unwrap_or_default());
 }
@@ -88,10 +104,11 @@ mod tests {
         append(&mut bytes, TableId(7), b"key", Some(b"value"));
         append(&mut bytes, TableId(8), b"", Some(b""));
         append(&mut bytes, TableId(9), b"gone", None);
+        append(&mut bytes, TableId(u32::MAX), &[1; 200], Some(&[2; 20_000]));
         let all: Vec<Packed<'_>> = rows(&bytes).map(|row| row.expect("whole rows")).collect();
         let parts: Vec<_> =
             all.iter().map(|row| (row.table.0, row.key.len(), row.value.map(<[u8]>::len))).collect();
-        assert_eq!(parts, [(7, 3, Some(5)), (8, 0, Some(0)), (9, 4, None)]);
+        assert_eq!(parts, [(7, 3, Some(5)), (8, 0, Some(0)), (9, 4, None), (u32::MAX, 200, Some(20_000))]);
         assert_eq!((all[0].key, all[0].value), (&b"key"[..], Some(&b"value"[..])));
         let together: Vec<u8> = all.iter().flat_map(|row| row.as_bytes()).copied().collect();
         assert_eq!(together, bytes);

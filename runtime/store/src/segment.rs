@@ -20,7 +20,7 @@ use crate::record::UNIT;
 
 const MAGIC: [u8; 8] = *b"LSSEGMNT";
 /// The layout of segments and records.
-pub(crate) const LAYOUT: u32 = 2;
+pub(crate) const LAYOUT: u32 = 3;
 const ZEROS_BYTES: usize = 256 << 10;
 /// No segment is longer, in bytes: a record is shorter than 4 GB.
 pub(crate) const BYTES_MAX: u64 = 5 << 30;
