@@ -323,7 +323,7 @@ impl State {
         if new_term {
             undo.terms = Some(self.meta.terms.clone());
         }
-        self.tables.swap_all(&mut undo.ops);
+        undo.ops.iter_mut().for_each(|op| self.tables.swap(op));
         match entry.body {
             EntryBody::Procedure { event, awaited_from, encoding, outcome, .. } => {
                 let recorded = Recorded { number: entry.number, encoding, outcome };

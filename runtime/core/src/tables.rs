@@ -26,8 +26,6 @@ pub use walk_one::TableCursor;
 type Rows = HashTable<(RowKey, SharedBytes)>;
 
 const SHARDS: usize = 256;
-/// How many rows are looked at before they are changed.
-const AHEAD: usize = 16;
 /// What a row costs beside its key and value, in bytes; an estimate for the memory bound.
 const ROW_OVERHEAD_BYTES: usize = 64;
 
@@ -132,22 +130,6 @@ impl Tables {
         let mut op = op.clone();
         self.swap(&mut op);
         op.value
-    }
-
-    /// Carries out `ops` in order, each as [`swap`](Self::swap) does.
-    pub fn swap_all(&mut self, ops: &mut [Op]) {
-        for some in ops.chunks_mut(AHEAD) {
-            self.look_at(some);
-            some.iter_mut().for_each(|op| self.swap(op));
-        }
-    }
-
-    /// Looks at the rows of `ops`, and nothing else, one right after the other: so that they are waited for together. Rows that
-    /// have not been looked at for long are in no cache, and a processor asks memory for what it can see of the instructions
-    /// to come, which is much less than carrying out one update takes.
-    fn look_at(&self, ops: &[Op]) {
-        let seen = ops.iter().map(|op| self.get_by(op.table, &op.key).map_or(0, |row| row.len()));
-        std::hint::black_box(seen.sum::<usize>());
     }
 
     /// As [`Tables::apply`]; the row goes into the table, and the one before takes its place: `op` is then what takes it back.
@@ -263,7 +245,7 @@ fn put(shards: &mut [Rows], key: &RowKey, value: Option<SharedBytes>) -> Option<
         return Some(row.remove().0.1);
     };
     match rows.find_mut(hash, |(other, _)| other == key) {
-        Some((_, row)) => Some(row.replace(value)),
+        Some((_, row)) => Some(std::mem::replace(row, value)),
         None => {
             rows.insert_unique(hash, (key.clone(), value), |(key, _)| xxh3_64(key));
             None
