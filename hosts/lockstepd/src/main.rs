@@ -16,7 +16,7 @@ use lockstep_runtime::processor::{Processor, StartError};
 use lockstep_runtime::supervisor::Supervisor;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// How often is looked whether the service manager is to be told something new.
+/// How often is looked whether the service manager is to be told something new, and whether memory is to go back.
 const STATUS_EVERY: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// Rows come and go by the hundred thousand a second, and the tables are to lie in huge pages.
@@ -116,7 +116,10 @@ async fn serve(config: NodeConfig, supervisor: Supervisor) -> Result<(), StartEr
             _ = terminate.recv() => break tracing::info!("SIGTERM"),
             _ = interrupt.recv() => break tracing::info!("SIGINT"),
             () = processor.asked_to_stop() => break tracing::info!("asked to stop"),
-            _ = looks.tick() => supervisor.status(&node, &processor.words()),
+            _ = looks.tick() => {
+                supervisor.status(&node, &processor.words());
+                lockstep_os::heap::give_back();
+            }
         }
     }
     supervisor.stopping();

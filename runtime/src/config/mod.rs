@@ -222,7 +222,7 @@ fn default_partitions() -> u64 {
     1
 }
 fn default_recent_mb() -> u64 {
-    48
+    32
 }
 fn default_kept_plugins_mb() -> u64 {
     1024

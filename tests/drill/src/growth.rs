@@ -19,7 +19,7 @@ const WARM_UP_S: f64 = 1.0;
 /// How many accounts, or documents, there are where they do not grow.
 const ROWS: u64 = 10_000;
 /// What a processor keeps of the recent stream by default, in megabytes.
-const RECENT_MB: u64 = 48;
+const RECENT_MB: u64 = 32;
 /// How long a pair may take until it is in lock step.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
 
