@@ -90,7 +90,7 @@ fn an_unknown_field() {
         shown("durability: replicated", "durabilty: replicated"),
         r#"error LS0112: `durabilty` is not a field of this file
    a.ron:7:5  durabilty: replicated,
-              ^^^^^^^^^ expected one of node, data, listen, peer, arbiter, durability, applications, insecure, standby, timeouts, recent_mb, rows_mb, kept_plugins_mb, hung_engines_max, busy_poll_us, log, admin
+              ^^^^^^^^^ expected one of node, data, listen, peer, arbiter, durability, applications, insecure, standby, step_ups, timeouts, recent_mb, rows_mb, kept_plugins_mb, hung_engines_max, busy_poll_us, log, admin
    help: did you mean `durability`?
 "#
     );
