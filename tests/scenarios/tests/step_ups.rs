@@ -19,14 +19,14 @@ fn pair(settings: Settings, edition: Edition) -> (World, SessionId) {
     (world, session)
 }
 
-fn event(session: SessionId, procedure: &str) -> Request {
+fn event(session: SessionId, procedure: &str, body_bytes: usize) -> Request {
     Request::Submit(Event {
         id: EventId::Numbered { session, number: 1 },
         awaited_from: 1,
         procedure: procedure.into(),
         encoding: Encoding::Postcard,
         parameters: Parameters { id: 1, from: 1, to: 2, amount: 5 }.to_bytes(),
-        body: vec![7; 9],
+        body: vec![7; body_bytes],
     })
 }
 
@@ -36,9 +36,19 @@ fn apart(standby: StandbyStart) -> Settings {
 
 /// How many units the standby has run when it has `frames` of the first frames of the procedure.
 fn units_run(settings: Settings, edition: Edition, procedure: &str, frames: u64) -> u64 {
+    units_run_with(settings, edition, procedure, 9, frames)
+}
+
+fn units_run_with(
+    settings: Settings,
+    edition: Edition,
+    procedure: &str,
+    body_bytes: usize,
+    frames: u64,
+) -> u64 {
     let (mut world, session) = pair(settings, edition);
     world.cut_after_frames(frames - 1);
-    world.probe(0, event(session, procedure));
+    world.probe(0, event(session, procedure, body_bytes));
     // Longer than frames take, shorter than anybody takes over.
     world.run_for(Micros(200));
     world.units_run(1)
@@ -95,6 +105,12 @@ fn what_is_told_together_is_shipped_like_what_is_told_apart() {
     let units = |edition, procedure| units_run(Settings::default(), edition, procedure, 1);
     assert_eq!(units(Edition::Two, "transfer"), 0, "its updates are performed instead (R16)");
     assert_eq!(units(Edition::One, "upload"), 2, "`check` and `record`, not `store` (R18)");
+}
+
+#[test]
+fn what_is_too_large_for_a_frame_is_told_apart() {
+    let units = |frames| units_run_with(Settings::default(), Edition::One, "upload", 2 << 20, frames);
+    assert_eq!((1..=5).map(units).collect::<Vec<_>>(), [0, 1, 1, 2, 2], "the unit between is shipped");
 }
 
 fn formats(world: &World, node: usize) -> Vec<u8> {

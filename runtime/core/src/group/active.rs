@@ -23,10 +23,14 @@ use crate::message::{Begin, End, PeerMessage, PlainBody, UnitDescription};
 use crate::partition::check_key;
 use crate::posted::used_up;
 use crate::sessions::{Known, WINDOW};
+use crate::tables::row_bytes;
 use crate::witness::Piece;
 
 /// The most units of a plan.
 pub(super) const PLAN_MAX: usize = 256;
+
+/// Beyond so many bytes of shipped rows, by estimate, a procedure is told unit by unit: a frame has a bound.
+const TOGETHER_BYTES_MAX: usize = 1 << 20;
 
 /// How a procedure's units ended: well, or with the one of that name.
 pub(super) type UnitsEnd = Result<(), (String, UnitEnd)>;
@@ -374,8 +378,32 @@ impl Group {
             units.extend(unit.map(|unit| (position as u32, unit)));
         });
         let outcome = self.outcome_of(end);
-        self.send(PeerMessage::Procedure { begin, digests, units, end: End::of(&outcome) });
+        self.tell_whole(begin, digests, units, End::of(&outcome));
         self.conclude(&running, outcome)
+    }
+
+    /// Tells the standby of a procedure that has ended.
+    fn tell_whole(&mut self, begin: Begin, digests: Vec<u64>, units: Vec<(u32, UnitDescription)>, end: End) {
+        let updates = units.iter().flat_map(|(_, unit)| &unit.updates);
+        let bytes: usize = updates.map(|op| row_bytes(&op.key, op.value.as_ref())).sum();
+        if bytes <= TOGETHER_BYTES_MAX {
+            return self.send(PeerMessage::Procedure { begin, digests, units, end });
+        }
+        let number = begin.number;
+        self.send(PeerMessage::Begin(begin));
+        let mut units = units.into_iter().peekable();
+        for (position, digest) in (0..).zip(digests) {
+            let unit = units.next_if(|(at, _)| *at == position).map(|(_, unit)| Box::new(unit));
+            self.send(PeerMessage::StepUp { number, position, digest, unit });
+        }
+        self.send_end(number, end);
+    }
+
+    fn send_end(&mut self, number: Number, end: End) {
+        self.send(match end {
+            End::Committed(digest) => PeerMessage::EndProcedure { number, digest },
+            End::Aborted(outcome) => PeerMessage::Abort { number, outcome },
+        });
     }
 
     /// Runs the units of `running` from position `from` on, and ends it (R22 uses it for completion too).
@@ -426,11 +454,7 @@ impl Group {
     pub(super) fn tell_end(&mut self, running: &Running, end: UnitsEnd) -> Outcome {
         let outcome = self.outcome_of(end);
         if self.in_step() {
-            let number = running.number;
-            self.send(match End::of(&outcome) {
-                End::Committed(digest) => PeerMessage::EndProcedure { number, digest },
-                End::Aborted(outcome) => PeerMessage::Abort { number, outcome },
-            });
+            self.send_end(running.number, End::of(&outcome));
         }
         self.conclude(running, outcome)
     }

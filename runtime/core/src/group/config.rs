@@ -19,12 +19,11 @@ pub enum StandbyStart {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StepUps {
-    /// Those of a procedure whose units are all the standby's own in one frame, with its beginning and its end: the standby has
-    /// all of it or nothing.
+    /// Those of a procedure in one frame, with its beginning and its end: the standby has all of it or nothing.
     #[default]
     Together,
     /// A frame each. An active that dies while they leave can leave a procedure half-way on the standby (R22). So it is
-    /// always with a standby that runs `beside`, with units that are shipped, and with those that act on the world.
+    /// always with a standby that runs `beside`, with procedures that act on the world, and with what is too large for a frame.
     Apart,
 }
 
