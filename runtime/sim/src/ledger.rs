@@ -164,6 +164,8 @@ pub const HANGS: u32 = 668;
 pub const LATE: u32 = 669;
 /// How long [`LATE`] takes, in microseconds: more than the deadline of `transfer`, [`DEADLINE_MS`].
 pub const LATE_US: u64 = 7_500;
+/// A longer body is left for later units, as a whole.
+const LONG_BODY_BYTES: usize = 1 << 20;
 /// The deadline of a unit of `transfer`.
 pub const DEADLINE_MS: u32 = 7;
 /// An event of [`Edition::Deadly`] whose id is divisible by this kills.
@@ -579,6 +581,11 @@ impl Run for LedgerRun {
                 let length = context.body().len() as i64;
                 add(context, ACCOUNTS_INDEX, &[254], length);
                 context.set_scratch(b"length", &length.to_le_bytes());
+                // Goes with the unit when it is shipped, and into no row.
+                let body = context.body();
+                if body.len() > LONG_BODY_BYTES {
+                    context.set_scratch(b"body", body);
+                }
             }
             "send" | "post" => self.deeds.add(id, "send", false),
             "stamp" => {
