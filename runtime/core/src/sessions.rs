@@ -3,10 +3,14 @@
 //! Part of the database: changed by entries of the stream alone, never by a clock, so all members agree.
 //! The bounds are constants and not settings for the same reason.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+mod keyed;
+
+use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
+use self::keyed::Keyed;
 use crate::event::{Encoding, EventId, Outcome};
 use crate::ids::{Micros, Number, SessionId};
 
@@ -93,16 +97,15 @@ pub struct SessionUndo {
     removed_sessions: Vec<(SessionId, Session)>,
     touched: Option<Touched>,
     opened: Option<SessionId>,
-    removed_keys: Vec<(String, KeyedReply)>,
-    inserted_key: Option<String>,
+    removed_keys: Vec<(SmolStr, KeyedReply)>,
+    inserted_key: Option<SmolStr>,
 }
 
 /// All sessions and keyed replies of a group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sessions {
     sessions: BTreeMap<SessionId, Session>,
-    keyed: HashMap<String, KeyedReply>,
-    key_order: VecDeque<String>,
+    keyed: Keyed,
     reply_bytes: usize,
 }
 
@@ -202,17 +205,15 @@ impl Sessions {
                 }
             }
             EventId::Keyed { key } => {
-                while let Some(oldest) = self.key_order.front()
-                    && (self.keyed.len() >= KEYS_MAX || time.since(self.keyed[oldest].time) > KEY_TIME)
+                while let Some(oldest) = self.keyed.oldest()
+                    && (self.keyed.len() >= KEYS_MAX || time.since(oldest) > KEY_TIME)
                 {
-                    let oldest = self.key_order.pop_front().expect("there is a front");
-                    let reply = self.keyed.remove(&oldest).expect("keys and their order agree");
-                    undo.removed_keys.push((oldest, reply));
+                    undo.removed_keys.extend(self.keyed.pop_oldest());
                 }
-                if !self.keyed.contains_key(key) {
-                    self.keyed.insert(key.clone(), KeyedReply { time, recorded });
-                    self.key_order.push_back(key.clone());
-                    undo.inserted_key = Some(key.clone());
+                if self.keyed.get(key).is_none() {
+                    let key = SmolStr::from(key);
+                    self.keyed.push(key.clone(), KeyedReply { time, recorded });
+                    undo.inserted_key = Some(key);
                 }
             }
             // Nobody asks for their answers.
@@ -258,12 +259,11 @@ impl Sessions {
             }
         }
         if let Some(key) = undo.inserted_key {
-            self.keyed.remove(&key);
-            assert_eq!(self.key_order.pop_back(), Some(key), "keys are taken back in reverse order");
+            let newest = self.keyed.pop().map(|(newest, _)| newest);
+            assert_eq!(newest, Some(key), "keys are taken back in reverse order");
         }
         for (key, reply) in undo.removed_keys.into_iter().rev() {
-            self.key_order.push_front(key.clone());
-            self.keyed.insert(key, reply);
+            self.keyed.push_oldest(key, reply);
         }
     }
 
@@ -274,7 +274,7 @@ impl Sessions {
 
     /// All keyed replies, oldest first.
     pub fn keyed(&self) -> impl Iterator<Item = (&str, &KeyedReply)> {
-        self.key_order.iter().map(|key| (key.as_str(), &self.keyed[key]))
+        self.keyed.iter()
     }
 
     /// Puts back a session from a checkpoint or a copy, in place of what stood there.
@@ -287,9 +287,7 @@ impl Sessions {
 
     /// Puts back a keyed reply from a checkpoint or a copy; oldest first.
     pub fn insert_keyed(&mut self, key: String, reply: KeyedReply) {
-        if self.keyed.insert(key.clone(), reply).is_none() {
-            self.key_order.push_back(key);
-        }
+        self.keyed.push(key.into(), reply);
     }
 }
 
