@@ -279,8 +279,7 @@ impl Background {
             }
         };
         let redo_bytes: u64 = chunk.iter().map(|sealed| sealed.bytes).sum();
-        // Rows take about as much as they take in the redo; memory that is not needed is not touched.
-        let (mut changes, mut window) = (Changes::with_room(redo_bytes as usize * 3 / 2), Window::default());
+        let (mut changes, mut window) = (Changes::with_room(redo_bytes as usize), Window::default());
         for sealed in chunk {
             if self.hub.is_closed() {
                 // Whoever opens the store next makes it.

@@ -1,5 +1,6 @@
-//! Rows on their way from the redo log into the checkpoint: the last value of each, all in one piece of memory, so that a
-//! checkpoint takes little more of it than the redo that it is made of, whatever the rows' number.
+//! Rows on their way from the redo log into the checkpoint: the last value of each, in pieces of memory, so that a checkpoint takes
+//! little more of it than the redo that it is made of, whatever the rows' number. Pieces, because memory for all of it at once
+//! would be found elsewhere each time, and leave holes behind that are too large to be filled and too small to be given back.
 
 use lockstep_core::entry::{Entry, OpRef, Row};
 use lockstep_core::ids::TableId;
@@ -11,25 +12,57 @@ use crate::replay::Replayed;
 /// A row takes so many bytes of the redo or more, nearly always.
 const ROW_BYTES_MIN: usize = 48;
 
+/// The size of a piece; a row that is larger has one of its own.
+const PIECE_BYTES: usize = 1 << PIECE_BITS;
+const PIECE_BITS: u32 = 20;
+
 /// Where a row stands. There are half a million of them, so they are packed too.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, packed(4))]
 struct Place {
     hash: u64,
-    at: u32,
+    at: At,
+}
+
+/// A piece's number, and where in it: they grow as rows come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct At(u32);
+
+/// Packed rows.
+#[derive(Debug, Default)]
+struct Pieces(Vec<Vec<u8>>);
+
+impl Pieces {
+    fn append(&mut self, table: TableId, key: &[u8], value: Option<&[u8]>) -> At {
+        let bytes = packed::bytes_max(key, value);
+        if self.0.last().is_none_or(|piece| piece.len() + bytes > PIECE_BYTES) {
+            self.0.push(Vec::with_capacity(bytes.max(PIECE_BYTES)));
+        }
+        let (number, piece) = (self.0.len() - 1, self.0.last_mut().expect("one was just made"));
+        let number = u32::try_from(number).ok().filter(|number| *number < 1 << (u32::BITS - PIECE_BITS));
+        let at = number.expect("a checkpoint's changes are smaller than 4 GB") << PIECE_BITS;
+        let at = At(at | piece.len() as u32);
+        packed::append(piece, table, key, value);
+        at
+    }
+
+    fn row_at(&self, at: At) -> Packed<'_> {
+        let piece = &self.0[(at.0 >> PIECE_BITS) as usize];
+        Packed::first_of(&piece[at.0 as usize % PIECE_BYTES..]).expect("it was packed here")
+    }
 }
 
 /// The rows, as they come.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Changes {
-    bytes: Vec<u8>,
+    pieces: Pieces,
     places: Vec<Place>,
 }
 
 impl Changes {
-    /// With room for so many bytes of rows.
+    /// With room for the places of so many bytes of redo.
     pub fn with_room(bytes: usize) -> Self {
-        Changes { bytes: Vec::with_capacity(bytes), places: Vec::with_capacity(bytes / ROW_BYTES_MIN) }
+        Changes { pieces: Pieces::default(), places: Vec::with_capacity(bytes / ROW_BYTES_MIN) }
     }
 
     /// Takes what became of a row.
@@ -38,18 +71,17 @@ impl Changes {
     }
 
     fn push(&mut self, hash: u64, table: TableId, key: &[u8], value: Option<&[u8]>) {
-        let at = u32::try_from(self.bytes.len()).expect("a checkpoint's changes are smaller than 4 GB");
+        let at = self.pieces.append(table, key, value);
         self.places.push(Place { hash, at });
-        packed::append(&mut self.bytes, table, key, value);
     }
 
     /// The last value of each row.
     pub fn into_order(self) -> InOrder {
-        let Changes { bytes, mut places } = self;
+        let Changes { pieces, mut places } = self;
         // Not looked up as they come: a look-up of each costs more than to put them all in order.
         places.sort_unstable_by_key(|place| (place.hash, place.at));
         let name = |place: &Place| {
-            let row = row_at(&bytes, place);
+            let row = pieces.row_at(place.at);
             (row.table, row.key)
         };
         for alike in places.chunk_by_mut(|one, other| one.hash == other.hash) {
@@ -65,7 +97,7 @@ impl Changes {
             }
             is_same
         });
-        InOrder { bytes, places }
+        InOrder { pieces, places }
     }
 
     fn put_ops(&mut self, ops: &[OpRef<'_>]) {
@@ -76,7 +108,7 @@ impl Changes {
 /// Changes in the order of their rows' hashes; rows with equal ones in that of table and key.
 #[derive(Debug)]
 pub(crate) struct InOrder {
-    bytes: Vec<u8>,
+    pieces: Pieces,
     places: Vec<Place>,
 }
 
@@ -88,12 +120,8 @@ impl InOrder {
 
     /// The last value of each row, with the row's hash.
     pub fn rows(&self) -> impl Iterator<Item = (u64, Packed<'_>)> {
-        self.places.iter().map(|place| (place.hash, row_at(&self.bytes, place)))
+        self.places.iter().map(|place| (place.hash, self.pieces.row_at(place.at)))
     }
-}
-
-fn row_at<'a>(bytes: &'a [u8], place: &Place) -> Packed<'a> {
-    Packed::first_of(&bytes[place.at as usize..]).expect("it was packed here")
 }
 
 impl Replayed for Changes {
@@ -134,6 +162,26 @@ mod tests {
         rows.sort_unstable();
         let expected = [(7, "a", "three"), (7, "b", "none"), (8, "a", "another table's")];
         assert_eq!(rows, expected.map(|(table, key, value)| (table, key.into(), value.into())));
+    }
+
+    #[test]
+    fn rows_of_all_sizes_are_found_in_their_pieces() {
+        let mut changes = Changes::default();
+        let sizes =
+            [10, PIECE_BYTES / 2, PIECE_BYTES / 2, PIECE_BYTES, 3 * PIECE_BYTES, 0, PIECE_BYTES - 20, 7];
+        for (number, size) in sizes.into_iter().enumerate() {
+            changes.put(TableId(1), &[number as u8], Some(&vec![number as u8; size]));
+        }
+        changes.put(TableId(1), &[4], Some(b"short"));
+        let changes = changes.into_order();
+        assert_eq!(changes.len(), sizes.len());
+        for (_, row) in changes.rows() {
+            let (number, value) = (row.key[0], row.value.expect("a value"));
+            match number {
+                4 => assert_eq!(value, b"short"),
+                number => assert!(value == vec![number; sizes[usize::from(number)]], "row {number}"),
+            }
+        }
     }
 
     #[test]
