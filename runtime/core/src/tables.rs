@@ -25,7 +25,8 @@ pub use walk_one::TableCursor;
 /// A shard: rows by their keys' hashes.
 type Rows = HashTable<(RowKey, SharedBytes)>;
 
-const SHARDS: usize = 256;
+/// A table that is kept in shards has so many.
+pub(crate) const SHARDS: usize = 256;
 /// What a row costs beside its key and value, in bytes; an estimate for the memory bound.
 const ROW_OVERHEAD_BYTES: usize = 64;
 
@@ -39,7 +40,8 @@ fn shard(key: &[u8]) -> usize {
     shard_of(xxh3_64(key))
 }
 
-fn shard_of(hash: u64) -> usize {
+/// The shard of a key with that hash.
+pub(crate) fn shard_of(hash: u64) -> usize {
     // Not the bits that a map tells its rows apart by: those are to differ within a shard.
     (hash >> 24) as usize % SHARDS
 }

@@ -330,21 +330,19 @@ impl Group {
         }
         self.use_up(&running.event.id);
         let outcome = match begin {
-            None => self.run_all(running, 0, |_, _, _, _| {}),
-            Some(begin) if self.tells_together() => self.run_whole(running, begin),
-            Some(begin) => {
-                self.send(PeerMessage::Begin(begin));
-                self.run_all(running, 0, |group, running, position, start| {
-                    group.step_up(running, position, start, shipped, withheld);
-                })
-            }
+            None => self.run_all(running, 0),
+            Some(begin) => self.run_and_tell(running, begin),
         };
         Some((number, outcome))
     }
 
-    /// Whether a standby is told of a procedure in one frame (R14).
-    fn tells_together(&self) -> bool {
-        self.config.step_ups == StepUps::Together && self.config.standby == StandbyStart::Behind
+    /// Whether a standby is told in one frame of a procedure whose shipped `units` are these (R14).
+    fn tells_together(&self, units: &[(u32, UnitDescription)]) -> bool {
+        let updates = units.iter().flat_map(|(_, unit)| &unit.updates);
+        let bytes: usize = updates.map(|op| row_bytes(&op.key, op.value.as_ref())).sum();
+        self.config.step_ups == StepUps::Together
+            && self.config.standby == StandbyStart::Behind
+            && bytes <= TOGETHER_BYTES_MAX
     }
 
     fn check_id(&self, event: &Event) -> Option<Rejection> {
@@ -368,8 +366,8 @@ impl Group {
         }
     }
 
-    /// Runs all units of `running` and ends it, and tells the standby in one frame.
-    fn run_whole(&mut self, mut running: Running, begin: Begin) -> Outcome {
+    /// Runs all units of `running` and ends it, and tells the standby.
+    fn run_and_tell(&mut self, mut running: Running, begin: Begin) -> Outcome {
         let mut digests = Vec::with_capacity(running.run.plan().len().min(PLAN_MAX));
         let mut units = Vec::new();
         let end = self.run_units(&mut running, 0, |group, running, position, start| {
@@ -384,9 +382,7 @@ impl Group {
 
     /// Tells the standby of a procedure that has ended.
     fn tell_whole(&mut self, begin: Begin, digests: Vec<u64>, units: Vec<(u32, UnitDescription)>, end: End) {
-        let updates = units.iter().flat_map(|(_, unit)| &unit.updates);
-        let bytes: usize = updates.map(|op| row_bytes(&op.key, op.value.as_ref())).sum();
-        if bytes <= TOGETHER_BYTES_MAX {
+        if self.tells_together(&units) {
             return self.send(PeerMessage::Procedure { begin, digests, units, end });
         }
         let number = begin.number;
@@ -407,13 +403,8 @@ impl Group {
     }
 
     /// Runs the units of `running` from position `from` on, and ends it (R22 uses it for completion too).
-    pub(super) fn run_all(
-        &mut self,
-        mut running: Running,
-        from: usize,
-        done: impl FnMut(&mut Self, &Running, usize, usize),
-    ) -> Outcome {
-        let end = self.run_units(&mut running, from, done);
+    pub(super) fn run_all(&mut self, mut running: Running, from: usize) -> Outcome {
+        let end = self.run_units(&mut running, from, |_, _, _, _| {});
         self.tell_end(&running, end)
     }
 

@@ -115,7 +115,7 @@ impl Group {
             Some(Ok(_)) => pending.step_ups + 1,
             Some(Err(_)) | None => pending.step_ups,
         };
-        self.run_all(running, done as usize, |_, _, _, _| {});
+        self.run_all(running, done as usize);
     }
 
     /// The number gets its outcome, and nothing is recorded under the event's id: the client's retry runs it.
@@ -135,7 +135,6 @@ impl Group {
         self.run_all(
             Running { number, time, seed, event: Arc::new(event), procedure, reads_only: false, run },
             0,
-            |_, _, _, _| {},
         );
     }
 }

@@ -10,8 +10,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::KeyedReply;
 use crate::ids::Micros;
-
-const SHARDS: usize = 256;
+use crate::tables::{SHARDS, shard_of};
 
 /// Keyed replies. See the module's page.
 #[derive(Clone, Debug)]
@@ -37,11 +36,6 @@ impl Eq for Keyed {}
 
 fn hash(key: &str) -> u64 {
     xxh3_64(key.as_bytes())
-}
-
-fn shard_of(hash: u64) -> usize {
-    // Not the bits that a table tells its keys apart by: those are to differ within a shard.
-    (hash >> 24) as usize % SHARDS
 }
 
 impl Keyed {

@@ -21,14 +21,10 @@ impl<T> ByTable<T> {
 
     /// The value of `table`, made if there is none.
     pub fn get_or_insert_with(&mut self, table: TableId, make: impl FnOnce() -> T) -> &mut T {
-        let at = match self.0.iter().position(|(id, _)| *id == table) {
-            Some(at) => at,
-            None => {
-                let at = self.0.partition_point(|(id, _)| *id < table);
-                self.0.insert(at, (table, make()));
-                at
-            }
-        };
+        let at = self.0.iter().position(|(id, _)| *id >= table).unwrap_or(self.0.len());
+        if self.0.get(at).is_none_or(|(id, _)| *id != table) {
+            self.0.insert(at, (table, make()));
+        }
         &mut self.0[at].1
     }
 
