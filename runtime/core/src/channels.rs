@@ -108,7 +108,7 @@ pub fn kept(tables: &Tables, receiver: &GroupName, number: u64) -> Option<Posted
 /// The last number taken from `sender`; 0 when nothing was.
 #[must_use]
 pub fn taken(tables: &Tables, sender: &GroupName) -> u64 {
-    tables.get(TableId::TAKEN, &channel_key(sender)).and_then(|row| number_in(row)).unwrap_or(0)
+    tables.get(TableId::TAKEN, &channel_key(sender)).and_then(number_in).unwrap_or(0)
 }
 
 /// The update that notes that message `number` of `sender` is taken.

@@ -77,11 +77,11 @@ impl Overlay {
 
     /// The last write to `key`, if any: `Some(None)` for a deletion.
     #[must_use]
-    pub fn get(&self, table: TableId, key: &RowKey) -> Option<Option<&SharedBytes>> {
+    pub fn get(&self, table: TableId, key: &[u8]) -> Option<Option<&SharedBytes>> {
         let op = if self.ops.len() <= LINEAR_MAX {
-            self.ops.iter().rev().find(|op| op.table == table && op.key == *key)
+            self.ops.iter().rev().find(|op| op.table == table && *op.key == *key)
         } else {
-            self.index.get(&(table, key.clone())).map(|at| &self.ops[*at])
+            self.index.get(&(table, key.into())).map(|at| &self.ops[*at])
         };
         op.map(|op| op.value.as_ref())
     }
@@ -127,7 +127,7 @@ impl Overlay {
     /// The reply that the units have made so far; empty when none did.
     #[must_use]
     pub fn reply(&self) -> SharedBytes {
-        self.get(TableId::REPLY, &RowKey::default()).flatten().cloned().unwrap_or_default()
+        self.get(TableId::REPLY, &[]).flatten().cloned().unwrap_or_default()
     }
 
     /// Takes out what is to be committed: the operations on real tables. Leaves the overlay empty.
@@ -315,12 +315,11 @@ impl<'a> UnitContext<'a> {
         let OwnTable { id, derived, .. } = self.table(table)?;
         if derived {
             self.reads_derived(table);
-            return self.derived.get(id, key).map(|value| &**value);
+            return self.derived.get(id, key);
         }
-        let key = RowKey::from(key);
-        match self.overlay.get(id, &key) {
+        match self.overlay.get(id, key) {
             Some(written) => written.map(|value| &**value),
-            None => self.tables.get_by(id, &key).map(|value| &**value),
+            None => self.tables.get(id, key),
         }
     }
 
@@ -364,7 +363,7 @@ impl<'a> UnitContext<'a> {
         let Some(OwnTable { id: own, derived, .. }) = self.table(table) else { return };
         if derived {
             self.reads_derived(table);
-            return self.derived.scan(own, from, to, &mut |key, value| visit(key, value));
+            return self.derived.scan(own, from, to, visit);
         }
         let table = own;
         let written = self.overlay.last_writes(table, from, to);
@@ -440,7 +439,7 @@ impl<'a> UnitContext<'a> {
     /// A value that a unit of this run left under `name` for later ones.
     #[must_use]
     pub fn scratch(&self, name: &[u8]) -> Option<&[u8]> {
-        self.overlay.get(TableId::SCRATCH, &name.into()).flatten().map(|value| &**value)
+        self.overlay.get(TableId::SCRATCH, name).flatten().map(|value| &**value)
     }
 
     /// Leaves a value for later units of this run.

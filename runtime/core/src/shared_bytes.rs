@@ -1,21 +1,62 @@
-//! The bytes of a row or a reply, shared and counted: one word wide, with their length beside them on the heap. A table has
-//! millions of them, and a word a row is a tenth of what it takes.
+//! The bytes of a row or a reply: short ones lie in place, longer ones are shared and counted on the heap. Most rows are
+//! short, and one in place takes no memory of its own, none is fetched for it, and none is freed when it is written over.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::ops::Deref;
 
 use triomphe::ThinArc;
 
+/// The longest that lie in place, in bytes.
+pub const IN_PLACE_MAX: usize = 30;
+
 /// Bytes that many hold and none changes.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SharedBytes(ThinArc<(), u8>);
+#[derive(Clone)]
+pub struct SharedBytes(Place);
+
+#[derive(Clone)]
+enum Place {
+    Here { len: u8, bytes: [u8; IN_PLACE_MAX] },
+    There(OnHeap),
+}
+
+/// Shared bytes of any length in one word, with their length beside them on the heap.
+#[derive(Clone)]
+pub(crate) struct OnHeap(ThinArc<(), u8>);
+
+impl Deref for OnHeap {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        &self.0.slice
+    }
+}
+
+impl From<SharedBytes> for OnHeap {
+    fn from(bytes: SharedBytes) -> Self {
+        match bytes.0 {
+            Place::There(bytes) => bytes,
+            Place::Here { .. } => OnHeap(ThinArc::from_header_and_slice((), &bytes)),
+        }
+    }
+}
+
+impl From<OnHeap> for SharedBytes {
+    fn from(bytes: OnHeap) -> Self {
+        SharedBytes(Place::There(bytes))
+    }
+}
 
 impl Deref for SharedBytes {
     type Target = [u8];
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        &self.0.slice
+        match &self.0 {
+            Place::Here { len, bytes } => &bytes[..usize::from(*len)],
+            Place::There(bytes) => bytes,
+        }
     }
 }
 
@@ -27,8 +68,13 @@ impl AsRef<[u8]> for SharedBytes {
 
 impl From<&[u8]> for SharedBytes {
     #[inline]
-    fn from(bytes: &[u8]) -> Self {
-        SharedBytes(ThinArc::from_header_and_slice((), bytes))
+    fn from(slice: &[u8]) -> Self {
+        if slice.len() > IN_PLACE_MAX {
+            return SharedBytes(Place::There(OnHeap(ThinArc::from_header_and_slice((), slice))));
+        }
+        let mut bytes = [0; IN_PLACE_MAX];
+        bytes[..slice.len()].copy_from_slice(slice);
+        SharedBytes(Place::Here { len: slice.len() as u8, bytes })
     }
 }
 
@@ -50,6 +96,26 @@ impl Default for SharedBytes {
     }
 }
 
+impl PartialEq for SharedBytes {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for SharedBytes {}
+
+impl PartialOrd for SharedBytes {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for SharedBytes {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (**self).cmp(&**other)
+    }
+}
+
 impl fmt::Debug for SharedBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&**self, f)
@@ -61,10 +127,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn they_are_a_word_and_so_is_their_absence() {
-        assert_eq!(size_of::<SharedBytes>(), size_of::<usize>());
-        assert_eq!(size_of::<Option<SharedBytes>>(), size_of::<usize>());
-        let bytes = SharedBytes::from(vec![1, 2, 3]);
-        assert_eq!((&*bytes.clone(), &*SharedBytes::default()), (&[1, 2, 3][..], &[][..]));
+    fn they_are_four_words_and_so_is_their_absence() {
+        assert_eq!(size_of::<SharedBytes>(), 32);
+        assert_eq!(size_of::<Option<SharedBytes>>(), 32);
+        assert_eq!(size_of::<OnHeap>(), size_of::<usize>());
+    }
+
+    #[test]
+    fn they_are_the_same_wherever_they_lie() {
+        let all: Vec<u8> = (0..60).collect();
+        for len in 0..all.len() {
+            let bytes = SharedBytes::from(&all[..len]);
+            let on_heap = SharedBytes::from(OnHeap::from(bytes.clone()));
+            assert_eq!((&*bytes, &*on_heap), (&all[..len], &all[..len]));
+            assert_eq!(bytes, on_heap);
+            assert_eq!(bytes.cmp(&SharedBytes::from(&all[..30])), all[..len].cmp(&all[..30]));
+        }
     }
 }

@@ -260,7 +260,7 @@ impl Undo {
             key: before.key.clone(),
             before: before.value.clone(),
             // Of a row that it has written twice the last value both times, as that is the one that counts.
-            after: tables.get_by(before.table, &before.key).cloned(),
+            after: tables.share(before.table, &before.key),
         })
     }
 }

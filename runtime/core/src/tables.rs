@@ -16,14 +16,16 @@ use crate::row_key::RowKey;
 use crate::shared_bytes::SharedBytes;
 
 mod by_table;
+mod packed_row;
 mod walk_one;
 mod walk_stable;
 
 use by_table::ByTable;
+use packed_row::PackedRow;
 pub use walk_one::TableCursor;
 
 /// A shard: rows by their keys' hashes.
-type Rows = HashTable<(RowKey, SharedBytes)>;
+type Rows = HashTable<PackedRow>;
 
 /// A table that is kept in shards has so many.
 pub(crate) const SHARDS: usize = 256;
@@ -47,7 +49,7 @@ pub(crate) fn shard_of(hash: u64) -> usize {
 }
 
 /// An estimate of the memory that a row takes, in bytes; none takes none.
-pub(crate) fn row_bytes(key: &RowKey, value: Option<&SharedBytes>) -> usize {
+pub(crate) fn row_bytes(key: &[u8], value: Option<&[u8]>) -> usize {
     value.map_or(0, |value| key.len() + value.len() + ROW_OVERHEAD_BYTES)
 }
 
@@ -60,7 +62,7 @@ pub struct WalkCursor {
 }
 
 /// Is shown rows by a scan, and says whether it wants more.
-pub type Visit<'a> = &'a mut dyn FnMut(&[u8], &SharedBytes) -> bool;
+pub type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> bool;
 
 /// All tables of a group.
 #[derive(Clone, Debug, Default)]
@@ -102,27 +104,19 @@ impl Tables {
 
     /// The row under `key`.
     #[must_use]
-    pub fn get(&self, table: TableId, key: &[u8]) -> Option<&SharedBytes> {
+    pub fn get(&self, table: TableId, key: &[u8]) -> Option<&[u8]> {
         match self.tables.get(table)? {
-            Table::Hash(shards) => {
-                let hash = xxh3_64(key);
-                let row = shards[shard_of(hash)].find(hash, |(other, _)| **other == *key);
-                row.map(|(_, value)| value)
-            }
-            Table::Ordered(rows) => rows.get(key),
+            Table::Hash(shards) => find(shards, key).map(PackedRow::value),
+            Table::Ordered(rows) => rows.get(key).map(|value| &**value),
         }
     }
 
-    /// As [`Tables::get`], with less work: keys compare faster than bytes.
+    /// The row under `key`, to be kept: a long one is not copied.
     #[must_use]
-    pub fn get_by(&self, table: TableId, key: &RowKey) -> Option<&SharedBytes> {
+    pub fn share(&self, table: TableId, key: &[u8]) -> Option<SharedBytes> {
         match self.tables.get(table)? {
-            Table::Hash(shards) => {
-                let hash = xxh3_64(key);
-                let row = shards[shard_of(hash)].find(hash, |(other, _)| other == key);
-                row.map(|(_, value)| value)
-            }
-            Table::Ordered(rows) => rows.get(key),
+            Table::Hash(shards) => find(shards, key).map(PackedRow::to_value),
+            Table::Ordered(rows) => rows.get(key).cloned(),
         }
     }
 
@@ -136,7 +130,7 @@ impl Tables {
 
     /// As [`Tables::apply`]; the row goes into the table, and the one before takes its place: `op` is then what takes it back.
     pub fn swap(&mut self, op: &mut Op) {
-        self.bytes += row_bytes(&op.key, op.value.as_ref());
+        self.bytes += row_bytes(&op.key, op.value.as_deref());
         let table = self.tables.get_or_insert_with(op.table, || Table::Ordered(BTreeMap::new()));
         match (table, op.value.take()) {
             (Table::Hash(shards), value) => op.value = put(shards, &op.key, value),
@@ -146,7 +140,7 @@ impl Tables {
             },
             (Table::Ordered(rows), None) => op.value = rows.remove(&op.key),
         }
-        self.bytes -= row_bytes(&op.key, op.value.as_ref());
+        self.bytes -= row_bytes(&op.key, op.value.as_deref());
     }
 
     /// The rows of `table` with `from <= key < to`, in order of their keys, as long as `visit` returns true.
@@ -164,15 +158,11 @@ impl Tables {
                 }
             }
             Some(Table::Hash(shards)) => {
-                let mut found: Vec<_> = shards
-                    .iter()
-                    .flatten()
-                    .map(|(key, value)| (key, value))
-                    .filter(|(key, _)| &***key >= from && to.is_none_or(|to| &***key < to))
-                    .collect();
-                found.sort_unstable_by_key(|(key, _)| *key);
-                for (key, value) in found {
-                    if !visit(key, value) {
+                let within = |key: &[u8]| key >= from && to.is_none_or(|to| key < to);
+                let mut found: Vec<_> = shards.iter().flatten().filter(|row| within(row.key())).collect();
+                found.sort_unstable_by_key(|row| row.key());
+                for row in found {
+                    if !visit(row.key(), row.value()) {
                         return;
                     }
                 }
@@ -192,12 +182,11 @@ impl Tables {
             if cursor.table != Some(id) {
                 *cursor = WalkCursor { table: Some(id), shard: 0, after: None };
             }
-            let row =
-                |key: &RowKey, value: &SharedBytes| Row { table: id, key: key.clone(), value: value.clone() };
+            let row = |(key, value)| Row { table: id, key, value };
             let table_done = match table {
                 Table::Hash(shards) => {
                     while cursor.shard < SHARDS && found.len() < rows_max {
-                        found.extend(shards[cursor.shard].iter().map(|(key, value)| row(key, value)));
+                        found.extend(shards[cursor.shard].iter().map(|packed| row(packed.parts())));
                         cursor.shard += 1;
                     }
                     cursor.shard == SHARDS
@@ -207,7 +196,7 @@ impl Tables {
                     let space = rows_max.saturating_sub(found.len()).max(1);
                     let before = found.len();
                     let rows = rows.range::<[u8], _>((after, Bound::Unbounded)).take(space);
-                    found.extend(rows.map(|(key, value)| row(key, value)));
+                    found.extend(rows.map(|(key, value)| row((key.clone(), value.clone()))));
                     if found.len() > before {
                         cursor.after = found.last().map(|row| row.key.clone());
                     }
@@ -238,18 +227,24 @@ impl Tables {
     }
 }
 
+fn find<'a>(shards: &'a [Rows], key: &[u8]) -> Option<&'a PackedRow> {
+    let hash = xxh3_64(key);
+    shards[shard_of(hash)].find(hash, |row| row.key() == key)
+}
+
 /// Puts a row into its shard or takes it out; the one that stood there. The key is hashed once for shard and place.
 fn put(shards: &mut [Rows], key: &RowKey, value: Option<SharedBytes>) -> Option<SharedBytes> {
     let hash = xxh3_64(key);
     let rows = &mut shards[shard_of(hash)];
+    let same = |row: &PackedRow| row.key() == &**key;
     let Some(value) = value else {
-        let row = rows.find_entry(hash, |(other, _)| other == key).ok()?;
-        return Some(row.remove().0.1);
+        let row = rows.find_entry(hash, same).ok()?;
+        return Some(row.remove().0.into_value());
     };
-    match rows.find_mut(hash, |(other, _)| other == key) {
-        Some((_, row)) => Some(std::mem::replace(row, value)),
+    match rows.find_mut(hash, same) {
+        Some(row) => Some(row.replace(value)),
         None => {
-            rows.insert_unique(hash, (key.clone(), value), |(key, _)| xxh3_64(key));
+            rows.insert_unique(hash, PackedRow::new(key, value), |row| xxh3_64(row.key()));
             None
         }
     }

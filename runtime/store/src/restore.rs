@@ -60,7 +60,7 @@ fn fill(
     for table in state.tables.ids() {
         state.tables.scan(table, &[], None, &mut |key, value| {
             bytes += key.len() + value.len();
-            rows.push(Row { table, key: key.into(), value: value.clone() });
+            rows.push(Row { table, key: key.into(), value: value.into() });
             if bytes >= PIECE_BYTES {
                 outcome = made.copy_rows(&rows);
                 rows.clear();

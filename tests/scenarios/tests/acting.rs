@@ -345,7 +345,7 @@ fn events_wait_for_it_and_reads_see_what_was_before_it() {
     let acknowledged = &world.clients[0].acknowledged;
     assert!(*number < acknowledged[&1].number && acknowledged[&1].number < acknowledged[&2].number);
     let accounts = lockstep_core::ids::TableId::of(lockstep_sim::ledger::ACCOUNTS);
-    let payer = world.group(0).state().tables.get(accounts, &[1]).map(|row| number_in(row));
+    let payer = world.group(0).state().tables.get(accounts, &[1]).map(number_in);
     assert_eq!(payer, Some(-12));
     world.settle_and_check();
 }

@@ -26,9 +26,9 @@ impl Overlay {
 
 impl UnitContext<'_> {
     fn own_row(&self, table: TableId, key: &[u8]) -> Option<&[u8]> {
-        match self.overlay.get(table, &key.into()) {
+        match self.overlay.get(table, key) {
             Some(written) => written.map(|value| &**value),
-            None => self.tables.get(table, key).map(|value| &**value),
+            None => self.tables.get(table, key),
         }
     }
 
@@ -116,7 +116,7 @@ impl UnitContext<'_> {
         }
         let number = last.unwrap_or(0) + 1;
         // What this run sent itself is not in the tables yet.
-        let before = self.tables.get(TableId::SENT, &channel).and_then(|row| number_in(row)).unwrap_or(0);
+        let before = self.tables.get(TableId::SENT, &channel).and_then(number_in).unwrap_or(0);
         let first = channels::first_kept(self.tables, to).unwrap_or(before + 1);
         if number - first >= OUTBOX_MAX {
             return self.breached(format!("{OUTBOX_MAX} messages to {to} are not taken yet"));

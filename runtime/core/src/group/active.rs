@@ -339,7 +339,7 @@ impl Group {
     /// Whether a standby is told in one frame of a procedure whose shipped `units` are these (R14).
     fn tells_together(&self, units: &[(u32, UnitDescription)]) -> bool {
         let updates = units.iter().flat_map(|(_, unit)| &unit.updates);
-        let bytes: usize = updates.map(|op| row_bytes(&op.key, op.value.as_ref())).sum();
+        let bytes: usize = updates.map(|op| row_bytes(&op.key, op.value.as_deref())).sum();
         self.config.step_ups == StepUps::Together
             && self.config.standby == StandbyStart::Behind
             && bytes <= TOGETHER_BYTES_MAX

@@ -108,7 +108,7 @@ impl Group {
 
     fn last_sent(&self, to: &GroupName) -> u64 {
         let row = self.state.tables.get(TableId::SENT, &channels::channel_key(to));
-        row.and_then(|row| crate::posted::number_in(row)).unwrap_or(0)
+        row.and_then(crate::posted::number_in).unwrap_or(0)
     }
 
     fn on_message(&mut self, from: GroupName, number: u64, procedure: String, parameters: Vec<u8>) {

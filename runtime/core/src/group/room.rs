@@ -68,10 +68,10 @@ impl Group {
     /// Whether the rows with the overlay over them take more than without.
     fn overlay_grows(&self) -> bool {
         let last: BTreeMap<_, _> =
-            self.overlay.committed().map(|op| ((op.table, &op.key), op.value.as_ref())).collect();
+            self.overlay.committed().map(|op| ((op.table, &*op.key), op.value.as_deref())).collect();
         let (mut before, mut after) = (0, 0);
         for ((table, key), value) in last {
-            before += row_bytes(key, self.state.tables.get_by(table, key));
+            before += row_bytes(key, self.state.tables.get(table, key));
             after += row_bytes(key, value);
         }
         after > before

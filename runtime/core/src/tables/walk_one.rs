@@ -2,6 +2,7 @@
 
 use std::ops::Bound;
 
+use super::packed_row::PackedRow;
 use super::{SHARDS, Table, Tables, shard};
 use crate::ids::TableId;
 use crate::row_key::RowKey;
@@ -36,8 +37,7 @@ impl Tables {
         match self.tables.get(table) {
             Some(Table::Hash(shards)) => {
                 while cursor.shard < SHARDS && found.is_empty() {
-                    found
-                        .extend(shards[cursor.shard].iter().map(|(key, value)| (key.clone(), value.clone())));
+                    found.extend(shards[cursor.shard].iter().map(PackedRow::parts));
                     cursor.shard += 1;
                 }
             }

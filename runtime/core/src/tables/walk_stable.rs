@@ -2,6 +2,7 @@
 
 use std::ops::Bound;
 
+use super::packed_row::PackedRow;
 use super::{Table, Tables, shard};
 use crate::ids::TableId;
 use crate::row_key::RowKey;
@@ -29,16 +30,15 @@ impl Tables {
                 let mut all = Vec::new();
                 for (at, rows) in shards.iter().enumerate().skip(first) {
                     let passed = after.filter(|_| at == first);
-                    let rows = rows.iter().map(|(key, row)| (key, row));
                     let mut found: Vec<_> =
-                        rows.filter(|(key, _)| passed.is_none_or(|passed| &***key > passed)).collect();
+                        rows.iter().filter(|row| passed.is_none_or(|passed| row.key() > passed)).collect();
                     let room = rows_max - all.len();
                     if found.len() > room {
-                        found.select_nth_unstable_by_key(room, |(key, _)| *key);
+                        found.select_nth_unstable_by_key(room, |row| row.key());
                         found.truncate(room);
                     }
-                    found.sort_unstable_by_key(|(key, _)| *key);
-                    all.extend(found.into_iter().map(|(key, row)| (key.clone(), row.clone())));
+                    found.sort_unstable_by_key(|row| row.key());
+                    all.extend(found.into_iter().map(PackedRow::parts));
                     if all.len() == rows_max {
                         break;
                     }

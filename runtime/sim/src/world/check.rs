@@ -157,8 +157,7 @@ impl World {
             money += ledger::number_in(row);
             true
         });
-        let fees =
-            a.tables.get(TableId::of(ledger::ACCOUNTS), &[255]).map_or(0, |row| ledger::number_in(row));
+        let fees = a.tables.get(TableId::of(ledger::ACCOUNTS), &[255]).map_or(0, ledger::number_in);
         // A version that computes something else makes money, if it gets to be active.
         assert!(
             self.settings.divergence_expected || money + fees == 0,
@@ -191,8 +190,7 @@ impl World {
     /// (R34). That nothing ran twice is seen already.
     fn check_posted(&self, ran: &BTreeMap<u64, i64>) {
         let tables = &self.group(0).state().tables;
-        let told =
-            |row: u8| tables.get(TableId::of(ledger::TOLD), &[row]).map_or(0, |row| ledger::number_in(row));
+        let told = |row: u8| tables.get(TableId::of(ledger::TOLD), &[row]).map_or(0, ledger::number_in);
         assert_eq!(told(ledger::DISORDER), 0, "messages were heard out of their order");
         let mut lost = 0;
         for (id, acknowledged) in self.clients.iter().flat_map(|client| &client.acknowledged) {
