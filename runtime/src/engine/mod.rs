@@ -24,6 +24,7 @@ mod partner_notes;
 pub mod sockets;
 pub mod store_thread;
 mod store_writer;
+mod sync_times;
 mod trail_link;
 mod turn;
 pub mod witness;

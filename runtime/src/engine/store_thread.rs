@@ -147,8 +147,8 @@ impl StoreHandle {
         self.batches.len()
     }
 
-    /// Carries out `ops` here and now, and leaves none, if the disk is not waited for; else leaves them all. What the store
-    /// says to its engine goes into `said`.
+    /// Carries out `ops` here and now, and leaves none, if the disk is not waited for, or not for long; else leaves them all.
+    /// What the store says to its engine goes into `said`.
     pub fn carry_out_at_once(&self, ops: &mut Vec<StoreOp>, said: &mut Vec<Inbound>) {
         if !self.is_idle() {
             return;
@@ -383,6 +383,7 @@ mod tests {
     use lockstep_core::input::Input;
 
     use super::*;
+    use crate::engine::sync_times::SyncTimes;
     use crate::engine::{empty_descriptor, poll_and_bell};
 
     fn entry(number: u64) -> EncodedEntry {
@@ -495,6 +496,27 @@ mod tests {
         assert!(reason.contains("cannot write"), "{reason}");
         drop(writer);
         assert!(!opened(directory.path()).trusted);
+    }
+
+    /// Under `fsync` an entry that comes alone is synced by the engine, once the disk has been quick for a while.
+    #[test]
+    fn one_entry_is_synced_at_once_by_a_quick_disk() {
+        let directory = tempfile::tempdir().unwrap();
+        let StoreThread(mut writer) = opened(directory.path()).thread;
+        let mut said = Vec::new();
+        let mut at_once = |writer: &mut StoreWriter, mut ops: Vec<StoreOp>| {
+            writer.carry_out_at_once(&mut ops, &mut |word| said.push(word));
+            ops.len()
+        };
+        let append = |numbers: &[u64]| vec![StoreOp::Append(numbers.iter().copied().map(entry).collect())];
+        // The first write of all notes that the store is written.
+        writer.carry_out(std::iter::once(append(&[1])), &mut |_| {});
+        writer.sync_times = SyncTimes::default();
+        assert_eq!(at_once(&mut writer, append(&[2])), 1, "nobody knows how quick the disk is");
+        (0..1_000).for_each(|_| writer.sync_times.took(Duration::ZERO));
+        assert_eq!(at_once(&mut writer, append(&[2, 3])), 1, "two are more than one");
+        assert_eq!(at_once(&mut writer, append(&[2])), 0);
+        let [Inbound::Durable { through: Number(2), .. }] = &said[..] else { panic!("{}", said.len()) };
     }
 
     /// R9: the engine writes what needs no sync, in its order behind what it had handed over; a sync it does not wait for.

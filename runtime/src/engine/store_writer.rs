@@ -2,11 +2,13 @@
 //!
 //! Under `replicated`, with a partner in sync, a batch is durable once the operating system has it (R9). That is one copy of
 //! memory, shorter than the way to another thread and back; so the engine writes it in its own turn, as long as the thread
-//! has nothing to do and the record fits into the segment that is there. All else may wait for the disk, and is the
-//! thread's.
+//! has nothing to do and the record fits into the segment that is there. So is the sync of an entry that comes alone, as
+//! long as the disk is quick (`sync_times`). All else may wait for the disk, and is the thread's.
 //!
 //! Invariant: operations are carried out in the order in which the core asked for them, whoever does it.
 //! Deliberately absent: what entries mean.
+
+use std::time::Instant;
 
 use lockstep_core::encoded_entry::EncodedEntry;
 use lockstep_core::ids::{Number, StoreId};
@@ -17,6 +19,7 @@ use lockstep_store::{Checkpoints, Store, StoreError};
 use super::failing_disk::FailingDisk;
 use super::inbound::Inbound;
 use super::store_thread::StoreOp;
+use super::sync_times::SyncTimes;
 use crate::config::Durability;
 
 /// Takes what the store says to its engine.
@@ -34,6 +37,7 @@ pub struct StoreWriter {
     lock: LivenessLock,
     copy_lock: Option<(StoreId, LivenessLock)>,
     on_syncs: bool,
+    pub(super) sync_times: SyncTimes,
     fail_next: bool,
     cuts: u64,
     /// Nothing is taken any more; the core has been told.
@@ -52,6 +56,7 @@ impl StoreWriter {
             lock,
             copy_lock: None,
             on_syncs: true,
+            sync_times: SyncTimes::default(),
             fail_next: false,
             cuts: 0,
             failed: false,
@@ -100,12 +105,14 @@ impl StoreWriter {
         }
     }
 
-    /// Carries out `ops`, and leaves none of them, if the disk is not waited for; else leaves them all.
+    /// Carries out `ops`, and leaves none of them, if the disk is not waited for, or for one entry and not for long; else
+    /// leaves them all.
     pub(super) fn carry_out_at_once(&mut self, ops: &mut Vec<StoreOp>, say: Say<'_>) {
         let synced = self.rests_on_syncs();
+        let waits = |entries: &[EncodedEntry]| synced && !(entries.len() == 1 && self.sync_times.are_quick());
         let at_once = |op: &StoreOp| match op {
             StoreOp::Held { .. } => true,
-            StoreOp::Append(entries) => !synced && self.store.appends_at_once(entries),
+            StoreOp::Append(entries) => !waits(entries) && self.store.appends_at_once(entries),
             _ => false,
         };
         // Two records might not fit where each of them does.
@@ -144,9 +151,16 @@ impl StoreWriter {
             // A copy without an entry, or a store that only a copy helps.
             return Ok(());
         }
-        let through = if self.rests_on_syncs() { Some(self.store.sync()?) } else { self.store.last() };
+        let through = if self.rests_on_syncs() { Some(self.sync()?) } else { self.store.last() };
         through.into_iter().for_each(|through| say(self.durable(through)));
         Ok(())
+    }
+
+    fn sync(&mut self) -> Result<Number, StoreError> {
+        let begun = Instant::now();
+        let through = self.store.sync()?;
+        self.sync_times.took(begun.elapsed());
+        Ok(through)
     }
 
     /// R9: while only one member is in sync, or soon will be, `replicated` syncs too.
