@@ -73,6 +73,7 @@ fn add_partner(identity: &mut Identity, partner: &Partner) {
         lacking,
         feed,
         acked,
+        held_told: _,
         confirmed,
         acks_from,
         yielded_to,
@@ -201,7 +202,7 @@ impl Group {
             timers_at: _,
             chunk_made: _,
             chunk_at: _,
-            encoding: _,
+            encoder: _,
         } = self;
         let steps = |length: Micros| length.0 / step.0.max(1);
         let mut identity = Identity::default();

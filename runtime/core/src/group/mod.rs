@@ -57,7 +57,7 @@ use crate::context::{Overlay, OwnTable};
 use crate::derived::Derived;
 use crate::descriptor::ApplicationDescriptor;
 use crate::effect::{Alarm, Effect};
-use crate::encoded_entry::EncodedEntry;
+use crate::encoded_entry::{EncodedEntry, EntryEncoder};
 use crate::entry::{Entry, EntryBody};
 use crate::event::Event;
 use crate::ids::{GroupName, LinkId, Micros, Number, Origin, PluginHash, StoreId, TableId, Term};
@@ -86,6 +86,8 @@ use siblings::Siblings;
 
 /// Latencies are told over this window and the one that is under way.
 const LATENCY_WINDOW: Micros = Micros::from_ms(5_000);
+/// A standby hears at once of so many entries that are held.
+const HELD_TOLD_AFTER: u64 = 256;
 
 /// The partner at the other end of the link.
 #[derive(Clone)]
@@ -101,6 +103,8 @@ struct Partner {
     lacking: Vec<bool>,
     feed: Feed,
     acked: Number,
+    /// What it was last told to be held.
+    held_told: Number,
     confirmed: u64,
     /// Acknowledgements count from the answer to this `Confirm` on: older ones are of a feed before this one.
     acks_from: u64,
@@ -128,8 +132,7 @@ pub struct Group {
     may_lack_tail: bool,
     state: State,
     recent: Recent,
-    /// Where an entry is encoded, kept so that it does not allocate.
-    encoding: Vec<u8>,
+    encoder: EntryEncoder,
     undos: VecDeque<Undo>,
     durable: Number,
     alone: Alone,
@@ -260,7 +263,7 @@ impl Group {
             needs_copy: !trusted,
             may_lack_tail: config.may_lack_tail,
             recent: Recent::new(recent, config.recent_bytes_max),
-            encoding: Vec::new(),
+            encoder: EntryEncoder::default(),
             undos: undos.into(),
             durable: last,
             alone: Alone::new(last),
@@ -421,6 +424,7 @@ impl Group {
             self.update_held();
             self.run_marked();
             self.release();
+            self.tell_held();
             self.watch_acknowledgements();
             self.watch_lag();
             self.tell_groups();
@@ -611,7 +615,7 @@ impl Group {
     /// Takes an entry into the database, the recent stream and the redo log. The same for all roles.
     fn commit(&mut self, entry: Entry) {
         assert!(self.disk_failure.is_none(), "no entry is made without a disk (R26)");
-        let encoded = EncodedEntry::of(&entry, &mut self.encoding);
+        let encoded = self.encoder.encode(&entry);
         let changes_meta = matches!(entry.body, EntryBody::Control(_) | EntryBody::Migrated(_));
         let undo = self.state.apply(entry);
         if self.follows_changes() {
@@ -715,7 +719,7 @@ impl Group {
             return;
         }
         self.heartbeat_at = self.now.plus(Micros::from_ms(self.config.heartbeat_ms));
-        self.send(PeerMessage::Heartbeat { last: self.state.meta.last, held: self.held });
+        self.send_heartbeat();
         let silent = Micros::from_ms(self.config.silence_promote_ms);
         if let Some(partner) = &self.partner
             && self.now.since(partner.heard) > silent.plus(silent)
@@ -727,6 +731,22 @@ impl Group {
             self.latencies_since = self.now;
             std::mem::swap(&mut self.latencies, &mut self.latencies_before);
             self.latencies.clear();
+        }
+    }
+
+    fn send_heartbeat(&mut self) {
+        self.send(PeerMessage::Heartbeat { last: self.state.meta.last, held: self.held });
+        if let Some(partner) = &mut self.partner {
+            partner.held_told = self.held;
+        }
+    }
+
+    /// Tells the standby what is held when that is much more than it knows: until it does, it keeps what takes the entries
+    /// back.
+    fn tell_held(&mut self) {
+        let knows = self.partner.as_ref().map_or(self.held, |partner| partner.held_told);
+        if self.held.0.saturating_sub(knows.0) >= HELD_TOLD_AFTER {
+            self.send_heartbeat();
         }
     }
 
