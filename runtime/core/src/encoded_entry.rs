@@ -1,23 +1,20 @@
 //! An entry as the redo log and the recent stream hold it: encoded once, where it is made, and shared from there.
 //!
 //! An entry in its parts is ten pieces of memory, and this is one of a quarter of the size. Whoever keeps many of them keeps
-//! them like this. Those that are made one after the other lie one behind the other, in a piece of memory that they share:
-//! it is taken and given back as a whole, when the last one of them goes.
+//! them like this.
 
-use bytes::{Bytes, BytesMut};
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use crate::entry::{Control, Entry, EntryBody};
 use crate::ids::{Number, Term};
 
-/// What an entry costs beside its bytes; for bounds, in bytes.
-const OVERHEAD_BYTES: usize = size_of::<EncodedEntry>();
+/// What an entry costs beside its bytes; an estimate for bounds, in bytes.
+const OVERHEAD_BYTES: usize = 48;
 
 /// How much room for an entry on its way is kept, in bytes.
 const BUFFER_BYTES_KEPT: usize = 64 << 10;
-
-/// How much memory entries share; a longer one has its own. In bytes.
-const SHARED_BYTES: usize = 64 << 10;
 
 /// Appends the encoding of `value` to `bytes`.
 ///
@@ -54,43 +51,21 @@ pub struct EncodedEntry {
     /// The term in which it was made.
     pub term: Term,
     is_control: bool,
-    bytes: Bytes,
+    bytes: Arc<[u8]>,
 }
 
-/// Makes encoded entries.
-#[derive(Clone, Debug, Default)]
-pub struct EntryEncoder {
-    /// The entry on its way: its length is not known before.
-    buffer: Vec<u8>,
-    /// What the next entries share.
-    shared: BytesMut,
-}
-
-impl EntryEncoder {
-    /// Encodes `entry`.
+impl EncodedEntry {
+    /// Encodes `entry`, by way of `buffer`, which whoever has more of them keeps.
     #[must_use]
-    pub fn encode(&mut self, entry: &Entry) -> EncodedEntry {
-        self.buffer.clear();
-        encode_onto(entry, &mut self.buffer);
-        let bytes = self.share();
-        self.buffer.shrink_to(BUFFER_BYTES_KEPT);
+    pub fn of(entry: &Entry, buffer: &mut Vec<u8>) -> Self {
+        buffer.clear();
+        encode_onto(entry, buffer);
+        let bytes = buffer.as_slice().into();
+        buffer.shrink_to(BUFFER_BYTES_KEPT);
         let is_control = matches!(entry.body, EntryBody::Control(_));
         EncodedEntry { number: entry.number, term: entry.term, is_control, bytes }
     }
 
-    fn share(&mut self) -> Bytes {
-        if self.buffer.len() > SHARED_BYTES {
-            return Bytes::copy_from_slice(&self.buffer);
-        }
-        if self.buffer.len() > self.shared.capacity() {
-            self.shared = BytesMut::with_capacity(SHARED_BYTES);
-        }
-        self.shared.extend_from_slice(&self.buffer);
-        self.shared.split().freeze()
-    }
-}
-
-impl EncodedEntry {
     /// The entry.
     ///
     /// # Panics
@@ -124,33 +99,6 @@ impl EncodedEntry {
 
 impl From<&Entry> for EncodedEntry {
     fn from(entry: &Entry) -> Self {
-        let (mut bytes, is_control) = (Vec::new(), matches!(entry.body, EntryBody::Control(_)));
-        encode_onto(entry, &mut bytes);
-        EncodedEntry { number: entry.number, term: entry.term, is_control, bytes: bytes.into() }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ids::Micros;
-
-    #[test]
-    fn entries_of_all_lengths_are_what_they_were_made_of() {
-        let mut encoder = EntryEncoder::default();
-        let body = |len: usize| EntryBody::Control(Control::Disable { feature: "f".repeat(len) });
-        let entry = |number: u64, len| Entry {
-            number: Number(number),
-            term: Term(3),
-            time: Micros(9),
-            body: body(len),
-        };
-        let lengths = [0, 1, 300, 20_000, 50_000, SHARED_BYTES, SHARED_BYTES + 1, 5, 200_000, 7];
-        let entries: Vec<Entry> = (1..).zip(lengths).map(|(number, len)| entry(number, len)).collect();
-        let encoded: Vec<EncodedEntry> = entries.iter().map(|entry| encoder.encode(entry)).collect();
-        for (entry, encoded) in entries.iter().zip(&encoded) {
-            assert_eq!(encoded.decode(), *entry);
-            assert_eq!(*encoded, EncodedEntry::from(entry));
-        }
+        EncodedEntry::of(entry, &mut Vec::new())
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::path::Path;
 
-use lockstep_core::encoded_entry::{EncodedEntry, EntryEncoder};
+use lockstep_core::encoded_entry::EncodedEntry;
 use lockstep_core::entry::{Entry, Op, Row};
 use lockstep_core::ids::{Number, StoreId};
 use lockstep_core::state::{State, Undo};
@@ -34,7 +34,7 @@ pub(crate) struct Found {
 /// The latest entries, within a bound of bytes.
 struct Recent {
     entries: VecDeque<EncodedEntry>,
-    encoder: EntryEncoder,
+    encoding: Vec<u8>,
     bytes: usize,
     bytes_max: usize,
     held: Number,
@@ -47,7 +47,7 @@ impl Recent {
         if self.entries.back().is_some_and(|last| last.number.next() != entry.number) {
             self.clear();
         }
-        let encoded = self.encoder.encode(entry);
+        let encoded = EncodedEntry::of(entry, &mut self.encoding);
         self.bytes += encoded.memory_bytes();
         self.entries.push_back(encoded);
         while self.bytes > self.bytes_max
@@ -96,8 +96,8 @@ pub(crate) fn recover(
     let of_checkpoint = if progress.copying { Number(0) } else { progress.meta.last };
     let held = scan.held().max(of_checkpoint);
     let (entries, undos) = (VecDeque::new(), Vec::new());
-    let mut recent =
-        Recent { entries, encoder: EntryEncoder::default(), bytes: 0, bytes_max: recent_bytes, held, undos };
+    let encoding = Vec::new();
+    let mut recent = Recent { entries, encoding, bytes: 0, bytes_max: recent_bytes, held, undos };
     let (covered, mut bytes) = (progress.sequence, Vec::new());
     for segment in &scan.segments {
         if segment.records.is_empty() {

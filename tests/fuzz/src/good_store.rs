@@ -63,7 +63,7 @@ fn make(checkpoint: bool) -> GoodStore {
         state.apply(entry.clone());
         digests.push(state.digest());
         let number = entry.number;
-        store.append(&[EncodedEntry::from(&entry)]).expect("it takes entries");
+        store.append(&[EncodedEntry::of(&entry, &mut Vec::new())]).expect("it takes entries");
         if number.0.is_multiple_of(3) {
             store.sync().expect("it can be synced");
             store.set_held(Number(number.0 - 1));

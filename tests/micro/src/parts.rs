@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lockstep_core::context::Overlay;
-use lockstep_core::encoded_entry::{EncodedEntry, EntryEncoder};
+use lockstep_core::encoded_entry::EncodedEntry;
 use lockstep_core::entry::{Entry, EntryBody, Op};
 use lockstep_core::event::{Encoding, EventId, Outcome};
 use lockstep_core::ids::{Micros, Number, SessionId, StoreId, TableId, Term};
@@ -143,7 +143,7 @@ fn whole(bytes: &[u8]) -> (&[u8], usize) {
 struct Log {
     store: Store,
     last: u64,
-    encoder: EntryEncoder,
+    encoding: Vec<u8>,
     _directory: TempDir,
 }
 
@@ -152,7 +152,7 @@ impl Log {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let (store, _) = Store::open(Arc::new(RealDisk), directory.path(), Options::new(StoreId(1)))
             .expect("the store opens");
-        Log { store, last: 0, encoder: EntryEncoder::default(), _directory: directory }
+        Log { store, last: 0, encoding: Vec::new(), _directory: directory }
     }
 
     fn append(&mut self) {
@@ -178,6 +178,6 @@ impl Log {
             ops: (0..5).map(op).collect(),
         };
         let entry = Entry { number: Number(number), term: Term(1), time: Micros(number), body };
-        self.encoder.encode(&entry)
+        EncodedEntry::of(&entry, &mut self.encoding)
     }
 }

@@ -143,7 +143,6 @@ fn dependencies_point_one_way() {
 #[test]
 fn the_core_depends_on_nothing_impure() {
     let allowed = [
-        "bytes",
         "hashbrown",
         "postcard",
         "serde",

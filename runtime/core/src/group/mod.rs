@@ -57,7 +57,7 @@ use crate::context::{Overlay, OwnTable};
 use crate::derived::Derived;
 use crate::descriptor::ApplicationDescriptor;
 use crate::effect::{Alarm, Effect};
-use crate::encoded_entry::{EncodedEntry, EntryEncoder};
+use crate::encoded_entry::EncodedEntry;
 use crate::entry::{Entry, EntryBody};
 use crate::event::Event;
 use crate::ids::{GroupName, LinkId, Micros, Number, Origin, PluginHash, StoreId, TableId, Term};
@@ -132,7 +132,8 @@ pub struct Group {
     may_lack_tail: bool,
     state: State,
     recent: Recent,
-    encoder: EntryEncoder,
+    /// Where an entry is encoded, kept so that it does not allocate.
+    encoding: Vec<u8>,
     undos: VecDeque<Undo>,
     durable: Number,
     alone: Alone,
@@ -263,7 +264,7 @@ impl Group {
             needs_copy: !trusted,
             may_lack_tail: config.may_lack_tail,
             recent: Recent::new(recent, config.recent_bytes_max),
-            encoder: EntryEncoder::default(),
+            encoding: Vec::new(),
             undos: undos.into(),
             durable: last,
             alone: Alone::new(last),
@@ -615,7 +616,7 @@ impl Group {
     /// Takes an entry into the database, the recent stream and the redo log. The same for all roles.
     fn commit(&mut self, entry: Entry) {
         assert!(self.disk_failure.is_none(), "no entry is made without a disk (R26)");
-        let encoded = self.encoder.encode(&entry);
+        let encoded = EncodedEntry::of(&entry, &mut self.encoding);
         let changes_meta = matches!(entry.body, EntryBody::Control(_) | EntryBody::Migrated(_));
         let undo = self.state.apply(entry);
         if self.follows_changes() {

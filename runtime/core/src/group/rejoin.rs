@@ -7,6 +7,7 @@ use crate::application::Application;
 use crate::command::Role;
 use crate::derived::Derived;
 use crate::effect::Effect;
+use crate::encoded_entry::EncodedEntry;
 use crate::entry::{Entry, Row};
 use crate::ids::{LinkId, Number, PluginHash, SessionId, StoreId};
 use crate::message::{Hello, Order, PeerMessage};
@@ -188,7 +189,7 @@ impl Group {
                 if entry.number != copying.state.meta.last.next() {
                     return self.close_link(format!("entry {} came to the copy", entry.number));
                 }
-                let encoded = self.encoder.encode(&entry);
+                let encoded = EncodedEntry::of(&entry, &mut self.encoding);
                 let undo = copying.state.apply(entry);
                 if !copying.derived.is_none() {
                     let tables = &copying.state.tables;

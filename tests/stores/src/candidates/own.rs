@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use lockstep_core::encoded_entry::{EncodedEntry, EntryEncoder};
+use lockstep_core::encoded_entry::EncodedEntry;
 use lockstep_core::entry::Entry;
 use lockstep_core::ids::StoreId;
 use lockstep_store::{Background, Options, RealDisk, Store, StoreError, Work};
@@ -35,7 +35,7 @@ pub struct OwnLog {
     recent: Arc<Mutex<Recent>>,
     /// Of the batch that was committed last.
     encoded: Vec<EncodedEntry>,
-    encoder: EntryEncoder,
+    encoding: Vec<u8>,
     beside: Option<JoinHandle<()>>,
 }
 
@@ -64,7 +64,7 @@ impl OwnLog {
             recent_bytes: setting.recent_bytes,
             recent: Arc::default(),
             encoded: Vec::new(),
-            encoder: EntryEncoder::default(),
+            encoding: Vec::new(),
             beside: Some(beside),
         };
         let recent = found.recent.iter().map(|entry| Arc::new(entry.decode())).collect();
@@ -90,7 +90,7 @@ impl RedoLog for OwnLog {
     fn commit(&mut self, entries: &[Arc<Entry>]) -> Result<(), Failure> {
         let Some(store) = &mut self.store else { return Err("the store is closed".into()) };
         self.encoded.clear();
-        self.encoded.extend(entries.iter().map(|entry| self.encoder.encode(entry)));
+        self.encoded.extend(entries.iter().map(|entry| EncodedEntry::of(entry, &mut self.encoding)));
         store.append(&self.encoded)?;
         if self.synced {
             store.sync()?;
