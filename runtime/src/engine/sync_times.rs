@@ -2,15 +2,15 @@
 //!
 //! A sync of a quick disk is shorter than the way to the store's thread and back, which is two threads being woken. So an
 //! entry that comes alone is synced by the engine, and one in flight is answered sooner. Whoever waits for a disk does
-//! nothing else meanwhile, heartbeats included; so only a disk that has been quick for a while is waited for, and one that
-//! was slow once must earn it anew.
+//! nothing else meanwhile, heartbeats included; so only a disk that has been quick lately is waited for, and one that was slow
+//! once must earn it anew.
 
 use std::time::Duration;
 
 /// So long takes a sync at most that the engine may wait for.
-const QUICK: Duration = Duration::from_micros(500);
+const QUICK: Duration = Duration::from_millis(2);
 /// After so many quick ones in a row the next is taken to be quick too.
-const IN_A_ROW_MIN: u32 = 64;
+const IN_A_ROW_MIN: u32 = 8;
 
 /// How long the latest syncs took.
 #[derive(Debug, Default)]
