@@ -1,6 +1,9 @@
 //! Rows on their way from the redo log into the checkpoint: the last value of each, in pieces of memory, so that a checkpoint takes
 //! little more of it than the redo that it is made of, whatever the rows' number. Pieces, because memory for all of it at once
 //! would be found elsewhere each time, and leave holes behind that are too large to be filled and too small to be given back.
+//!
+//! They are parted by their hashes as they come, so that what is put in order at once, and then read in that order, is no more
+//! than a processor's own cache holds.
 
 use lockstep_core::entry::{Entry, OpRef, Row};
 use lockstep_core::ids::TableId;
@@ -14,7 +17,11 @@ const ROW_BYTES_MIN: usize = 48;
 
 /// The size of a piece; a row that is larger has one of its own.
 const PIECE_BYTES: usize = 1 << PIECE_BITS;
-const PIECE_BITS: u32 = 20;
+const PIECE_BITS: u32 = 16;
+
+/// So many parts are there, each of those hashes that begin with its number.
+const PARTS: usize = 1 << PART_BITS;
+const PART_BITS: u32 = 6;
 
 /// Where a row stands. There are half a million of them, so they are packed too.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +47,7 @@ impl Pieces {
         }
         let (number, piece) = (self.0.len() - 1, self.0.last_mut().expect("one was just made"));
         let number = u32::try_from(number).ok().filter(|number| *number < 1 << (u32::BITS - PIECE_BITS));
-        let at = number.expect("a checkpoint's changes are smaller than 4 GB") << PIECE_BITS;
+        let at = number.expect("a part of a checkpoint's changes is smaller than 4 GB") << PIECE_BITS;
         let at = At(at | piece.len() as u32);
         packed::append(piece, table, key, value);
         at
@@ -52,32 +59,22 @@ impl Pieces {
     }
 }
 
-/// The rows, as they come.
+/// The rows with some hashes.
 #[derive(Debug, Default)]
-pub(crate) struct Changes {
+struct Part {
     pieces: Pieces,
     places: Vec<Place>,
 }
 
-impl Changes {
-    /// With room for the places of so many bytes of redo.
-    pub fn with_room(bytes: usize) -> Self {
-        Changes { pieces: Pieces::default(), places: Vec::with_capacity(bytes / ROW_BYTES_MIN) }
-    }
-
-    /// Takes what became of a row.
-    pub fn put(&mut self, table: TableId, key: &[u8], value: Option<&[u8]>) {
-        self.push(packed::hash(table, key), table, key, value);
-    }
-
+impl Part {
     fn push(&mut self, hash: u64, table: TableId, key: &[u8], value: Option<&[u8]>) {
         let at = self.pieces.append(table, key, value);
         self.places.push(Place { hash, at });
     }
 
-    /// The last value of each row.
-    pub fn into_order(self) -> InOrder {
-        let Changes { pieces, mut places } = self;
+    /// Leaves the last value of each row, and puts them in order.
+    fn put_in_order(&mut self) {
+        let Part { pieces, places } = self;
         // Not looked up as they come: a look-up of each costs more than to put them all in order.
         places.sort_unstable_by_key(|place| (place.hash, place.at));
         let name = |place: &Place| {
@@ -97,7 +94,38 @@ impl Changes {
             }
             is_same
         });
-        InOrder { pieces, places }
+    }
+
+    fn rows(&self) -> impl Iterator<Item = (u64, Packed<'_>)> {
+        self.places.iter().map(|place| (place.hash, self.pieces.row_at(place.at)))
+    }
+}
+
+/// The rows, as they come.
+#[derive(Debug)]
+pub(crate) struct Changes(Vec<Part>);
+
+impl Changes {
+    /// With room for the places of so many bytes of redo.
+    pub fn with_room(bytes: usize) -> Self {
+        let places = bytes / ROW_BYTES_MIN / PARTS;
+        let part = || Part { pieces: Pieces::default(), places: Vec::with_capacity(places) };
+        Changes(std::iter::repeat_with(part).take(PARTS).collect())
+    }
+
+    /// Takes what became of a row.
+    pub fn put(&mut self, table: TableId, key: &[u8], value: Option<&[u8]>) {
+        self.push(packed::hash(table, key), table, key, value);
+    }
+
+    fn push(&mut self, hash: u64, table: TableId, key: &[u8], value: Option<&[u8]>) {
+        self.0[(hash >> (u64::BITS - PART_BITS)) as usize].push(hash, table, key, value);
+    }
+
+    /// The last value of each row.
+    pub fn into_order(mut self) -> InOrder {
+        self.0.iter_mut().for_each(Part::put_in_order);
+        InOrder(self.0)
     }
 
     fn put_ops(&mut self, ops: &[OpRef<'_>]) {
@@ -107,20 +135,17 @@ impl Changes {
 
 /// Changes in the order of their rows' hashes; rows with equal ones in that of table and key.
 #[derive(Debug)]
-pub(crate) struct InOrder {
-    pieces: Pieces,
-    places: Vec<Place>,
-}
+pub(crate) struct InOrder(Vec<Part>);
 
 impl InOrder {
     /// How many rows there are.
     pub fn len(&self) -> usize {
-        self.places.len()
+        self.0.iter().map(|part| part.places.len()).sum()
     }
 
     /// The last value of each row, with the row's hash.
     pub fn rows(&self) -> impl Iterator<Item = (u64, Packed<'_>)> {
-        self.places.iter().map(|place| (place.hash, self.pieces.row_at(place.at)))
+        self.0.iter().flat_map(Part::rows)
     }
 }
 
@@ -166,13 +191,14 @@ mod tests {
 
     #[test]
     fn rows_of_all_sizes_are_found_in_their_pieces() {
-        let mut changes = Changes::default();
+        let mut changes = Changes::with_room(0);
         let sizes =
             [10, PIECE_BYTES / 2, PIECE_BYTES / 2, PIECE_BYTES, 3 * PIECE_BYTES, 0, PIECE_BYTES - 20, 7];
         for (number, size) in sizes.into_iter().enumerate() {
-            changes.put(TableId(1), &[number as u8], Some(&vec![number as u8; size]));
+            // All in one part.
+            changes.push(number as u64, TableId(1), &[number as u8], Some(&vec![number as u8; size]));
         }
-        changes.put(TableId(1), &[4], Some(b"short"));
+        changes.push(4, TableId(1), &[4], Some(b"short"));
         let changes = changes.into_order();
         assert_eq!(changes.len(), sizes.len());
         for (_, row) in changes.rows() {
