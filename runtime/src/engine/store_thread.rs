@@ -3,7 +3,8 @@
 //! It takes whole batches, writes them, and syncs once for all that had come meanwhile; then it says how far the store
 //! is durable (R9). The engine never waits for it: what does not fit into its queue stays with the engine, which then
 //! reads no clients. A write or sync that fails ends the process: the partner takes over, and the store is trusted
-//! again only as the store's own rules say (R26). What waits for no disk the engine does itself, see `store_writer`.
+//! again only as the store's own rules say (R26). What waits for no disk, or as one entry for a quick one, the engine does
+//! itself, see `store_writer`.
 //! Deliberately absent: what entries mean.
 
 use std::convert::Infallible;

@@ -304,14 +304,13 @@ impl Background {
         }
         let last = chunk.last().expect("a chunk has a segment");
         drop(window);
-        let changes = changes.into_order();
         let upto = (last.number, last.next_sequence, replay.copying);
-        file.add(self.disk.as_ref(), &mut progress, upto, &changes, &replay.state)?;
+        let rows = file.add(self.disk.as_ref(), &mut progress, upto, changes, &replay.state)?;
         let through = replay.state.meta.last;
         self.known = Some((log.store, progress, replay));
         log.lock().covered = last.number;
         self.remove_old(log)?;
-        Ok(Work::Checkpointed { through, rows: changes.len(), redo_bytes })
+        Ok(Work::Checkpointed { through, rows, redo_bytes })
     }
 
     /// Removes covered segments beyond what is kept for the recent stream.

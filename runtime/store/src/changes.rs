@@ -73,8 +73,8 @@ impl Part {
     }
 
     /// Leaves the last value of each row, and puts them in order.
-    fn put_in_order(&mut self) {
-        let Part { pieces, places } = self;
+    fn in_order(mut self) -> InOrder {
+        let Part { pieces, places } = &mut self;
         // Not looked up as they come: a look-up of each costs more than to put them all in order.
         places.sort_unstable_by_key(|place| (place.hash, place.at));
         let name = |place: &Place| {
@@ -94,10 +94,7 @@ impl Part {
             }
             is_same
         });
-    }
-
-    fn rows(&self) -> impl Iterator<Item = (u64, Packed<'_>)> {
-        self.places.iter().map(|place| (place.hash, self.pieces.row_at(place.at)))
+        InOrder(self)
     }
 }
 
@@ -122,10 +119,9 @@ impl Changes {
         self.0[(hash >> (u64::BITS - PART_BITS)) as usize].push(hash, table, key, value);
     }
 
-    /// The last value of each row.
-    pub fn into_order(mut self) -> InOrder {
-        self.0.iter_mut().for_each(Part::put_in_order);
-        InOrder(self.0)
+    /// The last value of each row: in parts, which come in the order of their rows' hashes. A part's memory goes with it.
+    pub fn in_order(self) -> impl Iterator<Item = InOrder> {
+        self.0.into_iter().map(Part::in_order)
     }
 
     fn put_ops(&mut self, ops: &[OpRef<'_>]) {
@@ -133,19 +129,19 @@ impl Changes {
     }
 }
 
-/// Changes in the order of their rows' hashes; rows with equal ones in that of table and key.
+/// A part of the changes, in the order of their rows' hashes; rows with equal ones in that of table and key.
 #[derive(Debug)]
-pub(crate) struct InOrder(Vec<Part>);
+pub(crate) struct InOrder(Part);
 
 impl InOrder {
     /// How many rows there are.
     pub fn len(&self) -> usize {
-        self.0.iter().map(|part| part.places.len()).sum()
+        self.0.places.len()
     }
 
     /// The last value of each row, with the row's hash.
     pub fn rows(&self) -> impl Iterator<Item = (u64, Packed<'_>)> {
-        self.0.iter().flat_map(Part::rows)
+        self.0.places.iter().map(|place| (place.hash, self.0.pieces.row_at(place.at)))
     }
 }
 
@@ -178,12 +174,13 @@ mod tests {
             changes.put(TableId(7), key.as_bytes(), value.map(str::as_bytes));
         }
         changes.put(TableId(8), b"a", Some(b"another table's"));
-        let changes = changes.into_order();
-        assert_eq!(changes.len(), 3);
-        assert!(changes.rows().is_sorted_by_key(|(hash, _)| hash));
+        let parts: Vec<InOrder> = changes.in_order().collect();
+        let changes = || parts.iter().flat_map(InOrder::rows);
+        assert_eq!(parts.iter().map(InOrder::len).sum::<usize>(), 3);
+        assert!(changes().is_sorted_by_key(|(hash, _)| hash));
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         let row = |row: Packed<'_>| (row.table.0, text(row.key), row.value.map_or("none".into(), text));
-        let mut rows: Vec<_> = changes.rows().map(|(_, packed)| row(packed)).collect();
+        let mut rows: Vec<_> = changes().map(|(_, packed)| row(packed)).collect();
         rows.sort_unstable();
         let expected = [(7, "a", "three"), (7, "b", "none"), (8, "a", "another table's")];
         assert_eq!(rows, expected.map(|(table, key, value)| (table, key.into(), value.into())));
@@ -199,9 +196,9 @@ mod tests {
             changes.push(number as u64, TableId(1), &[number as u8], Some(&vec![number as u8; size]));
         }
         changes.push(4, TableId(1), &[4], Some(b"short"));
-        let changes = changes.into_order();
-        assert_eq!(changes.len(), sizes.len());
-        for (_, row) in changes.rows() {
+        let part = changes.in_order().next().expect("the first part");
+        assert_eq!(part.len(), sizes.len());
+        for (_, row) in part.rows() {
             let (number, value) = (row.key[0], row.value.expect("a value"));
             match number {
                 4 => assert_eq!(value, b"short"),
@@ -218,9 +215,8 @@ mod tests {
         {
             changes.push(1 << 40, TableId(table), key.as_bytes(), Some(value.as_bytes()));
         }
-        let changes = changes.into_order();
-        let rows: Vec<_> =
-            changes.rows().map(|(_, row)| (row.table.0, row.key, row.value.unwrap())).collect();
+        let part = changes.in_order().next().expect("the first part");
+        let rows: Vec<_> = part.rows().map(|(_, row)| (row.table.0, row.key, row.value.unwrap())).collect();
         assert_eq!(rows, [(7, &b"a"[..], &b"5"[..]), (7, b"b", b"6"), (8, b"a", b"3")]);
     }
 }

@@ -21,7 +21,7 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{FileBackend, SheetBackend};
-use crate::changes::InOrder;
+use crate::changes::Changes;
 use crate::checkpoint::rows::ROWS;
 use crate::disk::Disk;
 use crate::error::{DuringExt, StoreError};
@@ -239,25 +239,30 @@ impl CheckpointFile {
     }
 
     /// Adds a chunk: `changes` of rows, and everything of `state`'s that changed since `before`, which
-    /// becomes what was added. Durable when it returns.
+    /// becomes what was added. Durable when it returns, with the number of rows that changed.
     pub fn add(
         &self,
         disk: &dyn Disk,
         before: &mut Progress,
         upto: (u64, u64, bool),
-        changes: &InOrder,
+        changes: Changes,
         state: &State,
-    ) -> Result<(), StoreError> {
+    ) -> Result<usize, StoreError> {
         let Opened { database, unborn, sync_failed } = self.open_to_write(disk)?;
         let (segment, sequence, copying) = upto;
         let mut progress =
             Progress { segment, sequence, copying, meta: state.meta.clone(), ..before.clone() };
+        let mut changed = 0;
         (|| {
             let mut writing = database.begin_write()?;
             // A crash is the normal end: the next opening must not walk the whole file.
             writing.set_quick_repair(true);
             {
-                rows::put(&mut writing.open_table(ROWS)?, changes.rows(), &mut progress.rows)?;
+                let mut table = writing.open_table(ROWS)?;
+                for part in changes.in_order() {
+                    rows::put(&mut table, part.rows(), &mut progress.rows)?;
+                    changed += part.len();
+                }
                 // Until a copy ends the group's data is not the stream's, and no session is there yet.
                 let known = if before.copying { Number(0) } else { before.meta.last };
                 add_sessions(&writing, known, state)?;
@@ -274,7 +279,7 @@ impl CheckpointFile {
             disk.sync_dir(&self.dir).during("sync", &self.dir)?;
         }
         *before = progress;
-        Ok(())
+        Ok(changed)
     }
 }
 

@@ -19,7 +19,7 @@ pub fn put<'a>(
     let mut changes = Changes::with_room(0);
     rows.for_each(|(key, value)| changes.put(TableId(table), key, Some(value)));
     let mut tree = writing.open_table(ROWS)?;
-    rows::put(&mut tree, changes.into_order().rows(), &mut Sum::default())
+    changes.in_order().try_for_each(|part| rows::put(&mut tree, part.rows(), &mut Sum::default()))
 }
 
 /// Shows all rows.

@@ -103,6 +103,21 @@ fn a_read_alone_waits_until_the_standby_answers_a_frame_that_was_sent_after_it()
     world.run_until(|world| world.answer(read).is_some());
 }
 
+/// What takes an entry back is kept until the entry is known to be held (R24), and under load a heartbeat is far off.
+#[test]
+fn a_standby_hears_soon_of_much_that_is_held() {
+    let settings = Settings { batch_us_max: 50, ..Settings::default() };
+    let mut world = World::pair(5, Edition::One, settings);
+    let session = world.open_session();
+    world.run_for(A_WHILE);
+    let probes: Vec<Probe> =
+        (1..=900).map(|number| submit(&mut world, 0, event(session, number, "transfer", 1))).collect();
+    world.run_until(|world| probes.iter().all(|probe| world.answer(*probe).is_some()));
+    world.run_for(Micros(500));
+    let (held, knows) = (world.group(0).held(), world.group(1).held());
+    assert!(held.0 - knows.0 < 256, "{held} is held, and the standby knows of {knows}");
+}
+
 #[test]
 fn confirmations_of_an_earlier_active_count_for_nothing() {
     let (mut world, session) = pair();

@@ -99,7 +99,7 @@ mod tests {
     use redb::{Database, ReadableDatabase};
 
     use super::*;
-    use crate::changes::Changes;
+    use crate::changes::{Changes, InOrder};
 
     type Rows = BTreeMap<(u32, Vec<u8>), Vec<u8>>;
 
@@ -140,7 +140,8 @@ mod tests {
                     None => drop(model.remove(&(table, key))),
                 }
             }
-            put_all(&database, changes.into_order().rows(), &mut sum);
+            let parts: Vec<InOrder> = changes.in_order().collect();
+            put_all(&database, parts.iter().flat_map(InOrder::rows), &mut sum);
             assert!(rows_of(&database, &sum) == model, "after {count} changes");
         }
         assert!(model.is_empty() && sum == Sum::default(), "all of them went with the last");
