@@ -317,9 +317,14 @@ impl<'a> UnitContext<'a> {
             self.reads_derived(table);
             return self.derived.get(id, key);
         }
-        match self.overlay.get(id, key) {
+        self.own_row(id, key)
+    }
+
+    /// The row under `key` of a table that is not derived, as this procedure has left it so far.
+    fn own_row(&self, table: TableId, key: &[u8]) -> Option<&[u8]> {
+        match self.overlay.get(table, key) {
             Some(written) => written.map(|value| &**value),
-            None => self.tables.get(id, key),
+            None => self.tables.get(table, key),
         }
     }
 

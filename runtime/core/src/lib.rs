@@ -22,6 +22,7 @@ pub mod entry;
 pub mod event;
 pub mod group;
 pub mod ids;
+mod in_place;
 pub mod input;
 pub mod judgement;
 pub mod leg;

@@ -12,6 +12,8 @@ use std::ops::Deref;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::in_place::InPlace;
+
 /// The longest key that lies in place, in bytes.
 pub const IN_PLACE_MAX: usize = 22;
 
@@ -19,47 +21,35 @@ pub const IN_PLACE_MAX: usize = 22;
 #[derive(Clone)]
 pub struct RowKey(Place);
 
-#[derive(Clone)]
-enum Place {
-    Here { len: u8, bytes: [u8; IN_PLACE_MAX] },
-    There(Box<[u8]>),
-}
+type Place = InPlace<Box<[u8]>, IN_PLACE_MAX>;
 
 impl Deref for RowKey {
     type Target = [u8];
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        match &self.0 {
-            Place::Here { len, bytes } => &bytes[..usize::from(*len)],
-            Place::There(bytes) => bytes,
-        }
+        &self.0
     }
 }
 
 impl From<&[u8]> for RowKey {
     #[inline]
     fn from(key: &[u8]) -> Self {
-        if key.len() > IN_PLACE_MAX {
-            return RowKey(Place::There(key.into()));
-        }
-        let mut bytes = [0; IN_PLACE_MAX];
-        bytes[..key.len()].copy_from_slice(key);
-        RowKey(Place::Here { len: key.len() as u8, bytes })
+        RowKey(key.into())
     }
 }
 
 impl Default for RowKey {
     /// The empty key.
     fn default() -> Self {
-        RowKey(Place::Here { len: 0, bytes: [0; IN_PLACE_MAX] })
+        [].into()
     }
 }
 
 impl From<Vec<u8>> for RowKey {
     fn from(key: Vec<u8>) -> Self {
         if key.len() > IN_PLACE_MAX {
-            RowKey(Place::There(key.into_boxed_slice()))
+            RowKey(Place::Elsewhere(key.into_boxed_slice()))
         } else {
             key.as_slice().into()
         }

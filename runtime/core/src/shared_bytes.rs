@@ -7,18 +7,14 @@ use std::ops::Deref;
 
 use triomphe::ThinArc;
 
+use crate::in_place::InPlace;
+
 /// The longest that lie in place, in bytes.
 pub const IN_PLACE_MAX: usize = 30;
 
 /// Bytes that many hold and none changes.
 #[derive(Clone)]
-pub struct SharedBytes(Place);
-
-#[derive(Clone)]
-enum Place {
-    Here { len: u8, bytes: [u8; IN_PLACE_MAX] },
-    There(OnHeap),
-}
+pub struct SharedBytes(InPlace<OnHeap, IN_PLACE_MAX>);
 
 /// Shared bytes of any length in one word, with their length beside them on the heap.
 #[derive(Clone)]
@@ -33,18 +29,24 @@ impl Deref for OnHeap {
     }
 }
 
+impl From<&[u8]> for OnHeap {
+    fn from(bytes: &[u8]) -> Self {
+        OnHeap(ThinArc::from_header_and_slice((), bytes))
+    }
+}
+
 impl From<SharedBytes> for OnHeap {
     fn from(bytes: SharedBytes) -> Self {
         match bytes.0 {
-            Place::There(bytes) => bytes,
-            Place::Here { .. } => OnHeap(ThinArc::from_header_and_slice((), &bytes)),
+            InPlace::Elsewhere(bytes) => bytes,
+            here @ InPlace::Here { .. } => (&*here).into(),
         }
     }
 }
 
 impl From<OnHeap> for SharedBytes {
     fn from(bytes: OnHeap) -> Self {
-        SharedBytes(Place::There(bytes))
+        SharedBytes(InPlace::Elsewhere(bytes))
     }
 }
 
@@ -53,10 +55,7 @@ impl Deref for SharedBytes {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        match &self.0 {
-            Place::Here { len, bytes } => &bytes[..usize::from(*len)],
-            Place::There(bytes) => bytes,
-        }
+        &self.0
     }
 }
 
@@ -68,13 +67,8 @@ impl AsRef<[u8]> for SharedBytes {
 
 impl From<&[u8]> for SharedBytes {
     #[inline]
-    fn from(slice: &[u8]) -> Self {
-        if slice.len() > IN_PLACE_MAX {
-            return SharedBytes(Place::There(OnHeap(ThinArc::from_header_and_slice((), slice))));
-        }
-        let mut bytes = [0; IN_PLACE_MAX];
-        bytes[..slice.len()].copy_from_slice(slice);
-        SharedBytes(Place::Here { len: slice.len() as u8, bytes })
+    fn from(bytes: &[u8]) -> Self {
+        SharedBytes(bytes.into())
     }
 }
 

@@ -7,9 +7,9 @@
 //! log's thread, `store_writer` what is done to a store by that thread or here.
 //!
 //! Deliberately absent: decisions. Whatever has to do with roles, numbers and answers is the core's.
-//! Invariants: the engine never blocks on anything but its own work, and the sync of one
-//! entry on a quick disk (`sync_times`); control never waits behind events (R35);
-//! every buffer and queue is bounded, and what reads clients stops before a bound is reached.
+//! Invariants: the engine never blocks on anything but its own work, and the sync of one entry on a quick disk
+//! (`sync_times`); control never waits behind events (R35); every buffer and queue is bounded, and what reads clients
+//! stops before a bound is reached.
 
 pub mod actor;
 pub mod answers;

@@ -25,13 +25,6 @@ impl Overlay {
 }
 
 impl UnitContext<'_> {
-    fn own_row(&self, table: TableId, key: &[u8]) -> Option<&[u8]> {
-        match self.overlay.get(table, key) {
-            Some(written) => written.map(|value| &**value),
-            None => self.tables.get(table, key),
-        }
-    }
-
     /// Whether the run may post one more; `table` has what it posted.
     fn may_post(&mut self, table: TableId, parameters: &[u8]) -> bool {
         if parameters.len() > PARAMETERS_BYTES_MAX {

@@ -745,8 +745,8 @@ impl Group {
     /// Tells the standby what is held when that is much more than it knows: until it does, it keeps what takes the entries
     /// back.
     fn tell_held(&mut self) {
-        let knows = self.partner.as_ref().map_or(self.held, |partner| partner.held_told);
-        if self.held.0.saturating_sub(knows.0) >= HELD_TOLD_AFTER {
+        let unknown = |partner: &Partner| self.held.0.saturating_sub(partner.held_told.0);
+        if self.partner.as_ref().is_some_and(|partner| unknown(partner) >= HELD_TOLD_AFTER) {
             self.send_heartbeat();
         }
     }

@@ -69,18 +69,23 @@ impl PackedRow {
 
     /// Puts `value` in place of the one before, and returns that.
     pub fn replace(&mut self, value: SharedBytes) -> SharedBytes {
-        if let Place::Here { key_len, len, bytes } = &mut self.0 {
-            let from = usize::from(*key_len);
-            let room = &mut bytes[from..];
-            if value.len() <= room.len() {
-                let before = room[..usize::from(*len) - from].into();
-                room[..value.len()].copy_from_slice(&value);
-                *len = (from + value.len()) as u8;
-                return before;
+        let fits = self.key().len() + value.len() <= IN_PLACE_MAX;
+        match &mut self.0 {
+            Place::Here { key_len, len, bytes } if fits => {
+                let from = usize::from(*key_len);
+                let before = bytes[from..usize::from(*len)].into();
+                let to = from + value.len();
+                bytes[from..to].copy_from_slice(&value);
+                *len = to as u8;
+                before
+            }
+            Place::There { value: before, .. } if !fits => std::mem::replace(before, value.into()).into(),
+            // It goes to the other place.
+            _ => {
+                let new = PackedRow::new(&self.key().into(), value);
+                std::mem::replace(self, new).into_value()
             }
         }
-        let new = PackedRow::new(&self.key().into(), value);
-        std::mem::replace(self, new).into_value()
     }
 
     /// Its value, which is not copied where it is long.
