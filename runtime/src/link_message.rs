@@ -7,14 +7,19 @@
 
 use std::sync::Arc;
 
+use lockstep_core::context::{UPDATES_BYTES_MAX, VALUE_BYTES_MAX};
 use lockstep_core::ids::{NodeId, PluginHash};
 use lockstep_core::message::Frame;
+use lockstep_wire::frame::LINK_FRAME_BYTES_MAX;
 use serde::{Deserialize, Serialize};
 
 use crate::trail::TrailEntry;
 
+// An entry is one frame, whatever its procedure wrote: updates, and the reply once more.
+const _: () = assert!(UPDATES_BYTES_MAX + VALUE_BYTES_MAX + (1 << 20) <= LINK_FRAME_BYTES_MAX);
+
 /// The version of the links' protocol; a processor refuses another major version.
-pub const LINK_PROTOCOL: (u16, u16) = (2, 0);
+pub const LINK_PROTOCOL: (u16, u16) = (3, 0);
 /// What the partner sent breaks the protocol; the link is made anew.
 pub(crate) const PROTOCOL_BROKEN: &str = "LS0611";
 /// The largest plugin file that is taken from a partner, in bytes.

@@ -6,19 +6,19 @@
 
 mod posting;
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::derived::Derived;
 use crate::descriptor::{ApplicationDescriptor, FeatureIndex, TableIndex};
-use crate::entry::Op;
+use crate::entry::{Op, OpRef};
 use crate::event::EventId;
 use crate::ids::{Micros, Number, TableId};
 use crate::row_key::RowKey;
 use crate::shared_bytes::SharedBytes;
 use crate::tables::Tables;
+use crate::updates::{Place, Updates};
 use crate::witness::Witness;
 
 /// The longest key of a row, in bytes.
@@ -27,128 +27,169 @@ pub const KEY_BYTES_MAX: usize = 1 << 10;
 pub const VALUE_BYTES_MAX: usize = 4 << 20;
 /// The most operations of a procedure.
 pub const OPS_MAX: usize = 65_536;
-/// How much room for a unit's digest is kept, in bytes.
-const DIGESTED_BYTES_KEPT: usize = 64 << 10;
+/// The most bytes of all updates of a procedure, keys, values and what is beside them: its entry has to fit into a frame.
+pub const UPDATES_BYTES_MAX: usize = 16 << 20;
+/// How much room for the updates of the next run is kept, in bytes.
+const UPDATES_BYTES_KEPT: usize = 64 << 10;
 /// Beyond this many operations the overlay finds its rows through an index.
 const LINEAR_MAX: usize = 16;
 
-/// The writes of a procedure's run.
+/// The writes of a procedure's run: its updates in one piece, and where each of them lies.
 #[derive(Clone, Debug, Default)]
 pub struct Overlay {
-    ops: Vec<Op>,
+    updates: Updates,
+    written: Vec<Written>,
     index: BTreeMap<(TableId, RowKey), usize>,
-    /// What a digest is of, kept so that it does not allocate.
-    digested: RefCell<Vec<u8>>,
+}
+
+/// One of the overlay's updates.
+#[derive(Clone, Copy, Debug)]
+struct Written {
+    table: TableId,
+    removes: bool,
+    place: Place,
+}
+
+impl Written {
+    /// Whether it outlives its run: scratch and reply do not, as rows.
+    fn is_committed(&self) -> bool {
+        self.table != TableId::SCRATCH && self.table != TableId::REPLY
+    }
 }
 
 impl Overlay {
     /// One that begins with `ops`.
     #[must_use]
-    pub fn of(ops: Vec<Op>) -> Self {
+    pub fn of(ops: &[Op]) -> Self {
         let mut overlay = Overlay::default();
-        ops.into_iter().for_each(|op| overlay.push(op));
+        ops.iter().for_each(|op| overlay.push(op.lent()));
         overlay
     }
 
     /// Forgets everything.
     pub fn clear(&mut self) {
-        self.ops.clear();
+        self.updates.clear(UPDATES_BYTES_KEPT);
+        self.written.clear();
         self.index.clear();
     }
 
-    /// All operations so far, in order.
+    /// The number of operations so far.
     #[must_use]
-    pub fn ops(&self) -> &[Op] {
-        &self.ops
+    pub fn len(&self) -> usize {
+        self.written.len()
+    }
+
+    /// Whether nothing is written.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.written.is_empty()
+    }
+
+    /// The operations from `start` on, in order.
+    pub fn ops_from(&self, start: usize) -> impl Iterator<Item = OpRef<'_>> {
+        self.written[start..].iter().map(|written| self.op(written))
+    }
+
+    /// All operations so far, in order.
+    pub fn ops(&self) -> impl Iterator<Item = OpRef<'_>> {
+        self.ops_from(0)
+    }
+
+    /// Whether operations of `bytes`, keys and values together, are too many.
+    pub(crate) fn lacks_room(&self, bytes: usize) -> bool {
+        self.updates.as_bytes().len() + bytes > UPDATES_BYTES_MAX
+    }
+
+    #[inline]
+    fn key(&self, written: &Written) -> &[u8] {
+        let Place { key_end, key_len, .. } = written.place;
+        &self.updates.as_bytes()[(key_end - key_len) as usize..key_end as usize]
+    }
+
+    #[inline]
+    fn value(&self, written: &Written) -> Option<&[u8]> {
+        let Place { end, value_len, .. } = written.place;
+        (!written.removes).then(|| &self.updates.as_bytes()[(end - value_len) as usize..end as usize])
+    }
+
+    fn op(&self, written: &Written) -> OpRef<'_> {
+        OpRef { table: written.table, key: self.key(written), value: self.value(written) }
     }
 
     /// Adds an operation.
-    pub fn push(&mut self, op: Op) {
-        if self.ops.len() == LINEAR_MAX {
-            for (at, op) in self.ops.iter().enumerate() {
-                self.index.insert((op.table, op.key.clone()), at);
+    pub fn push(&mut self, op: OpRef<'_>) {
+        if self.written.len() == LINEAR_MAX {
+            for (at, written) in self.written.iter().enumerate() {
+                self.index.insert((written.table, self.key(written).into()), at);
             }
         }
-        if self.ops.len() >= LINEAR_MAX {
-            self.index.insert((op.table, op.key.clone()), self.ops.len());
+        if self.written.len() >= LINEAR_MAX {
+            self.index.insert((op.table, op.key.into()), self.written.len());
         }
-        self.ops.push(op);
+        let place = self.updates.place(op);
+        self.written.push(Written { table: op.table, removes: op.value.is_none(), place });
     }
 
     /// The last write to `key`, if any: `Some(None)` for a deletion.
     #[must_use]
-    pub fn get(&self, table: TableId, key: &[u8]) -> Option<Option<&SharedBytes>> {
-        let op = if self.ops.len() <= LINEAR_MAX {
-            self.ops.iter().rev().find(|op| op.table == table && *op.key == *key)
+    pub fn get(&self, table: TableId, key: &[u8]) -> Option<Option<&[u8]>> {
+        let written = if self.written.len() <= LINEAR_MAX {
+            self.written.iter().rev().find(|written| written.table == table && self.key(written) == key)
         } else {
-            self.index.get(&(table, key.into())).map(|at| &self.ops[*at])
+            self.index.get(&(table, key.into())).map(|at| &self.written[*at])
         };
-        op.map(|op| op.value.as_ref())
+        written.map(|written| self.value(written))
     }
 
-    fn last_writes(
-        &self,
-        table: TableId,
-        from: &[u8],
-        to: Option<&[u8]>,
-    ) -> BTreeMap<&[u8], Option<&SharedBytes>> {
+    fn last_writes(&self, table: TableId, from: &[u8], to: Option<&[u8]>) -> BTreeMap<&[u8], Option<&[u8]>> {
         let within = |key: &[u8]| key >= from && to.is_none_or(|to| key < to);
-        self.ops
-            .iter()
-            .filter(|op| op.table == table && within(&op.key))
-            .map(|op| (&*op.key, op.value.as_ref()))
-            .collect()
+        let own = self.ops().filter(|op| op.table == table && within(op.key));
+        own.map(|op| (op.key, op.value)).collect()
     }
 
     /// The digest of the operations from `start` on: what one unit did (R15).
     #[must_use]
     pub fn digest_from(&self, start: usize) -> u64 {
-        // In one piece: a digest in steps sets up half a kilobyte, more than most units write.
-        let mut digested = self.digested.borrow_mut();
-        digested.clear();
-        for op in &self.ops[start..] {
-            let mut head = [0u8; 13];
-            head[..4].copy_from_slice(&op.table.0.to_le_bytes());
-            head[4..8].copy_from_slice(&(op.key.len() as u32).to_le_bytes());
-            head[8] = u8::from(op.value.is_some());
-            head[9..]
-                .copy_from_slice(&(op.value.as_ref().map_or(0, |value| value.len()) as u32).to_le_bytes());
-            digested.extend_from_slice(&head);
-            digested.extend_from_slice(&op.key);
-            if let Some(value) = &op.value {
-                digested.extend_from_slice(value);
-            }
-        }
-        let digest = xxh3_64(&digested);
-        digested.shrink_to(DIGESTED_BYTES_KEPT);
-        digest
+        let bytes = self.updates.as_bytes();
+        let begin = self.written.get(start).map_or(bytes.len(), |first| first.place.begin as usize);
+        xxh3_64(&bytes[begin..])
     }
 
     /// The reply that the units have made so far; empty when none did.
     #[must_use]
     pub fn reply(&self) -> SharedBytes {
-        self.get(TableId::REPLY, &[]).flatten().cloned().unwrap_or_default()
+        self.get(TableId::REPLY, &[]).flatten().unwrap_or_default().into()
     }
 
-    /// Takes out what is to be committed: the operations on real tables. Leaves the overlay empty.
-    pub fn take_committed(&mut self) -> Vec<Op> {
+    /// Drops what is not to be committed: what is left are the operations on real tables.
+    pub fn keep_committed(&mut self) {
+        let Some(at) = self.written.iter().position(|written| !written.is_committed()) else { return };
         self.index.clear();
-        // The next run is likely to make as many.
-        let next = Vec::with_capacity(self.ops.len().min(LINEAR_MAX));
-        let mut ops = std::mem::replace(&mut self.ops, next);
-        ops.retain(is_committed);
-        ops
+        // Most runs write their rows, and then at most a reply.
+        if !self.written[at..].iter().any(Written::is_committed) {
+            self.updates.truncate(at, self.written[at].place.begin);
+            return self.written.truncate(at);
+        }
+        let all = std::mem::take(self);
+        all.committed().for_each(|op| self.push(op));
     }
 
-    /// What [`Overlay::take_committed`] would take out.
-    pub fn committed(&self) -> impl Iterator<Item = &Op> {
-        self.ops.iter().filter(|op| is_committed(op))
+    /// All operations as an entry has them.
+    #[must_use]
+    pub fn updates(&self) -> &Updates {
+        &self.updates
     }
-}
 
-/// Whether an operation outlives its run: scratch and reply do not, as rows.
-fn is_committed(op: &Op) -> bool {
-    op.table != TableId::SCRATCH && op.table != TableId::REPLY
+    /// How many of the first `end` operations are to be committed.
+    #[must_use]
+    pub fn committed_before(&self, end: usize) -> usize {
+        self.written[..end].iter().filter(|written| written.is_committed()).count()
+    }
+
+    /// The operations that are to be committed.
+    pub fn committed(&self) -> impl Iterator<Item = OpRef<'_>> {
+        self.written.iter().filter(|written| written.is_committed()).map(|written| self.op(written))
+    }
 }
 
 /// The part of a run's surroundings that both sides know from `Begin`.
@@ -323,7 +364,7 @@ impl<'a> UnitContext<'a> {
     /// The row under `key` of a table that is not derived, as this procedure has left it so far.
     fn own_row(&self, table: TableId, key: &[u8]) -> Option<&[u8]> {
         match self.overlay.get(table, key) {
-            Some(written) => written.map(|value| &**value),
+            Some(written) => written,
             None => self.tables.get(table, key),
         }
     }
@@ -351,10 +392,14 @@ impl<'a> UnitContext<'a> {
             return self
                 .breached(format!("keys have at most {KEY_BYTES_MAX} bytes and rows {VALUE_BYTES_MAX}"));
         }
-        if self.overlay.ops.len() >= OPS_MAX {
+        if self.overlay.len() >= OPS_MAX {
             return self.breached(format!("a procedure makes at most {OPS_MAX} updates"));
         }
-        self.overlay.push(Op { table, key: key.into(), value: value.map(Into::into) });
+        let op = OpRef { table, key, value };
+        if self.overlay.lacks_room(op.bytes()) {
+            return self.breached(format!("a procedure's updates have at most {UPDATES_BYTES_MAX} bytes"));
+        }
+        self.overlay.push(op);
     }
 
     /// The rows with `from <= key < to`, in order of their keys, as long as `visit` returns true.
@@ -444,11 +489,102 @@ impl<'a> UnitContext<'a> {
     /// A value that a unit of this run left under `name` for later ones.
     #[must_use]
     pub fn scratch(&self, name: &[u8]) -> Option<&[u8]> {
-        self.overlay.get(TableId::SCRATCH, name).flatten().map(|value| &**value)
+        self.overlay.get(TableId::SCRATCH, name).flatten()
     }
 
     /// Leaves a value for later units of this run.
     pub fn set_scratch(&mut self, name: &[u8], value: &[u8]) {
         self.write(TableId::SCRATCH, name, Some(value));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::descriptor::Version;
+    use crate::ids::PluginHash;
+
+    const TABLE: TableId = TableId(300);
+
+    fn op(table: TableId, key: u8, value: Option<u8>) -> Op {
+        Op { table, key: [key].into(), value: value.map(|value| [value].into()) }
+    }
+
+    /// With few operations, which are looked through, and with many, which have an index.
+    #[test]
+    fn what_is_written_last_counts_and_what_is_not_of_tables_is_not_committed() {
+        for others in [0, 40] {
+            let mut ops: Vec<_> = (0..others).map(|at| op(TABLE, 100 + at, Some(at))).collect();
+            ops.extend([op(TableId::SCRATCH, 1, Some(5)), op(TABLE, 1, Some(6)), op(TABLE, 2, Some(7))]);
+            ops.extend([op(TableId::REPLY, 1, Some(8)), op(TABLE, 1, None), op(TABLE, 3, Some(9))]);
+            let mut overlay = Overlay::of(&ops);
+            assert!(overlay.ops().map(Op::from).eq(ops.iter().cloned()));
+            assert_eq!(overlay.get(TABLE, &[1]), Some(None));
+            assert_eq!(overlay.get(TABLE, &[2]), Some(Some(&[7][..])));
+            assert_eq!(overlay.get(TableId::SCRATCH, &[1]), Some(Some(&[5][..])));
+            assert_eq!(overlay.get(TABLE, &[4]), None);
+            ops.retain(|op| op.table == TABLE);
+            assert_eq!(overlay.committed_before(overlay.len() - 1), ops.len() - 1);
+            overlay.keep_committed();
+            assert!(overlay.ops().map(Op::from).eq(ops.iter().cloned()));
+            assert_eq!(*overlay.updates(), ops.iter().map(Op::lent).collect());
+            assert_eq!(overlay.get(TABLE, &[3]), Some(Some(&[9][..])));
+            assert_eq!(overlay.get(TableId::SCRATCH, &[1]), None);
+        }
+    }
+
+    /// The usual run: rows, and a reply behind them.
+    #[test]
+    fn a_reply_behind_the_rows_is_cut_off() {
+        let rows = [op(TABLE, 1, Some(1)), op(TABLE, 2, Some(2))];
+        let mut overlay = Overlay::of(&rows);
+        overlay.push(op(TableId::REPLY, 1, Some(3)).lent());
+        overlay.keep_committed();
+        assert_eq!(*overlay.updates(), rows.iter().map(Op::lent).collect());
+        assert_eq!(overlay.len(), 2);
+    }
+
+    #[test]
+    fn digests_tell_the_operations_of_a_unit_apart() {
+        let digest = |ops: &[Op], start: usize| Overlay::of(ops).digest_from(start);
+        let (one, other) = (op(TABLE, 1, Some(1)), op(TABLE, 1, None));
+        assert_eq!(digest(&[one.clone(), other.clone()], 1), digest(std::slice::from_ref(&other), 0));
+        assert_ne!(digest(std::slice::from_ref(&one), 0), digest(std::slice::from_ref(&other), 0));
+        assert_eq!(digest(std::slice::from_ref(&one), 1), digest(&[], 0));
+        // Key and value do not run into each other.
+        let of = |key: &[u8], value: &[u8]| Op { table: TABLE, key: key.into(), value: Some(value.into()) };
+        assert_ne!(digest(&[of(b"ab", b"c")], 0), digest(&[of(b"a", b"bc")], 0));
+    }
+
+    #[test]
+    fn a_run_writes_so_much_and_no_more() {
+        let descriptor = ApplicationDescriptor {
+            name: "app".into(),
+            version: Version::default(),
+            hash: PluginHash([0; 32]),
+            tables: Vec::new(),
+            features: Vec::new(),
+            procedures: Vec::new(),
+            sends: None,
+        };
+        let (tables, derived) = (Tables::default(), Derived::default());
+        let own = [OwnTable { id: TABLE, format: 1, derived: false }];
+        let surroundings =
+            Surroundings { number: Number(1), time: Micros(1), seed: 0, features: 0, reads_only: false };
+        let breach = |bytes: usize, last: usize| {
+            let mut overlay = Overlay::default();
+            let overlay = &mut overlay;
+            let mut context =
+                UnitContext::new(&descriptor, &own, &tables, &derived, overlay, surroundings, &[], 0);
+            let value = vec![0; bytes];
+            (0..4).for_each(|key| context.put(0, &[key], &value));
+            context.put(0, &[4], &value[..last]);
+            context.breach()
+        };
+        let most = VALUE_BYTES_MAX - 10;
+        assert_eq!(breach(most, 0), None);
+        assert_eq!(breach(most + 11, 0), Some("keys have at most 1024 bytes and rows 4194304".into()));
+        let what = format!("a procedure's updates have at most {UPDATES_BYTES_MAX} bytes");
+        assert_eq!(breach(most, 100), Some(what));
     }
 }

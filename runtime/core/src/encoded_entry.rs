@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::entry::{Control, Entry, EntryBody};
 use crate::ids::{Number, Term};
+use crate::updates::Updates;
 
 /// What an entry costs beside its bytes; an estimate for bounds, in bytes.
 const OVERHEAD_BYTES: usize = 48;
@@ -60,6 +61,25 @@ impl EncodedEntry {
     pub fn of(entry: &Entry, buffer: &mut Vec<u8>) -> Self {
         buffer.clear();
         encode_onto(entry, buffer);
+        Self::made(entry, buffer)
+    }
+
+    /// As [`of`](Self::of), of a procedure's `entry` that has its `updates` beside it.
+    ///
+    /// # Panics
+    /// When `entry` is of something else, or has updates of its own.
+    #[must_use]
+    pub fn of_run(entry: &Entry, updates: &Updates, buffer: &mut Vec<u8>) -> Self {
+        buffer.clear();
+        encode_onto(entry, buffer);
+        // What it ends with: how many there are, and they themselves.
+        let none = matches!(entry.body, EntryBody::Procedure { .. }).then(|| buffer.pop()).flatten();
+        assert_eq!(none, Some(0), "a procedure's entry has its updates in one place");
+        updates.encode_onto(buffer);
+        Self::made(entry, buffer)
+    }
+
+    fn made(entry: &Entry, buffer: &mut Vec<u8>) -> Self {
         let bytes = buffer.as_slice().into();
         buffer.shrink_to(BUFFER_BYTES_KEPT);
         let is_control = matches!(entry.body, EntryBody::Control(_));
@@ -100,5 +120,38 @@ impl EncodedEntry {
 impl From<&Entry> for EncodedEntry {
     fn from(entry: &Entry) -> Self {
         EncodedEntry::of(entry, &mut Vec::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::Op;
+    use crate::event::{Encoding, EventId, Outcome};
+    use crate::ids::{Micros, TableId};
+
+    #[test]
+    fn updates_beside_an_entry_are_encoded_as_its_own() {
+        let op = |at: u32| Op { table: TableId(at << 7), key: vec![1; at as usize].into(), value: None };
+        let ops = |count: u32| -> Vec<Op> { (0..count).map(op).collect() };
+        let entry = |ops| Entry {
+            number: Number(300),
+            term: Term(2),
+            time: Micros(5),
+            body: EntryBody::Procedure {
+                event: EventId::Keyed { key: "k".into() },
+                awaited_from: 0,
+                encoding: Encoding::Postcard,
+                procedure: "transfer".into(),
+                outcome: Outcome::Committed { reply: [1, 2].into() },
+                ops,
+            },
+        };
+        let mut buffer = Vec::new();
+        for count in [0, 1, 127, 128, 200] {
+            let updates = ops(count).iter().map(Op::lent).collect();
+            let of_run = EncodedEntry::of_run(&entry(Vec::new()), &updates, &mut buffer);
+            assert_eq!(of_run, EncodedEntry::of(&entry(ops(count)), &mut buffer));
+        }
     }
 }

@@ -36,6 +36,14 @@ pub struct OpRef<'a> {
     pub value: Option<&'a [u8]>,
 }
 
+impl OpRef<'_> {
+    /// Of key and value together, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.key.len() + self.value.map_or(0, <[u8]>::len)
+    }
+}
+
 /// What an entry's sense depends on of its updates, whoever holds them.
 pub trait Update {
     /// The table.
@@ -197,7 +205,8 @@ pub enum EntryBody<O = Op> {
         procedure: SmolStr,
         /// How it ended.
         outcome: Outcome,
-        /// Its updates, in order. Unless committed, only those of a timer or message that is used up (R34).
+        /// Its updates, in order, at the end: see [`EncodedEntry::of_run`](crate::encoded_entry::EncodedEntry::of_run).
+        /// Unless committed, only those of a timer or message that is used up (R34).
         ops: Vec<O>,
     },
     /// A session was opened; its id is this entry's number.

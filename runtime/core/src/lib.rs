@@ -39,5 +39,6 @@ pub mod shared_bytes;
 pub mod state;
 pub mod tables;
 pub mod timers;
+pub mod updates;
 pub mod verdict;
 pub mod witness;

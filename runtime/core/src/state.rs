@@ -10,7 +10,7 @@ use crate::campaign::CampaignRecord;
 use crate::command::{FeatureState, TableFormats};
 use crate::context::OwnTable;
 use crate::descriptor::{ApplicationDescriptor, TableDescriptor, Version};
-use crate::entry::{Control, Entry, EntryBody, Intent, Op, TableMeta, Update};
+use crate::entry::{Control, Entry, EntryBody, Intent, Op, OpRef, TableMeta, Update};
 use crate::ids::{Micros, NodeId, Number, PluginHash, TableId, Term};
 use crate::migration::{Chunk, Migration};
 use crate::note::Notes;
@@ -18,6 +18,7 @@ use crate::row_key::RowKey;
 use crate::sessions::{Recorded, SessionUndo, Sessions};
 use crate::shared_bytes::SharedBytes;
 use crate::tables::Tables;
+use crate::updates::Updates;
 
 /// Where a term began, for finding the last common entry of two stores (R24).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -223,7 +224,8 @@ impl Meta {
 pub struct Undo {
     /// The entry's number.
     pub number: Number,
-    ops: Vec<Op>,
+    /// The rows before, in the order in which they were written over.
+    rows: Updates,
     sessions: SessionUndo,
     last: Number,
     time: Micros,
@@ -254,13 +256,13 @@ impl Undo {
         tables: &'a Tables,
         wanted: impl Fn(TableId) -> bool + 'a,
     ) -> impl Iterator<Item = Change> + 'a {
-        let before = self.ops.iter().filter(move |before| wanted(before.table));
-        before.map(|before| Change {
-            table: before.table,
-            key: before.key.clone(),
-            before: before.value.clone(),
+        let before = self.rows.iter().filter(move |before| wanted(before.table));
+        before.map(|OpRef { table, key, value }| Change {
+            table,
+            key: key.into(),
+            before: value.map(Into::into),
             // Of a row that it has written twice the last value both times, as that is the one that counts.
-            after: tables.share(before.table, &before.key),
+            after: tables.share(table, key),
         })
     }
 }
@@ -305,13 +307,28 @@ impl State {
     /// When `entry` is not the next one: the stream has no holes (R8); or when it makes no sense, see
     /// [`objection`](Self::objection).
     pub fn apply(&mut self, mut entry: Entry) -> Undo {
+        let ops = entry.body.take_ops();
+        let bytes = ops.iter().map(|op| op.lent().bytes()).sum();
+        self.apply_with(entry, ops.iter().map(Op::lent), bytes)
+    }
+
+    /// As [`apply`](Self::apply), of an entry that has its updates beside it: `bytes` or so of them.
+    ///
+    /// # Panics
+    /// As `apply`.
+    pub fn apply_with<'a>(
+        &mut self,
+        entry: Entry,
+        updates: impl Iterator<Item = OpRef<'a>>,
+        bytes: usize,
+    ) -> Undo {
         assert_eq!(entry.number, self.meta.last.next(), "entries are applied in order, without holes (R8)");
         if let EntryBody::Migrated(chunk) = &entry.body {
             assert!(self.meta.awaits(chunk), "a chunk belongs to the migration under way (R31)");
         }
         let mut undo = Undo {
             number: entry.number,
-            ops: entry.body.take_ops(),
+            rows: Updates::default(),
             sessions: SessionUndo::default(),
             last: self.meta.last,
             time: self.meta.time,
@@ -323,7 +340,12 @@ impl State {
         if new_term {
             undo.terms = Some(self.meta.terms.clone());
         }
-        undo.ops.iter_mut().for_each(|op| self.tables.swap(op));
+        // Rows mostly take what those before them took.
+        undo.rows.reserve(bytes);
+        for update in updates {
+            let OpRef { table, key, .. } = update;
+            self.tables.set(update, |value| undo.rows.push(OpRef { table, key, value }));
+        }
         match entry.body {
             EntryBody::Procedure { event, awaited_from, encoding, outcome, .. } => {
                 let recorded = Recorded { number: entry.number, encoding, outcome };
@@ -370,10 +392,12 @@ impl State {
     /// When `undo` is not of the last entry.
     pub fn take_back(&mut self, undo: Undo) -> Vec<Change> {
         assert_eq!(undo.number, self.meta.last, "entries are taken back in reverse order (R24)");
-        let mut changes = Vec::with_capacity(undo.ops.len());
-        for op in undo.ops.iter().rev() {
-            let before = self.tables.apply(op);
-            changes.push(Change { table: op.table, key: op.key.clone(), before, after: op.value.clone() });
+        let rows: Vec<OpRef<'_>> = undo.rows.iter().collect();
+        let mut changes = Vec::with_capacity(rows.len());
+        for op in rows.into_iter().rev() {
+            let before = self.tables.set(op, |before| before.map(Into::into));
+            let (key, after) = (op.key.into(), op.value.map(Into::into));
+            changes.push(Change { table: op.table, key, before, after });
         }
         self.sessions.take_back(undo.sessions);
         match undo.meta {

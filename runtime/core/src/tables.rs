@@ -2,7 +2,6 @@
 //!
 //! A hash table is kept in shards, so that a snapshot can walk it a shard at a time while it changes.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
 
@@ -10,7 +9,7 @@ use hashbrown::HashTable;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::descriptor::TableKind;
-use crate::entry::{Op, Row};
+use crate::entry::{Op, OpRef, Row};
 use crate::ids::TableId;
 use crate::row_key::RowKey;
 use crate::shared_bytes::SharedBytes;
@@ -120,27 +119,37 @@ impl Tables {
         }
     }
 
-    /// Carries out `op` and returns the row that stood there before. A table that nobody created is made
-    /// ordered: rows may arrive, in a copy, before the entry that declares their table.
+    /// Carries out `op` and returns the row that stood there before; see [`Tables::set`].
     pub fn apply(&mut self, op: &Op) -> Option<SharedBytes> {
-        let mut op = op.clone();
-        self.swap(&mut op);
-        op.value
+        self.set(op.lent(), |before| before.map(Into::into))
     }
 
-    /// As [`Tables::apply`]; the row goes into the table, and the one before takes its place: `op` is then what takes it back.
-    pub fn swap(&mut self, op: &mut Op) {
-        self.bytes += row_bytes(&op.key, op.value.as_deref());
-        let table = self.tables.get_or_insert_with(op.table, || Table::Ordered(BTreeMap::new()));
-        match (table, op.value.take()) {
-            (Table::Hash(shards), value) => op.value = put(shards, &op.key, value),
-            (Table::Ordered(rows), Some(value)) => match rows.entry(op.key.clone()) {
-                Entry::Occupied(mut row) => op.value = Some(row.insert(value)),
-                Entry::Vacant(place) => drop(place.insert(value)),
+    /// Carries out `op`; `keep` is shown the row that stands there before. A table that nobody created is made ordered: rows
+    /// may arrive, in a copy, before the entry that declares their table.
+    #[inline]
+    pub fn set<R>(&mut self, op: OpRef<'_>, keep: impl FnOnce(Option<&[u8]>) -> R) -> R {
+        let OpRef { table, key, value } = op;
+        let bytes = &mut self.bytes;
+        *bytes += row_bytes(key, value);
+        let keep = |before: Option<&[u8]>| {
+            *bytes -= row_bytes(key, before);
+            keep(before)
+        };
+        match self.tables.get_or_insert_with(table, || Table::Ordered(BTreeMap::new())) {
+            Table::Hash(shards) => set_in(shards, key, value, keep),
+            Table::Ordered(rows) => match (rows.get_mut(key), value) {
+                (Some(row), Some(value)) => {
+                    let kept = keep(Some(row));
+                    *row = value.into();
+                    kept
+                }
+                (Some(_), None) => keep(rows.remove(key).as_deref()),
+                (None, value) => {
+                    value.into_iter().for_each(|value| drop(rows.insert(key.into(), value.into())));
+                    keep(None)
+                }
             },
-            (Table::Ordered(rows), None) => op.value = rows.remove(&op.key),
         }
-        self.bytes -= row_bytes(&op.key, op.value.as_deref());
     }
 
     /// The rows of `table` with `from <= key < to`, in order of their keys, as long as `visit` returns true.
@@ -233,19 +242,28 @@ fn find<'a>(shards: &'a [Rows], key: &[u8]) -> Option<&'a PackedRow> {
 }
 
 /// Puts a row into its shard or takes it out; the one that stood there. The key is hashed once for shard and place.
-fn put(shards: &mut [Rows], key: &RowKey, value: Option<SharedBytes>) -> Option<SharedBytes> {
+fn set_in<R>(
+    shards: &mut [Rows],
+    key: &[u8],
+    value: Option<&[u8]>,
+    keep: impl FnOnce(Option<&[u8]>) -> R,
+) -> R {
     let hash = xxh3_64(key);
     let rows = &mut shards[shard_of(hash)];
-    let same = |row: &PackedRow| row.key() == &**key;
+    let same = |row: &PackedRow| row.key() == key;
     let Some(value) = value else {
-        let row = rows.find_entry(hash, same).ok()?;
-        return Some(row.remove().0.into_value());
+        let row = rows.find_entry(hash, same).ok().map(|row| row.remove().0);
+        return keep(row.as_ref().map(PackedRow::value));
     };
     match rows.find_mut(hash, same) {
-        Some(row) => Some(row.replace(value)),
+        Some(row) => {
+            let kept = keep(Some(row.value()));
+            row.replace(value);
+            kept
+        }
         None => {
             rows.insert_unique(hash, PackedRow::new(key, value), |row| xxh3_64(row.key()));
-            None
+            keep(None)
         }
     }
 }

@@ -105,7 +105,7 @@ fn unit() -> Overlay {
         key: [byte; 16].into(),
         value: Some(vec![byte; 100].into()),
     };
-    Overlay::of(vec![op(1), op(2)])
+    Overlay::of(&[op(1), op(2)])
 }
 
 fn client_frames(buffer: &mut Vec<u8>) {

@@ -6,6 +6,7 @@
 
 use super::{Overlay, UnitContext};
 use crate::channels::{self, OUTBOX_MAX, RECEIVERS_MAX};
+use crate::entry::Op;
 use crate::ids::{GroupName, Micros, Number, TableId};
 use crate::posted::{
     FORMAT, PARAMETERS_BYTES_MAX, POSTED_MAX, PROCEDURE_BYTES_MAX, Posted, number_in, number_row,
@@ -16,11 +17,13 @@ impl Overlay {
     /// The run that made these operations ends under another number than it had begun under: its messages rest on that
     /// one (R10). On a side alone, which compares no digests.
     pub fn restamp(&mut self, number: Number) {
-        for op in self.ops.iter_mut().filter(|op| op.table == TableId::OUTBOX) {
+        let mut ops: Vec<Op> = self.ops().map(Op::from).collect();
+        for op in ops.iter_mut().filter(|op| op.table == TableId::OUTBOX) {
             if let Some(message) = op.value.as_deref().and_then(Posted::of_row) {
                 op.value = Some(Posted { stamp: number.0, ..message }.to_row().into());
             }
         }
+        *self = Overlay::of(&ops);
     }
 }
 
@@ -33,8 +36,7 @@ impl UnitContext<'_> {
             ));
             return false;
         }
-        let ops = self.overlay.ops();
-        let posted = ops.iter().filter(|op| op.table == table && op.value.is_some()).count();
+        let posted = self.overlay.ops().filter(|op| op.table == table && op.value.is_some()).count();
         if posted >= POSTED_MAX {
             self.breached(format!("a procedure sets at most {POSTED_MAX} timers and sends as many messages"));
             return false;
@@ -126,7 +128,7 @@ impl UnitContext<'_> {
     /// How many channels this run has opened, at most.
     fn channels_opened(&self) -> usize {
         let mut opened: Vec<&[u8]> =
-            self.overlay.ops().iter().filter(|op| op.table == TableId::SENT).map(|op| &*op.key).collect();
+            self.overlay.ops().filter(|op| op.table == TableId::SENT).map(|op| op.key).collect();
         opened.sort_unstable();
         opened.dedup();
         opened.len()

@@ -58,14 +58,8 @@ impl Acting {
     /// What a group's identity has of this.
     pub fn add_to(&self, identity: &mut Identity) {
         let asked = self.asked.as_ref().map(|asked| asked.ticket);
-        identity.add((
-            self.position,
-            self.overlay.ops(),
-            self.intent,
-            self.shipped,
-            self.withheld,
-            self.asker,
-        ));
+        identity.add((self.position, self.intent, self.shipped, self.withheld, self.asker));
+        identity.add(self.overlay.ops().collect::<Vec<_>>());
         identity.add((self.described, asked, &self.begun));
     }
 }
@@ -147,7 +141,7 @@ impl Group {
         );
         self.acting = Some(Acting {
             intent: self.state.meta.last,
-            overlay: Overlay::of(used_up(&running.event.id)),
+            overlay: Overlay::of(&used_up(&running.event.id)),
             running,
             position: 0,
             shipped,
@@ -168,7 +162,7 @@ impl Group {
             return;
         }
         let Some(mut acting) = self.acting.take() else { return };
-        assert!(self.overlay.ops().is_empty(), "a read has left its overlay behind");
+        assert!(self.overlay.is_empty(), "a read has left its overlay behind");
         self.overlay = std::mem::take(&mut acting.overlay);
         let mut end = Ok(());
         while end.is_ok() && acting.position < acting.running.run.plan().len() {
@@ -183,7 +177,7 @@ impl Group {
                 }
                 acting.begun.push(position);
             }
-            let start = self.overlay.ops().len();
+            let start = self.overlay.len();
             match self.run_in_time(&mut acting.running, position) {
                 Ok(()) if self.in_step() => {
                     self.step_up(&acting.running, position, start, acting.shipped, acting.withheld);

@@ -16,12 +16,11 @@ use crate::command::Role;
 use crate::context::{Surroundings, UnitContext};
 use crate::descriptor::{BodyUse, ProcedureIndex, UnitDescriptor};
 use crate::effect::{Alarm, Effect};
-use crate::entry::{Entry, EntryBody};
+use crate::entry::{Entry, EntryBody, Op};
 use crate::event::{Answer, Event, EventId, Fault, FaultKind, KEY_BYTES_MAX, Outcome, Rejection, Request};
 use crate::ids::{Micros, Number, Origin, SessionId};
 use crate::message::{Begin, End, PeerMessage, PlainBody, UnitDescription};
 use crate::partition::check_key;
-use crate::posted::used_up;
 use crate::sessions::{Known, WINDOW};
 use crate::tables::row_bytes;
 use crate::witness::Piece;
@@ -422,7 +421,7 @@ impl Group {
             return Err((String::new(), UnitEnd::Faulted { kind: FaultKind::Contract, message }));
         }
         for position in from..units {
-            let start = self.overlay.ops().len();
+            let start = self.overlay.len();
             match self.run_in_time(running, position) {
                 Ok(()) => done(self, running, position, start),
                 Err(stop) => return Err((self.unit_name(running, position), stop)),
@@ -476,12 +475,14 @@ impl Group {
 
     /// Puts an ended procedure into the database. The overlay holds its updates; it is empty afterwards.
     pub(super) fn finish(&mut self, number: Number, time: Micros, event: &Event, outcome: Outcome) {
-        let ops = match outcome {
-            Outcome::Committed { .. } => self.overlay.take_committed(),
+        match outcome {
+            Outcome::Committed { .. } => self.overlay.keep_committed(),
             // A timer that faults does not fire for ever, and a message that is refused does not block its channel.
-            Outcome::Refused(_) | Outcome::Faulted(_) => used_up(&event.id),
-        };
-        self.overlay.clear();
+            Outcome::Refused(_) | Outcome::Faulted(_) => {
+                self.overlay.clear();
+                self.use_up(&event.id);
+            }
+        }
         // A takeover may have put entries of its own before a half-way one; the stream's time does not go back (R33).
         let time = time.max(self.state.meta.time);
         let Event { id, awaited_from, procedure, encoding, .. } = event;
@@ -492,9 +493,9 @@ impl Group {
             encoding: *encoding,
             procedure: procedure.clone(),
             outcome,
-            ops,
+            ops: Vec::new(),
         };
-        self.commit(Entry { number, term: self.own_term(), time, body });
+        self.commit_run(Entry { number, term: self.own_term(), time, body });
     }
 
     /// The declaration of the unit at `position` of a plan; none when the plan names one that is not declared.
@@ -584,7 +585,7 @@ impl Group {
         (shipped || (withheld && reads_body) || self.acts(running, position)).then(|| UnitDescription {
             name: declared.map_or_else(SmolStr::default, |unit| unit.name.as_str().into()),
             version: self.application.descriptor().procedures[running.procedure].version,
-            updates: self.overlay.ops()[start..].to_vec(),
+            updates: self.overlay.ops_from(start).map(Op::from).collect(),
         })
     }
 

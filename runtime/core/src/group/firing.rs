@@ -42,8 +42,8 @@ pub(super) enum Own {
 impl Group {
     /// Puts what an event of the runtime's own uses up at the head of its updates, on both sides.
     pub(super) fn use_up(&mut self, event: &EventId) {
-        assert!(self.overlay.ops().is_empty(), "an event begins with an empty overlay");
-        used_up(event).into_iter().for_each(|op| self.overlay.push(op));
+        assert!(self.overlay.is_empty(), "an event begins with an empty overlay");
+        used_up(event).iter().for_each(|op| self.overlay.push(op.lent()));
     }
 
     /// Whether this active starts events of its own: not while it hands over, has heard of another active, waits for a

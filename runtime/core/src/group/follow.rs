@@ -10,12 +10,11 @@ use super::config::StandbyStart;
 use super::rejoin::Copying;
 use crate::application::UnitEnd;
 use crate::command::Role;
-use crate::context::Overlay;
 use crate::descriptor::HANG_MS_DEFAULT;
 use crate::effect::{Alarm, Effect};
 use crate::entry::{ActingUnit, Entry, Op};
 use crate::event::Outcome;
-use crate::ids::{Number, TableId};
+use crate::ids::Number;
 use crate::message::{Begin, Divergence, End, PeerMessage, PlainBody, UnitDescription};
 use crate::migration::Chunk;
 use crate::posted;
@@ -71,11 +70,6 @@ impl Pending {
             described: Vec::new(),
         })
     }
-}
-
-/// How many of `ops` are updates of tables: scratch values and replies are not committed.
-fn committed(ops: &[Op]) -> u32 {
-    ops.iter().filter(|op| op.table != TableId::SCRATCH && op.table != TableId::REPLY).count() as u32
 }
 
 impl Group {
@@ -247,7 +241,7 @@ impl Group {
         if (pending.begin.withheld && unit.reads_body) || unit.undo.is_some() {
             return;
         }
-        let start = self.overlay.ops().len();
+        let start = self.overlay.len();
         pending.ahead = Some(self.run_unit(running, position).map(|()| start));
     }
 
@@ -256,14 +250,17 @@ impl Group {
         let start = match (unit, pending.ahead.take()) {
             (Some(_), Some(_)) => return self.close_link("a unit was shipped that had run here"),
             (Some(unit), None) => {
-                let start = self.overlay.ops().len();
+                let start = self.overlay.len();
+                if self.overlay.lacks_room(unit.updates.iter().map(|op| op.lent().bytes()).sum()) {
+                    return self.close_link("a procedure was shipped with more rows than one may write");
+                }
                 let event = &pending.begin.event;
                 let plugin = self.own_hash();
                 let (unit_name, hang_ms) = ("(shipped rows)", HANG_MS_DEFAULT);
                 self.witness.begins(&Piece { event, plugin, unit: unit_name, hang_ms, timed: false });
                 let unreadable = unit.updates.iter().find_map(|op| self.check_row(op).err());
                 self.witness.ended();
-                unit.updates.into_iter().for_each(|op| self.overlay.push(op));
+                unit.updates.iter().for_each(|op| self.overlay.push(op.lent()));
                 if let Some(why) = unreadable {
                     let what =
                         format!("a shipped row can't be read by the version that runs here (R17): {why}");
@@ -274,9 +271,9 @@ impl Group {
                 start
             }
             (None, Some(Ok(start))) => start,
-            (None, Some(Err(_))) => return self.diverge_here(&pending, self.overlay.ops().len()),
+            (None, Some(Err(_))) => return self.diverge_here(&pending, self.overlay.len()),
             (None, None) => {
-                let start = self.overlay.ops().len();
+                let start = self.overlay.len();
                 let Some(running) = &mut pending.running else {
                     return self.close_link("a step-up without a unit came for a shipped procedure");
                 };
@@ -324,7 +321,7 @@ impl Group {
         let reply = self.overlay.reply();
         let units = pending.running.as_ref().map(|running| running.run.plan().len() as u32);
         if units.is_some_and(|units| units != pending.step_ups) || xxh3_64(&reply) != digest {
-            return self.diverge(&pending, "(end)", self.overlay.ops().len());
+            return self.diverge(&pending, "(end)", self.overlay.len());
         }
         if pending.begin.shipped {
             self.counts.shipped += 1;
@@ -368,14 +365,13 @@ impl Group {
 
     /// This side drops the number and everything after it, and says so. It stays promotable as it was before (R15).
     fn diverge(&mut self, pending: &Pending, unit: &str, start: usize) {
-        let ops: &Overlay = &self.overlay;
         let divergence = Divergence {
             number: pending.begin.number,
             procedure: pending.begin.event.procedure.as_str().into(),
             unit: unit.into(),
             position: pending.step_ups,
-            offset: committed(&ops.ops()[..start]),
-            updates: ops.ops()[start..].to_vec(),
+            offset: self.overlay.committed_before(start) as u32,
+            updates: self.overlay.ops_from(start).map(Op::from).collect(),
         };
         self.tell_divergence(divergence);
     }

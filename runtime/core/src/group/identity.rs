@@ -210,7 +210,8 @@ impl Group {
         identity.add((effects.len(), store, stores_made, needs_copy, durable, cut_in_batch, held));
         alone.add_to(&mut identity);
         identity.add_state(state);
-        identity.add((recent.first(), undos.front().map(|undo| undo.number), features, overlay.ops()));
+        identity.add((recent.first(), undos.front().map(|undo| undo.number), features));
+        identity.add(overlay.ops().collect::<Vec<_>>());
         identity.add(application.descriptor().hash);
         identity.add((next_application.as_ref().map(|next| next.descriptor().hash), loading));
         identity.add((role, term, partner_died, watched));

@@ -619,6 +619,20 @@ impl Group {
         let encoded = EncodedEntry::of(&entry, &mut self.encoding);
         let changes_meta = matches!(entry.body, EntryBody::Control(_) | EntryBody::Migrated(_));
         let undo = self.state.apply(entry);
+        self.committed(encoded, undo, changes_meta);
+    }
+
+    /// As [`commit`](Self::commit), of a procedure's entry whose updates are those of the overlay, which is empty afterwards.
+    fn commit_run(&mut self, entry: Entry) {
+        assert!(self.disk_failure.is_none(), "no entry is made without a disk (R26)");
+        let updates = self.overlay.updates();
+        let encoded = EncodedEntry::of_run(&entry, updates, &mut self.encoding);
+        let undo = self.state.apply_with(entry, self.overlay.ops(), updates.as_bytes().len());
+        self.overlay.clear();
+        self.committed(encoded, undo, false);
+    }
+
+    fn committed(&mut self, encoded: EncodedEntry, undo: Undo, changes_meta: bool) {
         if self.follows_changes() {
             let changes: Vec<Change> =
                 undo.changes(&self.state.tables, |table| self.derives_from(table)).collect();

@@ -68,7 +68,7 @@ impl Group {
     /// Whether the rows with the overlay over them take more than without.
     fn overlay_grows(&self) -> bool {
         let last: BTreeMap<_, _> =
-            self.overlay.committed().map(|op| ((op.table, &*op.key), op.value.as_deref())).collect();
+            self.overlay.committed().map(|op| ((op.table, op.key), op.value)).collect();
         let (mut before, mut after) = (0, 0);
         for ((table, key), value) in last {
             before += row_bytes(key, self.state.tables.get(table, key));

@@ -27,14 +27,14 @@ enum Place {
 
 impl PackedRow {
     /// The row with that key and value.
-    pub fn new(key: &RowKey, value: SharedBytes) -> Self {
+    pub fn new(key: &[u8], value: &[u8]) -> Self {
         let (from, len) = (key.len(), key.len() + value.len());
         if len > IN_PLACE_MAX {
-            return PackedRow(Place::There { key: key.clone(), value: value.into() });
+            return PackedRow(Place::There { key: key.into(), value: value.into() });
         }
         let mut bytes = [0; IN_PLACE_MAX];
         bytes[..from].copy_from_slice(key);
-        bytes[from..len].copy_from_slice(&value);
+        bytes[from..len].copy_from_slice(value);
         PackedRow(Place::Here { key_len: from as u8, len: len as u8, bytes })
     }
 
@@ -67,32 +67,19 @@ impl PackedRow {
         (self.key().into(), self.to_value())
     }
 
-    /// Puts `value` in place of the one before, and returns that.
-    pub fn replace(&mut self, value: SharedBytes) -> SharedBytes {
+    /// Puts `value` in place of the one before.
+    pub fn replace(&mut self, value: &[u8]) {
         let fits = self.key().len() + value.len() <= IN_PLACE_MAX;
         match &mut self.0 {
             Place::Here { key_len, len, bytes } if fits => {
                 let from = usize::from(*key_len);
-                let before = bytes[from..usize::from(*len)].into();
                 let to = from + value.len();
-                bytes[from..to].copy_from_slice(&value);
+                bytes[from..to].copy_from_slice(value);
                 *len = to as u8;
-                before
             }
-            Place::There { value: before, .. } if !fits => std::mem::replace(before, value.into()).into(),
+            Place::There { value: before, .. } if !fits => *before = value.into(),
             // It goes to the other place.
-            _ => {
-                let new = PackedRow::new(&self.key().into(), value);
-                std::mem::replace(self, new).into_value()
-            }
-        }
-    }
-
-    /// Its value, which is not copied where it is long.
-    pub fn into_value(self) -> SharedBytes {
-        match self.0 {
-            Place::Here { .. } => self.value().into(),
-            Place::There { value, .. } => value.into(),
+            _ => *self = PackedRow::new(&RowKey::from(self.key()), value),
         }
     }
 }
@@ -113,17 +100,17 @@ mod tests {
         let bytes: Vec<u8> = (0..60).collect();
         for (key_len, len) in (0..60).flat_map(|key_len| (0..60).map(move |len| (key_len, len))) {
             let (key, value) = (RowKey::from(&bytes[..key_len]), SharedBytes::from(&bytes[60 - len..]));
-            let row = PackedRow::new(&key, value.clone());
+            let row = PackedRow::new(&key, &value);
             assert_eq!((row.key(), row.value()), (&*key, &*value));
             assert_eq!(row.parts(), (key.clone(), value.clone()));
             for new_len in [0, 1, 29, 30, 31, 37, 59] {
                 let (mut row, new) = (row.clone(), SharedBytes::from(&bytes[..new_len]));
-                assert_eq!(row.replace(new.clone()), value);
+                row.replace(&new);
                 assert_eq!((row.key(), row.value()), (&*key, &*new));
-                assert_eq!(row.replace(value.clone()), new);
+                row.replace(&value);
                 assert_eq!((row.key(), row.value()), (&*key, &*value));
             }
-            assert_eq!(row.into_value(), value);
+            assert_eq!(row.to_value(), value);
         }
     }
 }
