@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use lockstep_core::command::Command;
+use lockstep_core::command::{Command, CommandResult};
 use lockstep_core::event::Request;
 use lockstep_core::ids::{Micros, Origin};
 use lockstep_core::input::Input;
@@ -105,6 +105,17 @@ impl Partitions {
                 self.worlds[0].input_after(node, Micros(50), Input::SiblingTold { partition, result });
             }
         }
+    }
+
+    /// Tells the group of `partition` on `node` what to do, and runs until that is answered.
+    ///
+    /// # Panics
+    /// When it never is.
+    pub fn carried_out(&mut self, partition: usize, node: usize, command: Command) -> CommandResult {
+        let before = self.worlds[partition].results.len();
+        self.worlds[partition].command(node, command);
+        self.run_until(|worlds| worlds[partition].results.len() > before);
+        self.worlds[partition].last_result().clone()
     }
 
     /// Kills a processor, with all its groups.

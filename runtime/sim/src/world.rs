@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use lockstep_core::campaign::CheckVerdict;
 use lockstep_core::channels::GroupMessage;
-use lockstep_core::command::{Command, CommandError, CommandResult, Role};
+use lockstep_core::command::{Command, CommandResult, Role};
 use lockstep_core::effect::Effect;
 use lockstep_core::entry::Entry;
 use lockstep_core::event::{Answer, Request};
@@ -512,6 +512,14 @@ impl World {
         }
     }
 
+    /// As [`command`](Self::command), and goes on until it is answered.
+    pub fn carried_out(&mut self, node: usize, command: Command) -> &CommandResult {
+        let before = self.results.len();
+        self.command(node, command);
+        self.run_until(|world| world.results.len() > before);
+        self.last_result()
+    }
+
     /// The arbiter's record.
     #[must_use]
     pub fn record(&self) -> Option<&Record> {
@@ -563,7 +571,7 @@ impl World {
     ///
     /// # Panics
     /// When no command has ended.
-    pub fn last_result(&self) -> &Result<lockstep_core::command::CommandReply, CommandError> {
+    pub fn last_result(&self) -> &CommandResult {
         self.results.last().expect("a command has ended")
     }
 }

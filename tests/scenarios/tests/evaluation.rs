@@ -37,7 +37,7 @@ fn under_way(seed: u64, plan: CampaignPlan) -> World {
 
 fn start(world: &mut World, plan: CampaignPlan) {
     world.command(0, Command::StartCampaign(Box::new(plan)));
-    assert!(world.last_result().is_ok(), "{:?}", world.last_result());
+    assert!(world.group(0).state().meta.campaign.is_some(), "it is accepted");
 }
 
 fn step(world: &World) -> Option<Step> {
@@ -203,8 +203,8 @@ fn what_is_asked_twice_changes_the_record_once() {
     let active = world.active().expect("an active");
     for command in [Command::PauseCampaign, ACCEPT, ABORT] {
         let revisions = [0, 1].map(|_| {
-            world.command(active, command.clone());
-            assert!(world.last_result().is_ok(), "{command:?}: {:?}", world.last_result());
+            let result = world.carried_out(active, command.clone());
+            assert!(result.is_ok(), "{command:?}: {result:?}");
             let campaign = &world.group(active).state().meta.campaign;
             campaign.as_ref().expect("it is under way").revision
         });
@@ -254,8 +254,8 @@ fn an_acceptance_in_advance_leaves_only_what_fails() {
     let mut plan = checked();
     plan.gates.events_min = u64::MAX;
     let mut world = under_way(20, plan.clone());
-    world.command(0, ACCEPT);
-    assert!(world.last_result().is_ok(), "{:?}", world.last_result());
+    let result = world.carried_out(0, ACCEPT);
+    assert!(result.is_ok(), "{result:?}");
     assert_eq!(end(&mut world).step, Step::Done);
     settle(&mut world);
     // What fails leads back all the same.
@@ -265,8 +265,8 @@ fn an_acceptance_in_advance_leaves_only_what_fails() {
     let mut world = under_way(21, plan);
     until(&mut world, Step::Evaluate);
     world.run_until(|world| step(world).is_some_and(Step::is_back));
-    world.command(world.active().expect("an active"), ACCEPT);
-    assert!(matches!(world.last_result(), Err(CommandError::NotNow(_))), "{:?}", world.last_result());
+    let result = world.carried_out(world.active().expect("an active"), ACCEPT);
+    assert!(matches!(result, Err(CommandError::NotNow(_))), "{result:?}");
     assert_eq!(end(&mut world).step, Step::FellBack);
     settle(&mut world);
 }
@@ -283,8 +283,8 @@ fn alone_on_the_new_version(seed: u64) -> World {
     world.run_for(Micros::from_ms(50));
     let active = world.active().expect("an active");
     assert_eq!(runs(&world, active), Edition::Two);
-    world.command(active, ABORT_ALONE);
-    assert!(matches!(world.last_result(), Err(CommandError::NotNow(_))), "the partner lives");
+    let result = world.carried_out(active, ABORT_ALONE);
+    assert!(matches!(result, Err(CommandError::NotNow(_))), "the partner lives");
     world.kill(1 - active, true);
     is_alone(&mut world);
     world
@@ -303,8 +303,8 @@ fn a_survivor_whose_partner_is_gone_returns_to_the_old_version_in_place() {
     world.run_for(Micros::from_ms(3_000));
     assert_eq!(step(&world), Some(Step::Evaluate), "the timer waits for the partner");
     world.add_client(50);
-    world.command(active, ABORT_ALONE);
-    assert!(world.last_result().is_ok(), "{:?}", world.last_result());
+    let result = world.carried_out(active, ABORT_ALONE);
+    assert!(result.is_ok(), "{result:?}");
     let campaign = end(&mut world);
     assert_eq!((campaign.step, runs(&world, active)), (Step::FellBack, Edition::One));
     world.run_until(|world| world.clients[3].acknowledged.len() == 50);
@@ -325,8 +325,8 @@ fn a_survivor_whose_partner_is_gone_ends_on_the_new_version_and_a_partner_that_r
     assert!(world.group(active).state().meta.features.is_empty(), "features need two (R31)");
     world.start(1 - active);
     world.run_until(|world| world.in_sync() && runs(world, 1 - active) == Edition::Two);
-    world.command(active, Command::EnableFeatures { features: vec![] });
-    assert!(world.last_result().is_ok(), "{:?}", world.last_result());
+    let result = world.carried_out(active, Command::EnableFeatures { features: vec![] });
+    assert!(result.is_ok(), "{result:?}");
     settle(&mut world);
 }
 
@@ -387,8 +387,8 @@ fn a_survivor_on_the_old_version_may_go_on_to_the_new_one_in_place() {
         until(&mut world, Step::LoadFirst);
         world.kill(1, true);
         is_alone(&mut world);
-        world.command(0, ACCEPT_ALONE);
-        assert!(world.last_result().is_ok(), "{:?}", world.last_result());
+        let result = world.carried_out(0, ACCEPT_ALONE);
+        assert!(result.is_ok(), "{result:?}");
         if crash {
             // It dies in the middle and goes on where its record stands.
             world.run_for(Micros::from_ms(2));

@@ -14,8 +14,8 @@ fn enabled(seed: u64) -> (World, usize, usize) {
     (0..2).for_each(|_| world.add_client(500));
     world.run_until(|world| world.clients[0].acknowledged.len() > 10);
     let active = world.active().expect("there is an active");
-    world.command(active, Command::EnableFeatures { features: Vec::new() });
-    assert!(world.last_result().is_ok(), "{:?}", world.last_result());
+    let result = world.carried_out(active, Command::EnableFeatures { features: Vec::new() });
+    assert!(result.is_ok(), "{result:?}");
     world.run_until(World::in_sync);
     assert_eq!(world.group(active).state().meta.floor, Edition::Two.version());
     (world, active, 1 - active)
@@ -107,15 +107,11 @@ fn an_enabling_that_a_takeover_cuts_short_goes_on_and_cannot_be_aborted() {
     };
     let (mut world, survivor) =
         (1..60).map(cut_short).find(half_done).expect("a death between two frames of one batch");
-    world.command(survivor, Command::AbortCampaign { partner_gone: false });
-    let why = world.last_result().as_ref().expect_err("version 1 is below the floor (R31)").to_string();
+    let result = world.carried_out(survivor, Command::AbortCampaign { partner_gone: false });
+    let why = result.as_ref().expect_err("version 1 is below the floor (R31)").to_string();
     assert!(why.contains("nothing leads back"), "{why}");
-    world.command(survivor, Command::EnableFeatures { features: Vec::new() });
-    assert!(
-        matches!(world.last_result(), Err(CommandError::CampaignUnderWay(_))),
-        "{:?}",
-        world.last_result()
-    );
+    let result = world.carried_out(survivor, Command::EnableFeatures { features: Vec::new() });
+    assert!(matches!(result, Err(CommandError::CampaignUnderWay(_))), "{result:?}");
     // Not even when the other one stays away for longer than a step may take.
     world.run_for(Micros::from_ms(5_000));
     world.start(1 - survivor);

@@ -34,8 +34,8 @@ fn upgraded(edition: Edition) -> World {
 }
 
 fn enable(world: &mut World) {
-    world.command(0, Command::EnableFeatures { features: vec![] });
-    assert!(world.last_result().is_ok(), "{:?}", world.last_result());
+    let result = world.carried_out(0, Command::EnableFeatures { features: vec![] });
+    assert!(result.is_ok(), "{result:?}");
 }
 
 fn migration(world: &World, node: usize) -> Option<&Migration> {
@@ -173,8 +173,8 @@ fn it_rests_while_a_campaign_is_under_way() {
     let mut world = upgraded(Edition::Two);
     half_way(&mut world);
     let campaign = plan(Edition::Two, Edition::Broken, Redundancy::Keep);
-    world.command(0, Command::StartCampaign(Box::new(campaign)));
-    assert!(world.last_result().is_ok(), "{:?}", world.last_result());
+    let result = world.carried_out(0, Command::StartCampaign(Box::new(campaign)));
+    assert!(result.is_ok(), "{result:?}");
     let stood = rows(&world, 0);
     world.run_for(Micros::from_ms(20));
     assert!(world.group(0).state().meta.campaign.is_some());
@@ -207,12 +207,12 @@ fn a_row_that_cannot_be_read_stays_and_is_told_and_tried_again_by_a_version_that
     world.run_until(|world| world.active() == Some(1 - active) && world.in_sync());
     let active = 1 - active;
     let floor = world.group(active).state().meta.floor;
-    world.command(active, Command::EnableFeatures { features: vec![] });
-    assert!(world.last_result().is_ok(), "{:?}", world.last_result());
+    let result = world.carried_out(active, Command::EnableFeatures { features: vec![] });
+    assert!(result.is_ok(), "{result:?}");
     assert_eq!(world.group(active).state().meta.floor, floor, "nothing new is enabled");
     world.run_until(through);
-    world.command(active, Command::EnableFeatures { features: vec![] });
-    assert!(matches!(world.last_result(), Err(CommandError::NotNow(_))), "{:?}", world.last_result());
+    let result = world.carried_out(active, Command::EnableFeatures { features: vec![] });
+    assert!(matches!(result, Err(CommandError::NotNow(_))), "{result:?}");
     end_and_check(&mut world);
 }
 

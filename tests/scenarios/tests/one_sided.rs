@@ -69,8 +69,8 @@ impl Desk {
     }
 
     fn start(&mut self, plan: CampaignPlan) {
-        self.world.command(0, Command::StartCampaign(Box::new(plan)));
-        assert!(self.world.last_result().is_ok(), "{:?}", self.world.last_result());
+        let result = self.world.carried_out(0, Command::StartCampaign(Box::new(plan)));
+        assert!(result.is_ok(), "{result:?}");
     }
 
     fn until(&mut self, step: Step) {

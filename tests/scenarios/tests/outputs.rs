@@ -1,7 +1,7 @@
 //! What leaves, and when (R10, R11, R13): every kind of answer waits until everything that it rests on is held, and a
 //! read until the standby has answered something that was sent after it.
 
-use lockstep_core::command::{Command, Role};
+use lockstep_core::command::{Command, CommandError, Role};
 use lockstep_core::event::{Answer, Encoding, Event, EventId, Outcome, Rejection, Request};
 use lockstep_core::ids::{Micros, SessionId};
 use lockstep_sim::ledger::{Edition, FAULTY, LIMIT, Parameters};
@@ -116,6 +116,58 @@ fn a_standby_hears_soon_of_much_that_is_held() {
     world.run_for(Micros(500));
     let (held, knows) = (world.group(0).held(), world.group(1).held());
     assert!(held.0 - knows.0 < 256, "{held} is held, and the standby knows of {knows}");
+}
+
+/// A pair of version 2, which has a feature.
+fn featured() -> World {
+    let mut world = World::pair(6, Edition::Two, Settings::default());
+    world.run_until(World::in_sync);
+    world.run_for(A_WHILE);
+    world
+}
+
+const ENABLE: Command = Command::EnableFeatures { features: Vec::new() };
+
+/// What it says is done by what is not held yet: its own entry, or that of a command before it.
+#[test]
+fn what_an_operator_is_told_is_held() {
+    let mut world = featured();
+    world.pause(1, Micros::from_ms(150));
+    (0..2).for_each(|_| world.command(0, ENABLE));
+    world.run_for(A_WHILE);
+    assert_eq!(world.results, [], "it left before the standby held what it rests on (R10)");
+    world.run_until(|world| world.results.len() == 2);
+    assert!(world.results[0].is_ok(), "{:?}", world.results);
+    assert!(matches!(&world.results[1], Err(CommandError::NotNow(why)) if why.contains("on already")));
+    assert_eq!(world.record().expect("a record").in_sync.len(), 2, "the standby was never dropped");
+    assert_eq!(world.group(1).state().meta.floor, Edition::Two.version());
+}
+
+/// Whenever it comes, the one that is active then carries it out.
+#[test]
+fn a_command_that_comes_into_a_switchover_is_carried_out() {
+    for after_us in (0..3_000).step_by(150) {
+        let mut world = featured();
+        world.command(0, Command::SwitchOver);
+        world.run_for(Micros(after_us));
+        world.command(0, ENABLE);
+        world.run_until(|world| world.results.len() == 2);
+        assert!(world.results.iter().all(Result::is_ok), "{after_us}: {:?}", world.results);
+        world.run_until(|world| world.active() == Some(1) && world.in_sync());
+        assert_eq!(world.group(1).state().meta.floor, Edition::Two.version(), "{after_us}");
+    }
+}
+
+#[test]
+fn an_operator_is_not_told_by_a_deposed_active_that_it_is_done() {
+    let mut world = featured();
+    world.pause(1, Micros::from_ms(40));
+    world.command(0, ENABLE);
+    // It sleeps before the standby has held anything of it, and wakes up when that is the active.
+    world.pause(0, Micros::from_ms(1_500));
+    world.run_until(|world| world.role(1) == Some(Role::Active));
+    world.run_until(|world| !world.results.is_empty());
+    assert_eq!(world.results, [Err(CommandError::NoActive)]);
 }
 
 #[test]

@@ -20,10 +20,9 @@ fn under_way(seed: u64, count: u16, to: Edition, redundancy: Redundancy) -> Part
     partitions.run_for(Micros::from_ms(600));
     let mut plan = plan(Edition::One, to, redundancy);
     plan.gates.faults_max = if to == Edition::Broken { 0 } else { 1_000 };
-    partitions.worlds[0].command(0, Command::StartCampaign(Box::new(plan)));
-    assert!(partitions.worlds[0].last_result().is_ok(), "{:?}", partitions.worlds[0].last_result());
-    // What is accepted is not held yet: one that dies at once may take it along.
-    partitions.run_until(|worlds| campaign(&worlds[0], 1).is_some());
+    let result = partitions.carried_out(0, 0, Command::StartCampaign(Box::new(plan)));
+    assert!(result.is_ok(), "{result:?}");
+    assert!(campaign(&partitions.worlds[0], 1).is_some(), "what is accepted is held (R10)");
     partitions
 }
 
@@ -136,8 +135,8 @@ fn groups_that_are_active_on_different_processors_go_through_all_the_same() {
     partitions.run_until(|worlds| worlds[1].active() == Some(1) && worlds[1].in_sync());
     partitions.run_for(Micros::from_ms(600));
     let plan = plan(Edition::One, Edition::Two, Redundancy::Keep);
-    partitions.worlds[0].command(0, Command::StartCampaign(Box::new(plan)));
-    assert!(partitions.worlds[0].last_result().is_ok(), "{:?}", partitions.worlds[0].last_result());
+    let result = partitions.carried_out(0, 0, Command::StartCampaign(Box::new(plan)));
+    assert!(result.is_ok(), "{result:?}");
     assert_eq!(assert_ended_alike(partitions, "mixed roles"), Step::Done);
 }
 
@@ -179,19 +178,16 @@ fn faults_of_all_groups_count_in_one_evaluation() {
 fn a_campaign_waits_until_every_group_is_ready_and_belongs_to_partition_0() {
     let mut partitions = Partitions::pairs(80, Edition::One, 2, &Settings::default());
     let planned = || Command::StartCampaign(Box::new(plan(Edition::One, Edition::Two, Redundancy::Keep)));
-    partitions.worlds[1].command(0, planned());
-    assert!(
-        matches!(partitions.worlds[1].last_result(), Err(CommandError::NotNow(why)) if why.contains("partition 0"))
-    );
+    let result = partitions.carried_out(1, 0, planned());
+    assert!(matches!(&result, Err(CommandError::NotNow(why)) if why.contains("partition 0")), "{result:?}");
     // Its standby is out of service there.
     partitions.worlds[1].command(0, Command::Isolate);
     partitions.run_until(|worlds| worlds[1].role(1) == Some(Role::Isolated));
     partitions.run_for(Micros::from_ms(600));
-    partitions.worlds[0].command(0, planned());
+    let result = partitions.carried_out(0, 0, planned());
     assert!(
-        matches!(partitions.worlds[0].last_result(), Err(CommandError::NotInSync(why)) if why.contains("partition 1")),
-        "{:?}",
-        partitions.worlds[0].last_result()
+        matches!(&result, Err(CommandError::NotInSync(why)) if why.contains("partition 1")),
+        "{result:?}"
     );
 }
 
@@ -203,8 +199,8 @@ fn an_abort_takes_all_groups_back_and_none_once_features_are_being_enabled() {
             (0..2).filter_map(|node| campaign(&worlds[1], node)).any(|now| now.step >= step) || over(worlds)
         });
         let active = partitions.worlds[0].active().expect("there is one");
-        partitions.worlds[0].command(active, Command::AbortCampaign { partner_gone: false });
-        let refused = partitions.worlds[0].last_result().is_err();
+        let refused =
+            partitions.carried_out(0, active, Command::AbortCampaign { partner_gone: false }).is_err();
         let end = assert_ended_alike(partitions, &format!("aborted in {step:?}"));
         assert_eq!(end, if refused { Step::Done } else { Step::FellBack }, "{step:?}");
     }
@@ -217,8 +213,8 @@ fn nothing_leads_back_once_one_group_may_have_enabled() {
         (0..2).filter_map(|node| campaign(&worlds[1], node)).any(|record| record.no_way_back)
     });
     let active = partitions.worlds[0].active().expect("there is one");
-    partitions.worlds[0].command(active, Command::AbortCampaign { partner_gone: false });
-    assert!(matches!(partitions.worlds[0].last_result(), Err(CommandError::NotNow(_))));
+    let result = partitions.carried_out(0, active, Command::AbortCampaign { partner_gone: false });
+    assert!(matches!(result, Err(CommandError::NotNow(_))), "{result:?}");
     assert_eq!(assert_ended_alike(partitions, "aborted too late"), Step::Done);
 }
 

@@ -16,10 +16,10 @@
 //! refuse.
 
 use super::active::{PLAN_MAX, Running};
-use super::outputs::{Asker, Output};
+use super::outputs::{Asker, Output, Owed};
 use super::{Group, Identity, Partner};
 use crate::application::UnitEnd;
-use crate::command::{Command, CommandError, Role};
+use crate::command::{CommandError, Role};
 use crate::context::{Overlay, Surroundings, UnitContext};
 use crate::descriptor::{ProcedureIndex, UnitIndex};
 use crate::effect::Alarm;
@@ -29,9 +29,6 @@ use crate::ids::{LinkId, Micros, Number};
 use crate::message::{PeerMessage, PlainBody};
 use crate::posted::used_up;
 use crate::witness::Piece;
-
-/// Commands that wait for the procedure under way, at most.
-const COMMANDS_MAX: usize = 64;
 
 /// A procedure that acts on the world, between two steps of the group.
 #[derive(Clone)]
@@ -202,8 +199,8 @@ impl Group {
         }
         let number = running.number;
         let outcome = self.tell_end(&running, end);
-        let answer = Answer::Ended { number, outcome };
-        self.outputs.push(Output { number, confirm: None, asker, answer, arrived });
+        let owed = Owed::Answer(Answer::Ended { number, outcome });
+        self.outputs.push(Output { number, confirm: None, asker, owed, arrived });
         // What waited for the stream: a version first, as its standby has been waiting with it (R28).
         if let Some(partner) = &mut self.partner
             && matches!(partner.feed, super::Feed::InStep | super::Feed::Nothing)
@@ -211,9 +208,7 @@ impl Group {
         {
             self.on_versions(announced);
         }
-        for (asker, command) in std::mem::take(&mut self.commands_behind) {
-            self.on_command(asker, command);
-        }
+        self.take_commands_behind();
     }
 
     /// Whether a unit that acts may begin: everything before it is held, its description included (R19).
@@ -262,15 +257,6 @@ impl Group {
         }
     }
 
-    /// Keeps a command that would take a number until the procedure under way has ended.
-    pub(super) fn command_behind(&mut self, asker: Asker, command: Command) {
-        if self.commands_behind.len() < COMMANDS_MAX {
-            return self.commands_behind.push((asker, command));
-        }
-        let why = "too many commands wait for a procedure that acts on the world".into();
-        self.command_done(asker, Err(CommandError::NotNow(why)));
-    }
-
     /// This side is not the active any more: the run ends here, and is the successor's to undo.
     pub(super) fn drop_acting(&mut self) {
         self.again = None;
@@ -295,9 +281,7 @@ impl Group {
             units
         });
         self.undo_standing(begun.as_deref());
-        for (asker, command) in std::mem::take(&mut self.commands_behind) {
-            self.on_command(asker, command);
-        }
+        self.take_commands_behind();
     }
 
     /// Undoes what stands of an intent, on becoming active: exactly what is known to have been described, else all that

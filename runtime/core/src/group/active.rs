@@ -9,10 +9,10 @@ use super::Group;
 use super::config::{StandbyStart, StepUps};
 use super::feed::Feed;
 use super::notes::Caution;
-use super::outputs::{Asker, Output};
+use super::outputs::{Asker, Output, Owed};
 use super::requests::REQUESTS_MAX;
 use crate::application::{Run, UnitEnd};
-use crate::command::Role;
+use crate::command::{CommandError, Role};
 use crate::context::{Surroundings, UnitContext};
 use crate::descriptor::{BodyUse, ProcedureIndex, UnitDescriptor};
 use crate::effect::{Alarm, Effect};
@@ -130,18 +130,35 @@ impl Group {
 
     /// Answers once everything up to `number` is held (R10).
     pub(super) fn output(&mut self, number: Number, asker: Asker, answer: Answer) {
-        self.outputs.push(Output { number, confirm: None, asker, answer, arrived: self.now });
+        let owed = Owed::Answer(answer);
+        self.outputs.push(Output { number, confirm: None, asker, owed, arrived: self.now });
     }
 
     pub(super) fn release(&mut self) {
         let must_confirm = self.waiting.is_some();
         let confirmed = self.partner.as_ref().map_or(0, |partner| partner.confirmed);
         while let Some(output) = self.outputs.pop(self.held, |ticket| !must_confirm || confirmed >= ticket) {
-            let us = self.now.since(output.arrived).0;
-            self.latencies.record(us);
-            self.evaluation.latencies.record(us);
-            self.gap.answered(self.now);
-            self.answer(output.asker, output.answer);
+            match output.owed {
+                Owed::Answer(answer) => {
+                    let us = self.now.since(output.arrived).0;
+                    self.latencies.record(us);
+                    self.evaluation.latencies.record(us);
+                    self.gap.answered(self.now);
+                    self.answer(output.asker, answer);
+                }
+                Owed::Result(result) => self.command_done(output.asker, *result),
+            }
+        }
+    }
+
+    /// Nothing that waits may leave any more: clients may try again, and operators are told `why`.
+    pub(super) fn give_up_outputs(&mut self, reason: &str, why: &CommandError) {
+        let waiting: Vec<_> = self.outputs.drain().collect();
+        for Output { asker, owed, .. } in waiting {
+            match owed {
+                Owed::Answer(_) => self.answer(asker, Answer::Retry { reason: reason.into() }),
+                Owed::Result(_) => self.command_done(asker, Err(why.clone())),
+            }
         }
     }
 
@@ -215,15 +232,15 @@ impl Group {
     /// Says that an event has not run and will not, which a side that was deposed and has not noticed cannot know: the
     /// new active may have opened the session, or run the event. So this is read from the stream like anything else.
     pub(super) fn reject(&mut self, asker: Asker, rejection: Rejection) {
-        self.output_as_read(asker, Answer::Rejected(rejection));
+        self.output_as_read(asker, Owed::Answer(Answer::Rejected(rejection)));
     }
 
     /// An answer that rests on the stream as it is now: recorded standbys must answer a frame that is sent after this,
     /// also when the link is down just now (R11).
-    fn output_as_read(&mut self, asker: Asker, answer: Answer) {
+    pub(super) fn output_as_read(&mut self, asker: Asker, owed: Owed) {
         let number = self.state.meta.last;
         let confirm = self.waiting.is_some().then(|| self.next_confirm());
-        self.outputs.push(Output { number, confirm, asker, answer, arrived: self.now });
+        self.outputs.push(Output { number, confirm, asker, owed, arrived: self.now });
     }
 
     /// Runs an event that belongs to this partition (R1).
@@ -621,6 +638,6 @@ impl Group {
         let outcome = outcome.unwrap_or_else(|| Outcome::Committed { reply: self.overlay.reply() });
         self.overlay.clear();
         self.counts.reads += 1;
-        self.output_as_read(asker, Answer::Ended { number, outcome });
+        self.output_as_read(asker, Owed::Answer(Answer::Ended { number, outcome }));
     }
 }

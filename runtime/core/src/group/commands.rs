@@ -4,7 +4,7 @@ use super::evaluation::{judge, rollback_after_ms};
 use super::feed::Feed;
 use super::follow::Follow;
 use super::gap;
-use super::outputs::Asker;
+use super::outputs::{Asker, Owed};
 use super::{Group, LATENCY_WINDOW};
 use crate::campaign::{CampaignRecord, Step};
 use crate::command::{
@@ -14,6 +14,8 @@ use crate::entry::Control;
 use crate::ids::{Epoch, Micros, Number, Term};
 use crate::message::{PeerMessage, PlainBody};
 
+/// Commands that wait for a number, at most.
+const COMMANDS_MAX: usize = 64;
 /// A status shows so many death notes, the latest ones.
 const NOTES_SHOWN: usize = 8;
 
@@ -28,7 +30,9 @@ impl Group {
                 let result = self.on_force();
                 self.command_done(asker, result);
             }
-            command if self.is_acting() && command.takes_a_number() => self.command_behind(asker, command),
+            command if self.keeps_numbers() && command.takes_a_number() => {
+                self.command_behind(asker, command)
+            }
             command if self.role == Role::Active => self.carry_out(asker, command),
             command => match asker {
                 // One that is out of service was told so by the active: what this processor's other groups say to theirs
@@ -42,6 +46,28 @@ impl Group {
                 }
                 asker => self.command_done(asker, Err(CommandError::NoActive)),
             },
+        }
+    }
+
+    /// Whether the next number is not to be had now: a procedure that acts on the world has it (R19), or a planned switchover
+    /// waits until everything has left (R5).
+    fn keeps_numbers(&self) -> bool {
+        self.is_acting() || (self.role == Role::Active && self.is_draining())
+    }
+
+    /// Keeps a command that would take a number until there is one again.
+    fn command_behind(&mut self, asker: Asker, command: Command) {
+        if self.commands_behind.len() < COMMANDS_MAX {
+            return self.commands_behind.push((asker, command));
+        }
+        let why = "too many commands wait for a switchover, or for a procedure that acts on the world".into();
+        self.command_done(asker, Err(CommandError::NotNow(why)));
+    }
+
+    /// Takes the commands that were kept, here or there.
+    pub(super) fn take_commands_behind(&mut self) {
+        for (asker, command) in std::mem::take(&mut self.commands_behind) {
+            self.on_command(asker, command);
         }
     }
 
@@ -72,6 +98,7 @@ impl Group {
             return self.command_done(asker, Err(CommandError::NotNow(reason)));
         }
         let campaign = self.state.meta.campaign.as_ref().map(|campaign| campaign.step.figure());
+        let rests_on_stream = command.takes_a_number();
         let result = match command {
             Command::SwitchOver => match self.may_switch_over(campaign) {
                 Ok(()) => {
@@ -118,7 +145,12 @@ impl Group {
             Command::DisableFeature { feature } => self.disable(feature),
             command => self.on_campaign_command(command),
         };
-        self.command_done(asker, result);
+        if rests_on_stream {
+            // What it says may be so by something that is not held yet: its own entry, or one before (R10).
+            self.output_as_read(asker, Owed::Result(Box::new(result)));
+        } else {
+            self.command_done(asker, result);
+        }
     }
 
     fn may_switch_over(&self, campaign: Option<u16>) -> Result<(), CommandError> {

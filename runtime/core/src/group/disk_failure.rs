@@ -9,7 +9,7 @@
 //! term and numbers may still be found on some disk; another entry under them would be a second one (R8).
 
 use super::Group;
-use crate::command::Role;
+use crate::command::{CommandError, Role};
 use crate::effect::{Alarm, Effect};
 
 /// How far a failed disk has been dealt with.
@@ -90,11 +90,8 @@ impl Group {
         self.application_changed();
         self.undo_unwritten();
         self.forget_messages();
-        let waiting: Vec<_> = self.outputs.drain().collect();
-        for output in waiting {
-            let reason = self.only_reads().expect("the disk failed");
-            self.answer(output.asker, crate::event::Answer::Retry { reason });
-        }
+        let reason = self.only_reads().expect("the disk failed");
+        self.give_up_outputs(&reason, &CommandError::NotNow(reason.clone()));
         self.give_up_marked();
         // A partner that has some of it is fed anew.
         if let Some(partner) = &self.partner {

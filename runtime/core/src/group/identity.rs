@@ -232,7 +232,7 @@ impl Group {
         let unled = now.since(*heard_active) > Micros::from_ms(self.config.silence_promote_ms);
         identity.add((*role != Role::Active && unled, steps(grow_after.since(*now)), grow_wait.0));
         outputs.iter().for_each(|output| {
-            identity.add((output.number, output.confirm, output.asker, &output.answer));
+            identity.add((output.number, output.confirm, output.asker, &output.owed));
         });
         identity.add(waiting.as_ref().map(|Waiting { store, acked }| (store, acked)));
         identity.add((confirm_sent, confirm_due, confirm_seen, grow_from, partner_out));

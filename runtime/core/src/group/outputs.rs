@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::command::CommandResult;
 use crate::event::Answer;
 use crate::ids::{LinkId, Micros, Number, Origin};
 
@@ -21,6 +22,15 @@ pub enum Asker {
     Nobody,
 }
 
+/// What somebody is owed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Owed {
+    /// A client.
+    Answer(Answer),
+    /// An operator, or another group of this application.
+    Result(Box<CommandResult>),
+}
+
 /// An answer that waits.
 #[derive(Clone, Debug)]
 pub struct Output {
@@ -31,7 +41,7 @@ pub struct Output {
     /// Whom to answer.
     pub asker: Asker,
     /// What.
-    pub answer: Answer,
+    pub owed: Owed,
     /// When the request came in.
     pub arrived: Micros,
 }

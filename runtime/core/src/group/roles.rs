@@ -12,7 +12,6 @@ use super::outputs::Asker;
 use super::{Group, Identity};
 use crate::command::{CommandError, CommandReply, Role};
 use crate::effect::{Alarm, Effect};
-use crate::event::Answer;
 use crate::ids::{Epoch, Micros, Number, StoreId, Term};
 use crate::message::{Hello, PeerMessage};
 use crate::record::{Member, Record, SwapOutcome};
@@ -431,6 +430,7 @@ impl Group {
     /// Tells who asked for a switchover, and serves what came in meanwhile, here or there.
     fn end_hand_over(&mut self, asker: Asker, result: Result<CommandReply, CommandError>) {
         self.command_done(asker, result);
+        self.take_commands_behind();
         self.serve_parked();
     }
 
@@ -661,6 +661,7 @@ impl Group {
             partner.feed = Feed::Nothing;
         }
         self.command_done(asker, Ok(CommandReply::Done));
+        self.take_commands_behind();
         self.forward_all();
     }
 
@@ -687,11 +688,7 @@ impl Group {
         self.waiting = None;
         self.forget_marked();
         self.drop_acting();
-        let waiting: Vec<_> = self.outputs.drain().collect();
-        for output in waiting {
-            let reason = "the active has changed".into();
-            self.answer(output.asker, Answer::Retry { reason });
-        }
+        self.give_up_outputs("the active has changed", &CommandError::NoActive);
         if let Some(hand_over) = self.hand_over.take() {
             self.command_done(hand_over.asker, Err(CommandError::NoActive));
         }
