@@ -5,7 +5,6 @@
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
 
-use hashbrown::HashTable;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::descriptor::TableKind;
@@ -16,15 +15,14 @@ use crate::shared_bytes::SharedBytes;
 
 mod by_table;
 mod packed_row;
+mod rows;
 mod walk_one;
 mod walk_stable;
 
 use by_table::ByTable;
 use packed_row::PackedRow;
+use rows::Rows;
 pub use walk_one::TableCursor;
-
-/// A shard: rows by their keys' hashes.
-type Rows = HashTable<PackedRow>;
 
 /// A table that is kept in shards has so many.
 pub(crate) const SHARDS: usize = 256;
@@ -74,7 +72,7 @@ impl Tables {
     /// Adds an empty table unless it exists.
     pub fn create(&mut self, id: TableId, kind: TableKind) {
         self.tables.get_or_insert_with(id, || match kind {
-            TableKind::Hash => Table::Hash(vec![Rows::new(); SHARDS]),
+            TableKind::Hash => Table::Hash(vec![Rows::default(); SHARDS]),
             TableKind::Ordered => Table::Ordered(BTreeMap::new()),
         });
     }
@@ -89,7 +87,7 @@ impl Tables {
     #[must_use]
     pub fn len(&self, table: TableId) -> usize {
         match self.tables.get(table) {
-            Some(Table::Hash(shards)) => shards.iter().map(HashTable::len).sum(),
+            Some(Table::Hash(shards)) => shards.iter().map(Rows::len).sum(),
             Some(Table::Ordered(rows)) => rows.len(),
             None => 0,
         }
@@ -168,7 +166,8 @@ impl Tables {
             }
             Some(Table::Hash(shards)) => {
                 let within = |key: &[u8]| key >= from && to.is_none_or(|to| key < to);
-                let mut found: Vec<_> = shards.iter().flatten().filter(|row| within(row.key())).collect();
+                let mut found: Vec<_> =
+                    shards.iter().flat_map(Rows::iter).filter(|row| within(row.key())).collect();
                 found.sort_unstable_by_key(|row| row.key());
                 for row in found {
                     if !visit(row.key(), row.value()) {
@@ -238,7 +237,7 @@ impl Tables {
 
 fn find<'a>(shards: &'a [Rows], key: &[u8]) -> Option<&'a PackedRow> {
     let hash = xxh3_64(key);
-    shards[shard_of(hash)].find(hash, |row| row.key() == key)
+    shards[shard_of(hash)].get(hash, key)
 }
 
 /// Puts a row into its shard or takes it out; the one that stood there. The key is hashed once for shard and place.
@@ -250,19 +249,17 @@ fn set_in<R>(
 ) -> R {
     let hash = xxh3_64(key);
     let rows = &mut shards[shard_of(hash)];
-    let same = |row: &PackedRow| row.key() == key;
     let Some(value) = value else {
-        let row = rows.find_entry(hash, same).ok().map(|row| row.remove().0);
-        return keep(row.as_ref().map(PackedRow::value));
+        return keep(rows.remove(hash, key).as_ref().map(PackedRow::value));
     };
-    match rows.find_mut(hash, same) {
+    match rows.get_mut(hash, key) {
         Some(row) => {
             let kept = keep(Some(row.value()));
             row.replace(value);
             kept
         }
         None => {
-            rows.insert_unique(hash, PackedRow::new(key, value), |row| xxh3_64(row.key()));
+            rows.insert_new(hash, PackedRow::new(key, value));
             keep(None)
         }
     }
