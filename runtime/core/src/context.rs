@@ -86,12 +86,12 @@ impl Overlay {
     }
 
     /// The operations from `start` on, in order.
-    pub fn ops_from(&self, start: usize) -> impl Iterator<Item = OpRef<'_>> {
+    pub fn ops_from(&self, start: usize) -> impl Iterator<Item = OpRef<'_>> + Clone {
         self.written[start..].iter().map(|written| self.op(written))
     }
 
     /// All operations so far, in order.
-    pub fn ops(&self) -> impl Iterator<Item = OpRef<'_>> {
+    pub fn ops(&self) -> impl Iterator<Item = OpRef<'_>> + Clone {
         self.ops_from(0)
     }
 

@@ -319,7 +319,7 @@ impl State {
     pub fn apply_with<'a>(
         &mut self,
         entry: Entry,
-        updates: impl Iterator<Item = OpRef<'a>>,
+        updates: impl Iterator<Item = OpRef<'a>> + Clone,
         bytes: usize,
     ) -> Undo {
         assert_eq!(entry.number, self.meta.last.next(), "entries are applied in order, without holes (R8)");
@@ -342,10 +342,9 @@ impl State {
         }
         // Rows mostly take what those before them took.
         undo.rows.reserve(bytes);
-        for update in updates {
-            let OpRef { table, key, .. } = update;
-            self.tables.set(update, |value| undo.rows.push(OpRef { table, key, value }));
-        }
+        self.tables.set_all(updates, |update, value| {
+            undo.rows.push(OpRef { value, ..update });
+        });
         match entry.body {
             EntryBody::Procedure { event, awaited_from, encoding, outcome, .. } => {
                 let recorded = Recorded { number: entry.number, encoding, outcome };

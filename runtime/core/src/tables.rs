@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
 
+use smallvec::SmallVec;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::descriptor::TableKind;
@@ -26,6 +27,8 @@ pub use walk_one::TableCursor;
 
 /// A table that is kept in shards has so many.
 pub(crate) const SHARDS: usize = 256;
+/// So many rows of an entry are looked for together.
+const TOGETHER: usize = 16;
 /// What a row costs beside its key and value, in bytes; an estimate for the memory bound.
 const ROW_OVERHEAD_BYTES: usize = 64;
 
@@ -122,10 +125,39 @@ impl Tables {
         self.set(op.lent(), |before| before.map(Into::into))
     }
 
+    /// Carries out `ops`, one after the other; `keep` is shown each with the row that stands there before.
+    pub fn set_all<'a>(
+        &mut self,
+        ops: impl Iterator<Item = OpRef<'a>> + Clone,
+        mut keep: impl FnMut(OpRef<'a>, Option<&[u8]>),
+    ) {
+        // Rows are seldom in a cache: the first of them are looked for together.
+        let mut hashes = SmallVec::<[u64; TOGETHER]>::new();
+        let mut taken = 0;
+        for op in ops.clone().take(TOGETHER) {
+            let hash = xxh3_64(op.key);
+            if let Some(Table::Hash(shards)) = self.tables.get(op.table) {
+                taken += usize::from(shards[shard_of(hash)].is_taken(hash));
+            }
+            hashes.push(hash);
+        }
+        std::hint::black_box(taken);
+        let mut hashes = hashes.into_iter();
+        for op in ops {
+            let hash = hashes.next().unwrap_or_else(|| xxh3_64(op.key));
+            self.set_hashed(op, hash, |before| keep(op, before));
+        }
+    }
+
     /// Carries out `op`; `keep` is shown the row that stands there before. A table that nobody created is made ordered: rows
     /// may arrive, in a copy, before the entry that declares their table.
     #[inline]
     pub fn set<R>(&mut self, op: OpRef<'_>, keep: impl FnOnce(Option<&[u8]>) -> R) -> R {
+        self.set_hashed(op, xxh3_64(op.key), keep)
+    }
+
+    #[inline]
+    fn set_hashed<R>(&mut self, op: OpRef<'_>, hash: u64, keep: impl FnOnce(Option<&[u8]>) -> R) -> R {
         let OpRef { table, key, value } = op;
         let bytes = &mut self.bytes;
         *bytes += row_bytes(key, value);
@@ -134,7 +166,7 @@ impl Tables {
             keep(before)
         };
         match self.tables.get_or_insert_with(table, || Table::Ordered(BTreeMap::new())) {
-            Table::Hash(shards) => set_in(shards, key, value, keep),
+            Table::Hash(shards) => set_in(&mut shards[shard_of(hash)], hash, key, value, keep),
             Table::Ordered(rows) => match (rows.get_mut(key), value) {
                 (Some(row), Some(value)) => {
                     let kept = keep(Some(row));
@@ -242,13 +274,12 @@ fn find<'a>(shards: &'a [Rows], key: &[u8]) -> Option<&'a PackedRow> {
 
 /// Puts a row into its shard or takes it out; the one that stood there. The key is hashed once for shard and place.
 fn set_in<R>(
-    shards: &mut [Rows],
+    rows: &mut Rows,
+    hash: u64,
     key: &[u8],
     value: Option<&[u8]>,
     keep: impl FnOnce(Option<&[u8]>) -> R,
 ) -> R {
-    let hash = xxh3_64(key);
-    let rows = &mut shards[shard_of(hash)];
     let Some(value) = value else {
         return keep(rows.remove(hash, key).as_ref().map(PackedRow::value));
     };
