@@ -331,3 +331,45 @@ impl Background {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use lockstep_core::encoded_entry::EncodedEntry;
+    use lockstep_core::entry::{Entry, EntryBody};
+    use lockstep_core::ids::{Micros, Term};
+
+    use super::*;
+    use crate::{RealDisk, Store};
+
+    #[test]
+    fn a_checkpoint_that_is_due_is_told_of_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let segment_bytes = 4 << 10;
+        let options = Options { segment_bytes, checkpoint_bytes: segment_bytes, ..Options::new(StoreId(1)) };
+        let (mut store, _) = Store::open(Arc::new(RealDisk), directory.path(), options).unwrap();
+        let hub = store.hub.clone();
+        let sealed = || hub.log().unwrap().lock().sealed.len();
+        let mut last = 0;
+        while sealed() < 3 {
+            last += 1;
+            let entry = Entry {
+                number: Number(last),
+                term: Term(1),
+                time: Micros(last),
+                body: EntryBody::OpenSession,
+            };
+            store.append(&[EncodedEntry::from(&entry)]).unwrap();
+        }
+        let told = |store: &mut Store, held: u64| {
+            let before = hub.changes();
+            store.set_held(Number(held));
+            hub.changes() - before
+        };
+        assert_eq!(told(&mut store, 1), 0, "no segment is held as a whole");
+        assert_eq!(told(&mut store, last), 1);
+        assert_eq!((told(&mut store, last), told(&mut store, last)), (0, 0), "it is known");
+        let mut background = store.background();
+        while background.run_once().unwrap() != Work::Nothing {}
+        assert!(!background.checkpoint_due());
+    }
+}

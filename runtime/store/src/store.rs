@@ -422,13 +422,15 @@ impl Store {
     pub fn set_held(&mut self, held: Number) {
         let checkpoint_bytes = self.options.checkpoint_bytes;
         let Ok(log) = self.log() else { return };
-        let due = {
+        let became_due = {
             let mut state = log.shared.lock();
+            let was_due = state.checkpoint_due(checkpoint_bytes);
             // What is not durable here can't be held by all, and a checkpoint must not pass the log.
             state.held = state.held.max(held.min(log.last.unwrap_or_default()));
-            state.checkpoint_due(checkpoint_bytes)
+            state.checkpoint_due(checkpoint_bytes) && !was_due
         };
-        if due {
+        // One that is due already is being made, or waits for something else: no reason for a system call each time.
+        if became_due {
             self.hub.notify();
         }
     }

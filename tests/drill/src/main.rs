@@ -18,6 +18,7 @@ mod model;
 mod mutants;
 mod outside;
 mod plots;
+mod profile;
 mod recovery;
 mod sim;
 mod spread;
@@ -222,6 +223,16 @@ enum Exercise {
         #[arg(long)]
         recent_mb: Option<u64>,
     },
+    /// What the hosts do under load, for a compiler that lays out their code by it: they are built to count, run, and what they
+    /// counted is written to a file.
+    Profile {
+        /// How long each load runs.
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+        seconds: u64,
+        /// The file; `lockstep.profdata` in cargo's target folder unless said.
+        #[arg(long)]
+        into: Option<PathBuf>,
+    },
     /// Start `limit`, the two processes that a pair is measured against, for a load of your own; Ctrl-C ends it.
     Limit,
     /// Throughput: 8 connections with 64 transfers in flight each; with --matrix end-to-end figures, row by row beside `limit`.
@@ -330,6 +341,9 @@ fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
             real(&|artifacts, at| growth::run(artifacts, at, only.as_deref(), *seconds))
         }
         Exercise::Plots { files, into } => plots::run(files, into),
+        Exercise::Profile { seconds, into } => {
+            in_directory(arguments.keep, &|at| profile::run(at, *seconds, into.as_deref()))
+        }
         Exercise::Limit => limit::run(),
         Exercise::Bench { seconds, clients, in_flight, durability, matrix, only, rounds, strict } => {
             let plan =
@@ -361,8 +375,16 @@ fn with_processors(
 ) -> Result<Outcome, Failure> {
     say("building with cargo");
     let artifacts = Artifacts::build(|_| {})?;
+    in_directory(keep, &|directory| exercise(&artifacts, directory))
+}
+
+/// Runs an exercise in a directory of its own.
+fn in_directory(
+    keep: bool,
+    exercise: &dyn Fn(&Path) -> Result<Outcome, Failure>,
+) -> Result<Outcome, Failure> {
     let directory = tempfile::Builder::new().prefix("lockstep-drill-").tempdir()?;
-    let outcome = exercise(&artifacts, directory.path());
+    let outcome = exercise(directory.path());
     if keep {
         eprintln!("everything is left in {}", directory.keep().display());
     }

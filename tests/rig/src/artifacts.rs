@@ -1,6 +1,7 @@
 //! Where the programs and the plugin files are: built by cargo, named by cargo. No path is guessed.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -43,10 +44,8 @@ impl Artifacts {
     ///
     /// # Errors
     /// When cargo can't be run, fails, or does not name one of the files.
-    pub fn build(mut said: impl FnMut(&str)) -> Result<Self, Failure> {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut command = Command::new(cargo);
-        command.current_dir(workspace()).arg("build").arg("--message-format=json-render-diagnostics");
+    pub fn build(said: impl FnMut(&str)) -> Result<Self, Failure> {
+        let mut command = cargo("build");
         if cfg!(debug_assertions) {
             command.args(AS_TESTS).args(["--bin", "lockstepd", "--bin", "lockstep", "--bin", "rig"]);
         } else {
@@ -55,11 +54,34 @@ impl Artifacts {
                 command.args(["-p", package]);
             }
         }
-        // What cargo told the caller about the caller's own package is not for these.
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_PKG_")) {
-            command.env_remove(name);
+        Self::built_by(command, &PACKAGES, said)
+    }
+
+    /// Builds only those of `packages`, in the release profile, with further variables in cargo's environment. Only what was
+    /// built may be asked for.
+    ///
+    /// # Errors
+    /// As [`Self::build`].
+    pub fn build_some(
+        packages: &[&str],
+        environment: &[(&str, OsString)],
+        said: impl FnMut(&str),
+    ) -> Result<Self, Failure> {
+        let mut command = cargo("build");
+        command.arg("--release").envs(environment.iter().map(|(name, value)| (name, value)));
+        for package in packages {
+            command.args(["-p", package]);
         }
+        Self::built_by(command, packages, said)
+    }
+
+    fn built_by(
+        mut command: Command,
+        packages: &[&str],
+        mut said: impl FnMut(&str),
+    ) -> Result<Self, Failure> {
         let mut child = command
+            .arg("--message-format=json-render-diagnostics")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -91,7 +113,7 @@ impl Artifacts {
             }
         }
         let artifacts = Artifacts { files };
-        for package in PACKAGES {
+        for package in packages {
             artifacts.find(package)?;
         }
         Ok(artifacts)
@@ -206,6 +228,28 @@ fn package_name(id: &str) -> Option<String> {
         None => path.rsplit('/').next()?,
     };
     Some(name.to_owned())
+}
+
+/// The cargo that runs the caller, in the workspace that the caller was built from.
+fn cargo(subcommand: &str) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(workspace()).arg(subcommand);
+    // What cargo told the caller about the caller's own package is not for others.
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_PKG_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// The folder where cargo puts what it builds.
+///
+/// # Errors
+/// When cargo can't be run, or does not say.
+pub fn target_directory() -> Result<PathBuf, Failure> {
+    let output = cargo("metadata").args(["--no-deps", "--format-version", "1"]).output()?;
+    let said = serde_json::from_slice::<Value>(&output.stdout)?;
+    let directory = said["target_directory"].as_str().map(PathBuf::from);
+    directory.ok_or_else(|| Failure::new("cargo does not say where it puts what it builds"))
 }
 
 /// The workspace that this was built from.
