@@ -58,7 +58,8 @@ impl Tools {
 pub fn run(directory: &Path, seconds: u64, into: Option<&Path>) -> Result<Outcome, Failure> {
     let tools = Tools::find()?;
     let target = target_directory()?;
-    let into = into.map_or_else(|| target.join("lockstep.profdata"), Path::to_owned);
+    let into = std::path::absolute(into.unwrap_or(&target.join("lockstep.profdata")))?;
+    let flags_by_it = flags_with("-Cprofile-use", &into)?;
     let own = target.join("counting");
     // Known when it is built, so the same each time: cargo builds nothing twice.
     let counted = own.join("counted");
@@ -66,17 +67,15 @@ pub fn run(directory: &Path, seconds: u64, into: Option<&Path>) -> Result<Outcom
         std::fs::remove_dir_all(&counted)?;
     }
     say("building hosts that count, which takes some minutes the first time");
-    let mut flags = std::env::var_os("RUSTFLAGS").unwrap_or_default();
-    flags.push(" -Cprofile-generate=");
-    flags.push(&counted);
+    let flags = flags_with("-Cprofile-generate", &counted)?;
     // With a target that is named, the flags are not for build scripts.
     let environment: [(&str, OsString); 3] = [
-        ("RUSTFLAGS", flags),
+        ("RUSTFLAGS", flags.into()),
         ("CARGO_BUILD_TARGET", tools.host.clone().into()),
         ("CARGO_TARGET_DIR", own.into()),
     ];
-    let artifacts = Artifacts::build_some(&PACKAGES, &environment, |line| say(line))?;
-    let transfers = loads(&artifacts, directory, seconds as f64)?;
+    let artifacts = Artifacts::build_some(&PACKAGES, &environment, say)?;
+    let events = loads(&artifacts, directory, seconds as f64)?;
     let files = profiles(&counted)?;
     let mut merge = Command::new(&tools.llvm_profdata);
     let output = merge.args(["merge", "-sparse", "-o"]).arg(&into).args(&files).output()?;
@@ -85,29 +84,39 @@ pub fn run(directory: &Path, seconds: u64, into: Option<&Path>) -> Result<Outcom
         return Err(Failure::new(format!("llvm-profdata can't merge what was counted: {}", error.trim())));
     }
     std::fs::remove_dir_all(&counted)?;
-    let into = into.canonicalize()?;
     let kilobytes = std::fs::metadata(&into)?.len() / 1_000;
     // With the same target as when it was counted: names of functions depend on it, and it is by names that they are found.
-    let with =
-        format!("RUSTFLAGS=-Cprofile-use={} cargo build --release --target {}", into.display(), tools.host);
+    let with = format!("RUSTFLAGS='{flags_by_it}' cargo build --release --target {}", tools.host);
     let text = format!(
-        "{kilobytes} KB from {transfers} transfers in {}\nhosts and plugins by it, which land in {}:\n  {with} -p lockstepd -p lockstep -p YOUR-PLUGIN",
+        "{kilobytes} KB from {events} events in {}\nhosts and plugins by it, which land in {}:\n  {with} -p lockstepd -p lockstep -p YOUR-PLUGIN",
         into.display(),
         target.join(&tools.host).join("release").display(),
     );
-    let json = json!({"file": into, "kilobytes": kilobytes, "transfers": transfers, "build": with});
-    Ok(Outcome { ok: transfers > 0, json, text })
+    let json = json!({"file": into, "kilobytes": kilobytes, "events": events, "build": with});
+    Ok(Outcome { ok: events > 0, json, text })
 }
 
-/// Runs all loads; how many transfers were answered.
+/// The flags for the compiler that this was called with, and one more. They are divided by spaces, so a path has none.
+fn flags_with(flag: &str, path: &Path) -> Result<String, Failure> {
+    let path = path.to_str().filter(|path| !path.contains(char::is_whitespace)).ok_or_else(|| {
+        let path = path.display();
+        Failure::new(format!(
+            "RUSTFLAGS can't name {path}; set `--into` and CARGO_TARGET_DIR to paths without spaces"
+        ))
+    })?;
+    let before = std::env::var("RUSTFLAGS").unwrap_or_default();
+    Ok(format!("{before} {flag}={path}").trim().to_owned())
+}
+
+/// Runs all loads; how many events were answered.
 fn loads(artifacts: &Artifacts, directory: &Path, seconds: f64) -> Result<u64, Failure> {
     let shape = |connections, in_flight| Shape::closed(ACCOUNTS, connections, in_flight, seconds);
-    let mut transfers = 0;
+    let mut events = 0;
     let mut load = |name: &str, whom: &Whom, shape: &Shape| {
         interrupt::check()?;
         let seen = bench::run(artifacts, whom, shape)?;
         say(&format!("{name:<30} {:>8.0}/s, of code that counts", seen.rate_per_s));
-        transfers += seen.events;
+        events += seen.events;
         Ok::<_, Failure>(())
     };
     for durability in ["fsync", "replicated"] {
@@ -132,7 +141,7 @@ fn loads(artifacts: &Artifacts, directory: &Path, seconds: f64) -> Result<u64, F
         }
         pair.end()?;
     }
-    Ok(transfers)
+    Ok(events)
 }
 
 /// The files that processes left when they ended.
