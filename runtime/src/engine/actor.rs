@@ -1,7 +1,8 @@
 //! Puts an [`EngineLoop`] on an actix arbiter.
 //!
 //! The arbiter (a thread) belongs to one plugin generation. It waits for the engine's poll through one `AsyncFd` and
-//! runs turns; between two turns the actor's mailbox is served. When a generation ends, the engine is taken out,
+//! runs turns; every so often the actor's mailbox is served. While events come in quick succession the engine waits on its
+//! poll by itself, for a moment each time. When a generation ends, the engine is taken out,
 //! a new arbiter is made, and the old thread drops the old version and stops (R28). One whose work unit hung has been
 //! given up and replaced meanwhile (R23): should the unit return or call its host, all of the old engine is dropped here, and
 //! the thread ends.
@@ -11,7 +12,7 @@ use std::cell::RefCell;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use lockstep_core::witness::GivenUp;
@@ -19,6 +20,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 
+use super::turn::WAIT_HERE_MAX;
 use super::{EngineLoop, TurnEnd, now};
 use crate::plugins::{Failure, Generations};
 
@@ -110,20 +112,26 @@ async fn drive(cell: &RefCell<Option<EngineLoop>>) -> End {
     let fd = fd.and_then(watch).expect("the engine's poll can be watched");
     let timer = tokio::time::sleep(Duration::ZERO);
     tokio::pin!(timer);
+    let mut mailbox_served = Instant::now();
+    // What comes does so in quick succession.
+    let mut dense = false;
     loop {
         let (end, deadline) = {
             let mut cell = cell.borrow_mut();
             let engine = cell.as_mut().expect("an engine was put in");
             let Some(end) = turn(engine) else { return End::GivenUp };
             let end = match end {
-                TurnEnd::Wait if engine.busy_poll() => TurnEnd::Again,
+                TurnEnd::Wait if engine.busy_poll() || (dense && engine.wait_here()) => TurnEnd::Again,
                 end => end,
             };
             (end, engine.deadline())
         };
         match end {
             TurnEnd::Again => {
-                tokio::task::yield_now().await;
+                if mailbox_served.elapsed() >= WAIT_HERE_MAX {
+                    tokio::task::yield_now().await;
+                    mailbox_served = Instant::now();
+                }
                 continue;
             }
             TurnEnd::Retire(old) => return End::Retire(old),
@@ -133,7 +141,8 @@ async fn drive(cell: &RefCell<Option<EngineLoop>>) -> End {
         let wait = deadline
             .map_or(Duration::from_millis(100), |deadline| Duration::from_micros(deadline.since(now()).0));
         // Only an earlier deadline moves the timer; a later one is looked at when it fires.
-        let at = tokio::time::Instant::now() + wait;
+        let began = Instant::now();
+        let at = (began + wait).into();
         if timer.is_elapsed() || at < timer.deadline() {
             timer.as_mut().reset(at);
         }
@@ -145,6 +154,8 @@ async fn drive(cell: &RefCell<Option<EngineLoop>>) -> End {
             }
             () = &mut timer => {}
         }
+        mailbox_served = Instant::now();
+        dense = mailbox_served.duration_since(began) < WAIT_HERE_MAX;
     }
 }
 

@@ -30,6 +30,9 @@ const OUTSTANDING_MAX: usize = 16_384;
 /// Clients are not read while more batches than this wait for the store.
 const STORE_BATCHES_MAX: usize = 64;
 
+/// The longest that a thread sleeps on its sockets at once, and goes from turn to turn without looking at its mailbox.
+pub(super) const WAIT_HERE_MAX: Duration = Duration::from_millis(1);
+
 /// The clock is read once in so many inputs: a look takes as long as a short work unit.
 const LOOK_AT_CLOCK_EVERY: usize = 8;
 
@@ -115,7 +118,12 @@ impl EngineLoop {
 
     /// Looks at the sockets without waiting; whether something has come.
     fn glance(&mut self) -> bool {
-        match self.poll.poll(&mut self.events, Some(Duration::ZERO)) {
+        self.wait_at_most(Duration::ZERO)
+    }
+
+    /// Waits on the sockets until something has come, but no longer than `wait`; whether something has.
+    fn wait_at_most(&mut self, wait: Duration) -> bool {
+        match self.poll.poll(&mut self.events, Some(wait)) {
             Err(error) if error.kind() != std::io::ErrorKind::Interrupted => {
                 panic!("the engine's sockets can't be watched: {error}")
             }
@@ -130,12 +138,24 @@ impl EngineLoop {
         if self.busy_poll.is_zero() {
             return false;
         }
-        let due = self.deadline().map_or(self.busy_poll, |due| Duration::from_micros(due.since(now()).0));
-        let until = Instant::now() + due.min(self.busy_poll);
+        let until = Instant::now() + self.at_most(self.busy_poll);
         while !self.found && Instant::now() < until {
             self.found = self.glance();
         }
         self.found
+    }
+
+    /// Lets the thread sleep on the sockets themselves, for [`WAIT_HERE_MAX`] and until something is due; whether something has
+    /// come. The arbiter's own wait is dearer: one poll within another, and a future to be woken.
+    #[must_use]
+    pub fn wait_here(&mut self) -> bool {
+        self.found = self.wait_at_most(self.at_most(WAIT_HERE_MAX));
+        self.found
+    }
+
+    /// So long, or until something is due.
+    fn at_most(&self, wait: Duration) -> Duration {
+        self.deadline().map_or(wait, |due| Duration::from_micros(due.since(now()).0).min(wait))
     }
 
     /// Takes what has come on the sockets.
