@@ -223,7 +223,7 @@ impl Desk {
             ..GroupConfig::new(name(node), application.name().into(), self.settings.seed)
         };
         let entries = &self.sides[node].entries;
-        let mut state = State::default();
+        let mut state = State::new(store(node));
         // What its store holds is acknowledged: nothing of it is taken back.
         entries.iter().for_each(|entry| drop(state.apply((**entry).clone())));
         let recent = entries.iter().map(|entry| EncodedEntry::from(&**entry)).collect();

@@ -24,6 +24,7 @@ use crate::application::Application;
 use crate::context::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::descriptor::{ApplicationDescriptor, TableIndex};
 use crate::entry::{Op, Row};
+use crate::hash_seed::HashSeed;
 use crate::ids::TableId;
 use crate::row_key::RowKey;
 use crate::shared_bytes::SharedBytes;
@@ -69,10 +70,11 @@ pub struct Derived {
 
 impl Derived {
     /// The derived tables that `descriptor` declares, empty; to be built by [`build`](Self::build) over whatever rows
-    /// there are.
+    /// there are. Keys are hashed with `seed`.
     #[must_use]
-    pub fn of(descriptor: &ApplicationDescriptor) -> Self {
-        let mut derived = Derived::default();
+    pub fn of(descriptor: &ApplicationDescriptor, seed: HashSeed) -> Self {
+        let (rows, fingerprints) = (Tables::new(seed), Fingerprints::new(seed));
+        let mut derived = Derived { rows, fingerprints, ..Derived::default() };
         for (index, table) in descriptor.tables.iter().enumerate() {
             let is_source =
                 descriptor.tables.iter().any(|each| each.derived_from.as_ref() == Some(&table.name));
@@ -148,7 +150,7 @@ impl Derived {
             self.translated += 1;
             todo -= 1;
             let given = self.translate(application, source, &key, &row);
-            self.fingerprints.put(table, &key, Some(given.fingerprint_of(&key)));
+            self.fingerprints.put(table, &key, Some(self.fingerprints.of(&key, &given)));
             self.put_all(given.rows());
             self.given = given;
         }
@@ -193,7 +195,7 @@ impl Derived {
                 }
             }
             let new = after.map(|row| self.translate(application, source, &key, &row));
-            let fingerprint = new.as_ref().map(|given| given.fingerprint_of(&key));
+            let fingerprint = new.as_ref().map(|given| self.fingerprints.of(&key, given));
             let known = self.fingerprints.put(table, &key, fingerprint);
             let gives_the_same = known.is_some() && known == fingerprint;
             if let Some(new) = new {
@@ -282,7 +284,7 @@ impl Derived {
         if !self.is_built() {
             return Err("a build is under way".into());
         }
-        let mut fresh = Derived::of(application.descriptor());
+        let mut fresh = Derived::of(application.descriptor(), tables.hash_seed());
         while !fresh.build(application, tables, usize::MAX) {}
         let rows = |derived: &Derived| {
             let mut rows = BTreeMap::new();
@@ -436,7 +438,7 @@ mod tests {
             let mut tables = Tables::default();
             tables.create(id(0), TableKind::Hash);
             tables.create(id(1), TableKind::Ordered);
-            let derived = Derived::of(&application.0);
+            let derived = Derived::of(&application.0, HashSeed::default());
             Both { application, tables, derived }
         }
 
@@ -518,7 +520,7 @@ mod tests {
             let why = both.derived.why_broken().expect("it is noticed").to_owned();
             assert!(why.contains(says), "{why}");
             // A build finds the same.
-            both.derived = Derived::of(&both.application.0);
+            both.derived = Derived::of(&both.application.0, HashSeed::default());
             while !both.build(1) {}
             assert!(both.derived.why_broken().is_some_and(|why| why.contains(says)), "{why}");
             // And so does a procedure that reads them.

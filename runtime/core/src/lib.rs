@@ -21,6 +21,7 @@ pub mod encoded_entry;
 pub mod entry;
 pub mod event;
 pub mod group;
+pub mod hash_seed;
 pub mod ids;
 mod in_place;
 pub mod input;

@@ -12,6 +12,7 @@ use smol_str::SmolStr;
 
 use self::keyed::Keyed;
 use crate::event::{Encoding, EventId, Outcome};
+use crate::hash_seed::HashSeed;
 use crate::ids::{Micros, Number, SessionId};
 
 /// W: the most unanswered events of a session.
@@ -110,6 +111,12 @@ pub struct Sessions {
 }
 
 impl Sessions {
+    /// None; the keys of replies to come are hashed with `seed`.
+    #[must_use]
+    pub fn new(seed: HashSeed) -> Self {
+        Sessions { keyed: Keyed::new(seed), ..Sessions::default() }
+    }
+
     /// What is known of `id`, whose client awaits answers from `awaited_from` on.
     #[must_use]
     pub fn look_up(&self, id: &EventId) -> Known<'_> {

@@ -11,7 +11,8 @@ use crate::command::{FeatureState, TableFormats};
 use crate::context::OwnTable;
 use crate::descriptor::{ApplicationDescriptor, TableDescriptor, Version};
 use crate::entry::{Control, Entry, EntryBody, Intent, Op, OpRef, TableMeta, Update};
-use crate::ids::{Micros, NodeId, Number, PluginHash, TableId, Term};
+use crate::hash_seed::HashSeed;
+use crate::ids::{Micros, NodeId, Number, PluginHash, StoreId, TableId, Term};
 use crate::migration::{Chunk, Migration};
 use crate::note::Notes;
 use crate::row_key::RowKey;
@@ -279,6 +280,13 @@ pub struct State {
 }
 
 impl State {
+    /// The empty database of the store with that id.
+    #[must_use]
+    pub fn new(store: StoreId) -> Self {
+        let seed = HashSeed::of(store);
+        State { tables: Tables::new(seed), sessions: Sessions::new(seed), meta: Meta::default() }
+    }
+
     /// Why `entry` can't be applied next; none when it can. Asked of entries that come from a disk, where one that makes no
     /// sense is damage.
     #[must_use]

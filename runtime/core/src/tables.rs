@@ -1,15 +1,13 @@
 //! Tables in memory, each of the kind that it declares. No formats and no meaning of rows here: bytes only.
-//!
-//! A hash table is kept in shards, so that a snapshot can walk it a shard at a time while it changes.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
 
 use smallvec::SmallVec;
-use xxhash_rust::xxh3::xxh3_64;
 
 use crate::descriptor::TableKind;
 use crate::entry::{Op, OpRef, Row};
+use crate::hash_seed::HashSeed;
 use crate::ids::TableId;
 use crate::row_key::RowKey;
 use crate::shared_bytes::SharedBytes;
@@ -17,16 +15,16 @@ use crate::shared_bytes::SharedBytes;
 mod by_table;
 mod packed_row;
 mod rows;
+mod shards;
 mod walk_one;
 mod walk_stable;
 
 use by_table::ByTable;
 use packed_row::PackedRow;
 use rows::Rows;
+use shards::{Place, Shards};
 pub use walk_one::TableCursor;
 
-/// A table that is kept in shards has so many.
-pub(crate) const SHARDS: usize = 256;
 /// So many rows of an entry are looked for together.
 const TOGETHER: usize = 16;
 /// What a row costs beside its key and value, in bytes; an estimate for the memory bound.
@@ -34,18 +32,8 @@ const ROW_OVERHEAD_BYTES: usize = 64;
 
 #[derive(Clone, Debug)]
 enum Table {
-    Hash(Vec<Rows>),
+    Hash(Shards),
     Ordered(BTreeMap<RowKey, SharedBytes>),
-}
-
-fn shard(key: &[u8]) -> usize {
-    shard_of(xxh3_64(key))
-}
-
-/// The shard of a key with that hash.
-pub(crate) fn shard_of(hash: u64) -> usize {
-    // Not the bits that a map tells its rows apart by: those are to differ within a shard.
-    (hash >> 24) as usize % SHARDS
 }
 
 /// An estimate of the memory that a row takes, in bytes; none takes none.
@@ -67,15 +55,29 @@ pub type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> bool;
 /// All tables of a group.
 #[derive(Clone, Debug, Default)]
 pub struct Tables {
+    seed: HashSeed,
     tables: ByTable<Table>,
     bytes: usize,
 }
 
 impl Tables {
+    /// No tables; the keys of those to come are hashed with `seed`.
+    #[must_use]
+    pub fn new(seed: HashSeed) -> Self {
+        Tables { seed, ..Tables::default() }
+    }
+
+    /// What keys are hashed with.
+    #[must_use]
+    pub fn hash_seed(&self) -> HashSeed {
+        self.seed
+    }
+
     /// Adds an empty table unless it exists.
     pub fn create(&mut self, id: TableId, kind: TableKind) {
+        let seed = self.seed;
         self.tables.get_or_insert_with(id, || match kind {
-            TableKind::Hash => Table::Hash(vec![Rows::default(); SHARDS]),
+            TableKind::Hash => Table::Hash(Shards::new(seed.for_table(id))),
             TableKind::Ordered => Table::Ordered(BTreeMap::new()),
         });
     }
@@ -90,7 +92,7 @@ impl Tables {
     #[must_use]
     pub fn len(&self, table: TableId) -> usize {
         match self.tables.get(table) {
-            Some(Table::Hash(shards)) => shards.iter().map(Rows::len).sum(),
+            Some(Table::Hash(shards)) => shards.len(),
             Some(Table::Ordered(rows)) => rows.len(),
             None => 0,
         }
@@ -106,7 +108,7 @@ impl Tables {
     #[must_use]
     pub fn get(&self, table: TableId, key: &[u8]) -> Option<&[u8]> {
         match self.tables.get(table)? {
-            Table::Hash(shards) => find(shards, key).map(PackedRow::value),
+            Table::Hash(shards) => shards.get(key).map(PackedRow::value),
             Table::Ordered(rows) => rows.get(key).map(|value| &**value),
         }
     }
@@ -115,7 +117,7 @@ impl Tables {
     #[must_use]
     pub fn share(&self, table: TableId, key: &[u8]) -> Option<SharedBytes> {
         match self.tables.get(table)? {
-            Table::Hash(shards) => find(shards, key).map(PackedRow::to_value),
+            Table::Hash(shards) => shards.get(key).map(PackedRow::to_value),
             Table::Ordered(rows) => rows.get(key).cloned(),
         }
     }
@@ -132,20 +134,22 @@ impl Tables {
         mut keep: impl FnMut(OpRef<'a>, Option<&[u8]>),
     ) {
         // Rows are seldom in a cache: the first of them are looked for together.
-        let mut hashes = SmallVec::<[u64; TOGETHER]>::new();
+        let mut places = SmallVec::<[Option<Place>; TOGETHER]>::new();
         let mut taken = 0;
         for op in ops.clone().take(TOGETHER) {
-            let hash = xxh3_64(op.key);
-            if let Some(Table::Hash(shards)) = self.tables.get(op.table) {
-                taken += usize::from(shards[shard_of(hash)].is_taken(hash));
-            }
-            hashes.push(hash);
+            places.push(match self.tables.get(op.table) {
+                Some(Table::Hash(shards)) => {
+                    let place = shards.place(op.key);
+                    taken += usize::from(shards.is_taken(place));
+                    Some(place)
+                }
+                _ => None,
+            });
         }
         std::hint::black_box(taken);
-        let mut hashes = hashes.into_iter();
+        let mut places = places.into_iter();
         for op in ops {
-            let hash = hashes.next().unwrap_or_else(|| xxh3_64(op.key));
-            self.set_hashed(op, hash, |before| keep(op, before));
+            self.set_at(op, places.next().flatten(), |before| keep(op, before));
         }
     }
 
@@ -153,11 +157,12 @@ impl Tables {
     /// may arrive, in a copy, before the entry that declares their table.
     #[inline]
     pub fn set<R>(&mut self, op: OpRef<'_>, keep: impl FnOnce(Option<&[u8]>) -> R) -> R {
-        self.set_hashed(op, xxh3_64(op.key), keep)
+        self.set_at(op, None, keep)
     }
 
+    /// As [`Tables::set`], with the key's place in a hash table, if it is known already.
     #[inline]
-    fn set_hashed<R>(&mut self, op: OpRef<'_>, hash: u64, keep: impl FnOnce(Option<&[u8]>) -> R) -> R {
+    fn set_at<R>(&mut self, op: OpRef<'_>, place: Option<Place>, keep: impl FnOnce(Option<&[u8]>) -> R) -> R {
         let OpRef { table, key, value } = op;
         let bytes = &mut self.bytes;
         *bytes += row_bytes(key, value);
@@ -166,7 +171,10 @@ impl Tables {
             keep(before)
         };
         match self.tables.get_or_insert_with(table, || Table::Ordered(BTreeMap::new())) {
-            Table::Hash(shards) => set_in(&mut shards[shard_of(hash)], hash, key, value, keep),
+            Table::Hash(shards) => {
+                let place = place.unwrap_or_else(|| shards.place(key));
+                shards.set(place, key, value, keep)
+            }
             Table::Ordered(rows) => match (rows.get_mut(key), value) {
                 (Some(row), Some(value)) => {
                     let kept = keep(Some(row));
@@ -225,11 +233,13 @@ impl Tables {
             let row = |(key, value)| Row { table: id, key, value };
             let table_done = match table {
                 Table::Hash(shards) => {
-                    while cursor.shard < SHARDS && found.len() < rows_max {
-                        found.extend(shards[cursor.shard].iter().map(|packed| row(packed.parts())));
+                    while found.len() < rows_max
+                        && let Some(rows) = shards.at(cursor.shard)
+                    {
+                        found.extend(rows.iter().map(|packed| row(packed.parts())));
                         cursor.shard += 1;
                     }
-                    cursor.shard == SHARDS
+                    shards.at(cursor.shard).is_none()
                 }
                 Table::Ordered(rows) => {
                     let after = cursor.after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
@@ -264,35 +274,6 @@ impl Tables {
     /// Removes every row whose table is not among `known`; what a cut-back of a table's declaration leaves.
     pub fn retain(&mut self, known: &HashSet<TableId>) {
         self.tables.retain(|id| known.contains(&id));
-    }
-}
-
-fn find<'a>(shards: &'a [Rows], key: &[u8]) -> Option<&'a PackedRow> {
-    let hash = xxh3_64(key);
-    shards[shard_of(hash)].get(hash, key)
-}
-
-/// Puts a row into its shard or takes it out; the one that stood there. The key is hashed once for shard and place.
-fn set_in<R>(
-    rows: &mut Rows,
-    hash: u64,
-    key: &[u8],
-    value: Option<&[u8]>,
-    keep: impl FnOnce(Option<&[u8]>) -> R,
-) -> R {
-    let Some(value) = value else {
-        return keep(rows.remove(hash, key).as_ref().map(PackedRow::value));
-    };
-    match rows.get_mut(hash, key) {
-        Some(row) => {
-            let kept = keep(Some(row.value()));
-            row.replace(value);
-            kept
-        }
-        None => {
-            rows.insert_new(hash, PackedRow::new(key, value));
-            keep(None)
-        }
     }
 }
 

@@ -109,7 +109,7 @@ impl SimDisk {
     #[must_use]
     pub fn new(id: StoreId) -> Self {
         SimDisk {
-            current: SimStore::new(id, State::default(), true),
+            current: SimStore::new(id, State::new(id), true),
             copy: None,
             cuts: 0,
             replicated: false,
@@ -262,7 +262,7 @@ impl SimDisk {
         if !self.takes() {
             return;
         }
-        let mut base = State::default();
+        let mut base = State::new(id);
         base.set_meta(meta);
         self.copy = Some(SimStore::new(id, base, false));
     }
@@ -419,7 +419,7 @@ impl SimDisk {
     /// Nothing of the store in force can be read any more.
     pub fn ruin(&mut self) {
         let id = self.current.id;
-        self.current = SimStore { trusted: false, ..SimStore::new(id, State::default(), true) };
+        self.current = SimStore { trusted: false, ..SimStore::new(id, State::new(id), true) };
     }
 
     /// The store in force can't be trusted any more: a checksum was wrong.

@@ -121,7 +121,7 @@ impl CheckpointFile {
         let file = match disk.open_to_read(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Ok((Progress::none(self.store), State::default()));
+                return Ok((Progress::none(self.store), State::new(self.store)));
             }
             Err(source) => return Err(StoreError::Disk { operation: "open", path, source }),
         };
@@ -157,7 +157,7 @@ impl CheckpointFile {
         if progress.store != self.store || progress.layout != LAYOUT {
             return Ok(None);
         }
-        let mut state = State::default();
+        let mut state = State::new(self.store);
         state.set_meta(progress.meta.clone());
         let sum = rows::read(&reading.open_table(ROWS)?, |row| {
             state.insert_row(row.table, row.key.into(), row.value.unwrap_or_default().into());
@@ -182,7 +182,7 @@ impl CheckpointFile {
         match disk.open_to_read(&path) {
             Ok(_) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Ok((Progress::none(self.store), State::default()));
+                return Ok((Progress::none(self.store), State::new(self.store)));
             }
             Err(source) => return Err(StoreError::Disk { operation: "open", path, source }),
         }
@@ -194,7 +194,7 @@ impl CheckpointFile {
             let unreadable = || redb::Error::Corrupted("a record of the group's own is not readable".into());
             let progress = progress.and_then(|bytes| postcard::from_bytes::<Progress>(bytes.value()).ok());
             let progress = progress.ok_or_else(unreadable)?;
-            let mut state = State { meta: progress.meta.clone(), ..State::default() };
+            let mut state = State { meta: progress.meta.clone(), ..State::new(self.store) };
             for session in reading.open_table(SESSIONS)?.iter()? {
                 let (id, bytes) = session?;
                 let session = postcard::from_bytes(bytes.value()).map_err(|_| unreadable())?;

@@ -97,7 +97,7 @@ impl Replay {
             Kind::CopyBegin => {
                 self.copying = true;
                 self.state.set_meta(decoded::<Meta>(payload, path, header)?);
-                self.state.sessions = Sessions::default();
+                self.state.sessions = Sessions::new(self.state.tables.hash_seed());
             }
             Kind::Sessions => {
                 for (id, session) in decoded::<Vec<(SessionId, Session)>>(payload, path, header)? {

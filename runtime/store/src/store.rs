@@ -204,7 +204,7 @@ impl Store {
                 }
                 warning = Some(error);
                 let store = store(Side::Untrusted { store: id, reason });
-                let (state, recent, undos) = (State::default(), Vec::new(), Vec::new());
+                let (state, recent, undos) = (State::new(id), Vec::new(), Vec::new());
                 Ok((
                     store,
                     Recovered { store: id, trusted: false, state, recent, undos, fresh, same_boot, warning },

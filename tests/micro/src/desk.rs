@@ -57,7 +57,15 @@ fn group(side: usize) -> Group {
         recent_bytes_max: RECENT_BYTES_MAX,
         ..GroupConfig::new(node, "ledger".into(), 7)
     };
-    Group::new(config, store(side), true, State::default(), Vec::new(), Vec::new(), Box::new(application))
+    Group::new(
+        config,
+        store(side),
+        true,
+        State::new(store(side)),
+        Vec::new(),
+        Vec::new(),
+        Box::new(application),
+    )
 }
 
 impl Desk {

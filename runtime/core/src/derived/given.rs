@@ -5,6 +5,7 @@ use hashbrown::hash_table::Entry;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::entry::Row;
+use crate::hash_seed::HashSeed;
 use crate::ids::TableId;
 use crate::row_key::RowKey;
 
@@ -47,26 +48,34 @@ impl Given {
     pub fn rows(&self) -> impl Iterator<Item = Row> {
         self.lent().map(|(table, key, row)| Row { table, key: key.into(), value: row.into() })
     }
-
-    /// As what the row under `key` gives: two rows, or two contents of one, have the same but for a chance of one in 2^64.
-    pub fn fingerprint_of(&self, key: &RowKey) -> u64 {
-        self.lent().fold(xxh3_64_with_seed(key, STEP), |print, (table, key, row)| {
-            let with_key = xxh3_64_with_seed(key, print ^ u64::from(table.0));
-            xxh3_64_with_seed(row, with_key.wrapping_add(STEP))
-        })
-    }
 }
 
 /// Fingerprints by the hash of the row that gives. Rows whose hashes are equal have one between them, the latest one's: what the
 /// other gives is then taken for a change, which costs a translation, no more.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Fingerprints(HashTable<(u64, u64)>);
+pub(super) struct Fingerprints {
+    seed: HashSeed,
+    table: HashTable<(u64, u64)>,
+}
 
 impl Fingerprints {
+    pub fn new(seed: HashSeed) -> Self {
+        Fingerprints { seed, table: HashTable::new() }
+    }
+
+    /// The fingerprint of `given` as what the row under `key` gives: two rows, or two contents of one, have the same but for a
+    /// chance of one in 2^64.
+    pub fn of(&self, key: &RowKey, given: &Given) -> u64 {
+        given.lent().fold(self.seed.hash(key).wrapping_add(STEP), |print, (table, key, row)| {
+            let with_key = xxh3_64_with_seed(key, print ^ u64::from(table.0));
+            xxh3_64_with_seed(row, with_key.wrapping_add(STEP))
+        })
+    }
+
     /// What stood there; the new one, or none, takes its place.
     pub fn put(&mut self, table: TableId, key: &RowKey, fingerprint: Option<u64>) -> Option<u64> {
-        let hash = xxh3_64_with_seed(key, u64::from(table.0));
-        match (self.0.entry(hash, |(other, _)| *other == hash, |(other, _)| *other), fingerprint) {
+        let hash = self.seed.for_table(table).hash(key);
+        match (self.table.entry(hash, |(other, _)| *other == hash, |(other, _)| *other), fingerprint) {
             (Entry::Occupied(mut entry), Some(fingerprint)) => {
                 Some(std::mem::replace(&mut entry.get_mut().1, fingerprint))
             }
@@ -81,7 +90,7 @@ impl Fingerprints {
 
     /// About how many bytes they take.
     pub fn bytes(&self) -> usize {
-        self.0.capacity() * (size_of::<(u64, u64)>() + 1)
+        self.table.capacity() * (size_of::<(u64, u64)>() + 1)
     }
 }
 
@@ -109,11 +118,12 @@ mod tests {
             given(&[(1, "c", "d"), (1, "a", "b")]),
         ];
         let (key, other) = (RowKey::from(&b"key"[..]), RowKey::from(&b"other"[..]));
-        let prints: Vec<u64> = all.iter().map(|given| given.fingerprint_of(&key)).collect();
+        let fingerprints = Fingerprints::default();
+        let prints: Vec<u64> = all.iter().map(|given| fingerprints.of(&key, given)).collect();
         for (at, print) in prints.iter().enumerate() {
             assert!(!prints[..at].contains(print), "{at}");
-            assert_eq!(all[at].clone().fingerprint_of(&key), *print);
-            assert_ne!(all[at].fingerprint_of(&other), *print);
+            assert_eq!(fingerprints.of(&key, &all[at].clone()), *print);
+            assert_ne!(fingerprints.of(&other, &all[at]), *print);
         }
         let rows: Vec<Row> = all[5].rows().collect();
         assert_eq!((&*rows[1].key, &*rows[1].value, rows.len()), (&b"c"[..], &b"d"[..], 2));

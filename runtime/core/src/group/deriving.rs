@@ -19,7 +19,7 @@ use crate::tables::Tables;
 impl Group {
     /// What the running version derives from `tables`, built at once.
     pub(super) fn derived_over(&self, tables: &Tables) -> Derived {
-        let mut derived = Derived::of(self.application.descriptor());
+        let mut derived = Derived::of(self.application.descriptor(), tables.hash_seed());
         while !derived.build(&*self.application, tables, usize::MAX) {}
         derived
     }
@@ -31,7 +31,7 @@ impl Group {
     /// The database is another one: the next version begins anew.
     pub(super) fn derive_next_anew(&mut self) {
         if let Some(next) = &self.next_application {
-            self.next_derived = Derived::of(next.descriptor());
+            self.next_derived = Derived::of(next.descriptor(), self.state.tables.hash_seed());
             self.next_announced = false;
         }
     }
@@ -61,7 +61,7 @@ impl Group {
 
     /// A version that was asked for is loaded: its tables are built, then it is announced.
     pub(super) fn take_next(&mut self, application: Box<dyn Application>, attempt: u32) {
-        self.next_derived = Derived::of(application.descriptor());
+        self.next_derived = Derived::of(application.descriptor(), self.state.tables.hash_seed());
         self.next_announced = false;
         self.next_attempt = attempt;
         self.next_application = Some(application);

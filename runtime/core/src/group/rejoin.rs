@@ -216,10 +216,10 @@ impl Group {
         let half = |salt: u64| xxhash_rust::xxh3::xxh3_64(&[a ^ salt, b].map(u64::to_le_bytes).concat());
         let store = StoreId(u128::from(half(0)) << 64 | u128::from(half(1)));
         self.effects.push(Effect::CopyBegin { store, meta: Box::new(meta.clone()) });
-        let mut state = State::default();
+        let mut state = State::new(store);
         state.set_meta(meta);
         let derived = self.derived_over(&state.tables);
-        let sessions = Sessions::default();
+        let sessions = Sessions::new(state.tables.hash_seed());
         self.follow = Follow::Copying(Box::new(Copying { store, state, sessions, derived }));
     }
 

@@ -6,23 +6,26 @@ use std::collections::VecDeque;
 
 use hashbrown::HashTable;
 use smol_str::SmolStr;
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::KeyedReply;
+use crate::hash_seed::HashSeed;
 use crate::ids::Micros;
-use crate::tables::{SHARDS, shard_of};
+
+/// So many tables are there.
+const TABLES: usize = 256;
 
 /// Keyed replies. See the module's page.
 #[derive(Clone, Debug)]
 pub(super) struct Keyed {
-    shards: Vec<HashTable<(SmolStr, KeyedReply)>>,
+    seed: HashSeed,
+    tables: Vec<HashTable<(SmolStr, KeyedReply)>>,
     /// The keys and when their replies were recorded, oldest first.
     order: VecDeque<(SmolStr, Micros)>,
 }
 
 impl Default for Keyed {
     fn default() -> Self {
-        Keyed { shards: vec![HashTable::new(); SHARDS], order: VecDeque::new() }
+        Keyed::new(HashSeed::default())
     }
 }
 
@@ -34,11 +37,17 @@ impl PartialEq for Keyed {
 
 impl Eq for Keyed {}
 
-fn hash(key: &str) -> u64 {
-    xxh3_64(key.as_bytes())
+/// The table of a key with that hash: not by those bits that a table tells its keys apart by.
+fn table_of(hash: u64) -> usize {
+    (hash >> 24) as usize % TABLES
 }
 
 impl Keyed {
+    /// None; the keys of those to come are hashed with `seed`.
+    pub fn new(seed: HashSeed) -> Self {
+        Keyed { seed, tables: vec![HashTable::new(); TABLES], order: VecDeque::new() }
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.order.len()
@@ -46,8 +55,8 @@ impl Keyed {
 
     /// The reply under `key`.
     pub fn get(&self, key: &str) -> Option<&KeyedReply> {
-        let hash = hash(key);
-        self.shards[shard_of(hash)].find(hash, |(other, _)| other == key).map(|(_, reply)| reply)
+        let hash = self.seed.hash(key.as_bytes());
+        self.tables[table_of(hash)].find(hash, |(other, _)| other == key).map(|(_, reply)| reply)
     }
 
     /// All of them, oldest first.
@@ -89,23 +98,24 @@ impl Keyed {
 
     /// Whether nothing stood under the key.
     fn put(&mut self, key: SmolStr, reply: KeyedReply) -> bool {
-        let hash_of = hash(&key);
-        let shard = &mut self.shards[shard_of(hash_of)];
-        match shard.find_mut(hash_of, |(other, _)| *other == key) {
+        let seed = self.seed;
+        let hash = seed.hash(key.as_bytes());
+        let table = &mut self.tables[table_of(hash)];
+        match table.find_mut(hash, |(other, _)| *other == key) {
             Some((_, there)) => {
                 *there = reply;
                 false
             }
             None => {
-                shard.insert_unique(hash_of, (key, reply), |(key, _)| hash(key));
+                table.insert_unique(hash, (key, reply), |(key, _)| seed.hash(key.as_bytes()));
                 true
             }
         }
     }
 
     fn take(&mut self, key: SmolStr) -> (SmolStr, KeyedReply) {
-        let hash = hash(&key);
-        let entry = self.shards[shard_of(hash)].find_entry(hash, |(other, _)| *other == key);
+        let hash = self.seed.hash(key.as_bytes());
+        let entry = self.tables[table_of(hash)].find_entry(hash, |(other, _)| *other == key);
         entry.expect("keys and their order agree").remove().0
     }
 }

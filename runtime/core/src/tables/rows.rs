@@ -6,9 +6,8 @@
 //! Linear probing, and removal that leaves no marks behind: Knuth, The Art of Computer Programming, volume 3, 6.4,
 //! algorithms L and R.
 
-use xxhash_rust::xxh3::xxh3_64;
-
 use super::packed_row::PackedRow;
+use crate::hash_seed::HashSeed;
 
 /// A table begins with so many slots.
 const SLOTS_MIN: usize = 8;
@@ -77,11 +76,11 @@ impl Rows {
         self.slots.get(home(hash, self.slots.len())).is_some_and(Option::is_some)
     }
 
-    /// Adds a row whose key is not there.
-    pub fn insert_new(&mut self, hash: u64, row: PackedRow) {
+    /// Adds a row whose key is not there. `seed` is what all keys of these rows are hashed with.
+    pub fn insert_new(&mut self, seed: HashSeed, hash: u64, row: PackedRow) {
         // A quarter stays free: beyond, rows stand ever further from where they are looked for.
         if (self.len + 1) * 4 > self.slots.len() * 3 {
-            self.grow();
+            self.grow(seed);
         }
         self.place(hash, row);
         self.len += 1;
@@ -95,16 +94,16 @@ impl Rows {
         self.slots[at] = Some(row);
     }
 
-    fn grow(&mut self) {
+    fn grow(&mut self, seed: HashSeed) {
         let slots = (self.slots.len() + self.slots.len() / 2).max(SLOTS_MIN);
         let free = std::iter::repeat_with(|| None).take(slots).collect();
         for row in std::mem::replace(&mut self.slots, free).into_iter().flatten() {
-            self.place(xxh3_64(row.key()), row);
+            self.place(seed.hash(row.key()), row);
         }
     }
 
-    /// Takes out the row under `key`.
-    pub fn remove(&mut self, hash: u64, key: &[u8]) -> Option<PackedRow> {
+    /// Takes out the row under `key`. `seed` is what all keys of these rows are hashed with.
+    pub fn remove(&mut self, seed: HashSeed, hash: u64, key: &[u8]) -> Option<PackedRow> {
         let mut hole = self.find_slot(hash, key).ok()?;
         let removed = self.slots[hole].take();
         self.len -= 1;
@@ -113,7 +112,7 @@ impl Rows {
         let behind = |from: usize, to: usize| (to + slots - from) % slots;
         let mut at = self.next(hole);
         while let Some(row) = &self.slots[at] {
-            let home = home(xxh3_64(row.key()), slots);
+            let home = home(seed.hash(row.key()), slots);
             if behind(home, at) >= behind(hole, at) {
                 self.slots[hole] = self.slots[at].take();
                 hole = at;
@@ -129,25 +128,26 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::ids::StoreId;
 
     /// Few keys, so that rows stand close, come again, and go around the end.
     #[test]
     fn rows_are_found_whatever_came_and_went() {
         let (mut rows, mut model) = (Rows::default(), BTreeMap::new());
-        let mut random = 1_u64;
+        let (mut random, seed) = (1_u64, HashSeed::default());
         for step in 0..200_000_u64 {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let most = 1 + step / 1_000;
             let key = ((random >> 33) % most).to_le_bytes();
-            let hash = xxh3_64(&key);
+            let hash = seed.hash(&key);
             let expected = model.get(&key);
             assert_eq!(rows.get(hash, &key).map(|row| row.value().to_vec()), expected.cloned());
             match (random >> 60, expected.is_some()) {
                 (0..6, true) => {
-                    let row = rows.remove(hash, &key).expect("it is there");
+                    let row = rows.remove(seed, hash, &key).expect("it is there");
                     assert_eq!(Some(row.value().to_vec()), model.remove(&key));
                 }
-                (0..6, false) => assert!(rows.remove(hash, &key).is_none()),
+                (0..6, false) => assert!(rows.remove(seed, hash, &key).is_none()),
                 (_, true) => {
                     let value = step.to_le_bytes().to_vec();
                     rows.get_mut(hash, &key).expect("it is there").replace(&value);
@@ -155,7 +155,7 @@ mod tests {
                 }
                 (_, false) => {
                     let value = step.to_le_bytes().to_vec();
-                    rows.insert_new(hash, PackedRow::new(&key, &value));
+                    rows.insert_new(seed, hash, PackedRow::new(&key, &value));
                     model.insert(key, value);
                 }
             }
@@ -165,6 +165,31 @@ mod tests {
         all.sort();
         assert_eq!(all, model.into_iter().map(|(key, value)| (key.to_vec(), value)).collect::<Vec<_>>());
         assert!(rows.slots.len() * 2 > rows.len, "and the table is no larger than it has to be");
+    }
+
+    /// How far the row that stands furthest from where it is looked for is away from there.
+    fn furthest(rows: &Rows, seed: HashSeed) -> usize {
+        let slots = rows.slots.len();
+        let away = |(at, row): (usize, &Option<PackedRow>)| {
+            row.as_ref().map(|row| (at + slots - home(seed.hash(row.key()), slots)) % slots)
+        };
+        rows.slots.iter().enumerate().filter_map(away).max().unwrap_or_default()
+    }
+
+    #[test]
+    fn rows_in_the_order_of_another_store_stand_near_where_they_are_looked_for() {
+        let [here, there] = [1, 2].map(|store| HashSeed::of(StoreId(store)));
+        let put = |rows: &mut Rows, seed: HashSeed, key: &[u8]| {
+            rows.insert_new(seed, seed.hash(key), PackedRow::new(key, b""));
+        };
+        let (mut rows, mut copy) = (Rows::default(), Rows::default());
+        (0..3_000_u32).for_each(|key| put(&mut rows, here, &key.to_le_bytes()));
+        // Not at the end alone: on the way there the table is small, and the rows are those of one end.
+        for row in rows.iter() {
+            put(&mut copy, there, row.key());
+            let (furthest, len) = (furthest(&copy, there), copy.len());
+            assert!(furthest < 100, "{furthest} after {len}");
+        }
     }
 
     #[test]

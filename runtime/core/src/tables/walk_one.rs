@@ -3,7 +3,8 @@
 use std::ops::Bound;
 
 use super::packed_row::PackedRow;
-use super::{SHARDS, Table, Tables, shard};
+use super::shards::shard;
+use super::{Table, Tables};
 use crate::ids::TableId;
 use crate::row_key::RowKey;
 use crate::shared_bytes::SharedBytes;
@@ -36,8 +37,10 @@ impl Tables {
         let mut found = Vec::new();
         match self.tables.get(table) {
             Some(Table::Hash(shards)) => {
-                while cursor.shard < SHARDS && found.is_empty() {
-                    found.extend(shards[cursor.shard].iter().map(PackedRow::parts));
+                while found.is_empty()
+                    && let Some(rows) = shards.at(cursor.shard)
+                {
+                    found.extend(rows.iter().map(PackedRow::parts));
                     cursor.shard += 1;
                 }
             }

@@ -3,7 +3,8 @@
 use std::ops::Bound;
 
 use super::packed_row::PackedRow;
-use super::{Table, Tables, shard};
+use super::shards::shard;
+use super::{Table, Tables};
 use crate::ids::TableId;
 use crate::row_key::RowKey;
 use crate::shared_bytes::SharedBytes;

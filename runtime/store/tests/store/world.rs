@@ -7,6 +7,7 @@ use lockstep_core::descriptor::{TableKind, Version};
 use lockstep_core::encoded_entry::EncodedEntry;
 use lockstep_core::entry::{Control, Entry, EntryBody, Op, TableMeta};
 use lockstep_core::event::{Encoding, EventId, Outcome};
+use lockstep_core::hash_seed::HashSeed;
 use lockstep_core::ids::{Micros, NodeId, Number, PluginHash, SessionId, StoreId, TableId, Term};
 use lockstep_core::state::State;
 use lockstep_store::disk::Disk;
@@ -107,7 +108,13 @@ impl World {
 
     #[track_caller]
     pub fn open(&self) -> (Store, Recovered) {
-        self.try_open().expect("the store opens")
+        let (store, found) = self.try_open().expect("the store opens");
+        assert_eq!(
+            found.state.tables.hash_seed(),
+            HashSeed::of(found.store),
+            "each store hashes with its id"
+        );
+        (store, found)
     }
 
     pub fn store_dir(&self, store: StoreId) -> PathBuf {
