@@ -145,8 +145,8 @@ impl EngineLoop {
         self.found
     }
 
-    /// Lets the thread sleep on the sockets themselves, for [`WAIT_HERE_MAX`] and until something is due; whether something has
-    /// come. The arbiter's own wait is dearer: one poll within another, and a future to be woken.
+    /// Lets the thread sleep on the sockets themselves, for a millisecond at most and until something is due; whether something
+    /// has come. The arbiter's own wait is dearer: one poll within another, and a future to be woken.
     #[must_use]
     pub fn wait_here(&mut self) -> bool {
         self.found = self.wait_at_most(self.at_most(WAIT_HERE_MAX));
