@@ -114,7 +114,7 @@ impl Sessions {
     /// None; the keys of replies to come are hashed with `seed`.
     #[must_use]
     pub fn new(seed: HashSeed) -> Self {
-        Sessions { keyed: Keyed::new(seed), ..Sessions::default() }
+        Sessions { sessions: BTreeMap::new(), keyed: Keyed::new(seed), reply_bytes: 0 }
     }
 
     /// What is known of `id`, whose client awaits answers from `awaited_from` on.

@@ -23,6 +23,7 @@ use by_table::ByTable;
 use packed_row::PackedRow;
 use rows::Rows;
 use shards::{Place, Shards};
+pub(crate) use shards::{SHARDS, shard_of};
 pub use walk_one::TableCursor;
 
 /// So many rows of an entry are looked for together.

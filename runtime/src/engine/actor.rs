@@ -116,15 +116,14 @@ async fn drive(cell: &RefCell<Option<EngineLoop>>) -> End {
     // What comes does so in quick succession.
     let mut dense = false;
     loop {
-        let (end, deadline) = {
+        let end = {
             let mut cell = cell.borrow_mut();
             let engine = cell.as_mut().expect("an engine was put in");
             let Some(end) = turn(engine) else { return End::GivenUp };
-            let end = match end {
+            match end {
                 TurnEnd::Wait if engine.busy_poll() || (dense && engine.wait_here()) => TurnEnd::Again,
                 end => end,
-            };
-            (end, engine.deadline())
+            }
         };
         match end {
             TurnEnd::Again => {
@@ -138,6 +137,7 @@ async fn drive(cell: &RefCell<Option<EngineLoop>>) -> End {
             TurnEnd::Stopped => return End::Stopped,
             TurnEnd::Wait => {}
         }
+        let deadline = cell.borrow().as_ref().and_then(EngineLoop::deadline);
         let wait = deadline
             .map_or(Duration::from_millis(100), |deadline| Duration::from_micros(deadline.since(now()).0));
         // Only an earlier deadline moves the timer; a later one is looked at when it fires.

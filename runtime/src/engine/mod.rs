@@ -73,7 +73,7 @@ const EVENTS_MAX: usize = 1_024;
 
 /// Why a turn ended.
 pub enum TurnEnd {
-    /// There is more to do: again, after the mailbox had its turn.
+    /// There is more to do: again, after the mailbox if it is due.
     Again,
     /// Nothing is to be done until a socket, the bell or the deadline.
     Wait,

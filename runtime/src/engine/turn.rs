@@ -1,6 +1,6 @@
 //! One turn of the engine: read each ready socket once, step the core for each input, end the batch, carry out.
 //!
-//! A turn is bounded by count and by time; then the mailbox has its turn. Order within a turn: what other threads
+//! A turn is bounded by count and by time; the mailbox has its turn between two of them. Order within a turn: what other threads
 //! said, the link, the clock, clients and other groups (R35).
 
 use std::time::{Duration, Instant};

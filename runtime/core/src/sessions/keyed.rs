@@ -10,15 +10,13 @@ use smol_str::SmolStr;
 use super::KeyedReply;
 use crate::hash_seed::HashSeed;
 use crate::ids::Micros;
-
-/// So many tables are there.
-const TABLES: usize = 256;
+use crate::tables::{SHARDS, shard_of};
 
 /// Keyed replies. See the module's page.
 #[derive(Clone, Debug)]
 pub(super) struct Keyed {
     seed: HashSeed,
-    tables: Vec<HashTable<(SmolStr, KeyedReply)>>,
+    shards: Vec<HashTable<(SmolStr, KeyedReply)>>,
     /// The keys and when their replies were recorded, oldest first.
     order: VecDeque<(SmolStr, Micros)>,
 }
@@ -37,15 +35,10 @@ impl PartialEq for Keyed {
 
 impl Eq for Keyed {}
 
-/// The table of a key with that hash: not by those bits that a table tells its keys apart by.
-fn table_of(hash: u64) -> usize {
-    (hash >> 24) as usize % TABLES
-}
-
 impl Keyed {
     /// None; the keys of those to come are hashed with `seed`.
     pub fn new(seed: HashSeed) -> Self {
-        Keyed { seed, tables: vec![HashTable::new(); TABLES], order: VecDeque::new() }
+        Keyed { seed, shards: vec![HashTable::new(); SHARDS], order: VecDeque::new() }
     }
 
     /// How many there are.
@@ -56,7 +49,7 @@ impl Keyed {
     /// The reply under `key`.
     pub fn get(&self, key: &str) -> Option<&KeyedReply> {
         let hash = self.seed.hash(key.as_bytes());
-        self.tables[table_of(hash)].find(hash, |(other, _)| other == key).map(|(_, reply)| reply)
+        self.shards[shard_of(hash)].find(hash, |(other, _)| other == key).map(|(_, reply)| reply)
     }
 
     /// All of them, oldest first.
@@ -100,14 +93,14 @@ impl Keyed {
     fn put(&mut self, key: SmolStr, reply: KeyedReply) -> bool {
         let seed = self.seed;
         let hash = seed.hash(key.as_bytes());
-        let table = &mut self.tables[table_of(hash)];
-        match table.find_mut(hash, |(other, _)| *other == key) {
+        let shard = &mut self.shards[shard_of(hash)];
+        match shard.find_mut(hash, |(other, _)| *other == key) {
             Some((_, there)) => {
                 *there = reply;
                 false
             }
             None => {
-                table.insert_unique(hash, (key, reply), |(key, _)| seed.hash(key.as_bytes()));
+                shard.insert_unique(hash, (key, reply), |(key, _)| seed.hash(key.as_bytes()));
                 true
             }
         }
@@ -115,7 +108,7 @@ impl Keyed {
 
     fn take(&mut self, key: SmolStr) -> (SmolStr, KeyedReply) {
         let hash = self.seed.hash(key.as_bytes());
-        let entry = self.tables[table_of(hash)].find_entry(hash, |(other, _)| *other == key);
+        let entry = self.shards[shard_of(hash)].find_entry(hash, |(other, _)| *other == key);
         entry.expect("keys and their order agree").remove().0
     }
 }

@@ -10,11 +10,16 @@ use super::rows::Rows;
 use crate::hash_seed::HashSeed;
 
 /// A table that is kept in shards has so many.
-const SHARDS: usize = 256;
+pub(crate) const SHARDS: usize = 256;
 
-/// The shard of a key.
+/// The shard of a key with that hash: not by those bits that its rows are told apart by within the shard.
+pub(crate) fn shard_of(hash: u64) -> usize {
+    (hash >> 24) as usize % SHARDS
+}
+
+/// The shard of a row's key.
 pub(super) fn shard(key: &[u8]) -> usize {
-    (xxh3_64(key) >> 24) as usize % SHARDS
+    shard_of(xxh3_64(key))
 }
 
 /// Where a key is looked for.
