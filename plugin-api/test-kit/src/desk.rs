@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use lockstep_core::command::{CommandResult, HalfWayEnd, Role};
 use lockstep_core::descriptor::Version;
-use lockstep_core::encoded_entry::EncodedEntry;
+use lockstep_core::encoded_entries::EncodedEntries;
 use lockstep_core::entry::Entry;
 use lockstep_core::event::Answer;
 use lockstep_core::group::{Group, GroupConfig, StepUps};
@@ -226,7 +226,7 @@ impl Desk {
         let mut state = State::new(store(node));
         // What its store holds is acknowledged: nothing of it is taken back.
         entries.iter().for_each(|entry| drop(state.apply((**entry).clone())));
-        let recent = entries.iter().map(|entry| EncodedEntry::from(&**entry)).collect();
+        let recent = entries.iter().map(|entry| EncodedEntries::from(&**entry)).collect();
         let mut group =
             Group::new(config, store(node), true, state, recent, Vec::new(), Box::new(application));
         let mut effects = Vec::new();

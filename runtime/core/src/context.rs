@@ -17,7 +17,7 @@ use crate::event::EventId;
 use crate::ids::{Micros, Number, TableId};
 use crate::row_key::RowKey;
 use crate::shared_bytes::SharedBytes;
-use crate::tables::Tables;
+use crate::tables::{self, Tables};
 use crate::updates::{Place, Updates};
 use crate::witness::Witness;
 
@@ -48,6 +48,8 @@ struct Written {
     table: TableId,
     removes: bool,
     place: Place,
+    /// Where it goes, if that is known.
+    row: Option<tables::Place>,
 }
 
 impl Written {
@@ -95,6 +97,11 @@ impl Overlay {
         self.ops_from(0)
     }
 
+    /// All operations so far, in order, each with the place that it goes to, if that is known.
+    pub(crate) fn placed(&self) -> impl Iterator<Item = (OpRef<'_>, Option<tables::Place>)> {
+        self.written.iter().map(|written| (self.op(written), written.row))
+    }
+
     /// Whether operations of `bytes`, keys and values together, are too many.
     pub(crate) fn lacks_room(&self, bytes: usize) -> bool {
         self.updates.as_bytes().len() + bytes > UPDATES_BYTES_MAX
@@ -116,8 +123,18 @@ impl Overlay {
         OpRef { table: written.table, key: self.key(written), value: self.value(written) }
     }
 
+    /// Adds an operation on `tables`, whose row is there when the operation is carried out: it is asked for now.
+    pub fn put(&mut self, op: OpRef<'_>, tables: &Tables) {
+        let row = tables.fetch(op.table, op.key);
+        self.push_at(op, row);
+    }
+
     /// Adds an operation.
     pub fn push(&mut self, op: OpRef<'_>) {
+        self.push_at(op, None);
+    }
+
+    fn push_at(&mut self, op: OpRef<'_>, row: Option<tables::Place>) {
         if self.written.len() == LINEAR_MAX {
             for (at, written) in self.written.iter().enumerate() {
                 self.index.insert((written.table, self.key(written).into()), at);
@@ -127,7 +144,7 @@ impl Overlay {
             self.index.insert((op.table, op.key.into()), self.written.len());
         }
         let place = self.updates.place(op);
-        self.written.push(Written { table: op.table, removes: op.value.is_none(), place });
+        self.written.push(Written { table: op.table, removes: op.value.is_none(), place, row });
     }
 
     /// The last write to `key`, if any: `Some(None)` for a deletion.
@@ -399,7 +416,7 @@ impl<'a> UnitContext<'a> {
         if self.overlay.lacks_room(op.bytes()) {
             return self.breached(format!("a procedure's updates have at most {UPDATES_BYTES_MAX} bytes"));
         }
-        self.overlay.push(op);
+        self.overlay.put(op, self.tables);
     }
 
     /// The rows with `from <= key < to`, in order of their keys, as long as `visit` returns true.

@@ -4,7 +4,7 @@ use crate::application::Application;
 use crate::campaign::CampaignRecord;
 use crate::channels::GroupMessage;
 use crate::command::{CommandResult, Role};
-use crate::encoded_entry::EncodedEntry;
+use crate::encoded_entries::EncodedEntries;
 use crate::entry::Row;
 use crate::event::{Answer, Fault};
 use crate::ids::{Epoch, GroupName, LinkId, Number, Origin, PluginHash, SessionId, StoreId, Term};
@@ -52,9 +52,9 @@ pub enum Effect {
         /// Which.
         link: LinkId,
     },
-    /// Append an entry to the store's redo log; answered with `Input::Durable`. The shell puts all entries of a
+    /// Append entries to the store's redo log; answered with `Input::Durable`. The shell puts all entries of a
     /// batch into one record.
-    Append(EncodedEntry),
+    Append(EncodedEntries),
     /// Cut the store back to `to`; entries after it never count again (R24). Later appends come after it.
     CutBack {
         /// The last number that stays.

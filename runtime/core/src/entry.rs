@@ -205,7 +205,7 @@ pub enum EntryBody<O = Op> {
         procedure: SmolStr,
         /// How it ended.
         outcome: Outcome,
-        /// Its updates, in order, at the end: see [`EncodedEntry::of_run`](crate::encoded_entry::EncodedEntry::of_run).
+        /// Its updates, in order, at the end: see [`Gathered::push_ran`](crate::encoded_entries::Gathered::push_ran).
         /// Unless committed, only those of a timer or message that is used up (R34).
         ops: Vec<O>,
     },
@@ -260,29 +260,6 @@ pub struct Entry<O = Op> {
     pub time: Micros,
     /// What it was for.
     pub body: EntryBody<O>,
-}
-
-impl<O> Entry<O> {
-    /// The updates of rows, and the entry without them.
-    #[must_use]
-    pub fn split(mut self) -> (Vec<O>, Entry) {
-        let ops = self.body.take_ops();
-        let body = match self.body {
-            EntryBody::Procedure { event, awaited_from, encoding, procedure, outcome, .. } => {
-                EntryBody::Procedure { event, awaited_from, encoding, procedure, outcome, ops: Vec::new() }
-            }
-            EntryBody::OpenSession => EntryBody::OpenSession,
-            EntryBody::Aborted => EntryBody::Aborted,
-            EntryBody::Intent(intent) => EntryBody::Intent(intent),
-            EntryBody::Control(control) => EntryBody::Control(control),
-            EntryBody::Delivered { .. } => EntryBody::Delivered { ops: Vec::new() },
-            EntryBody::Migrated(chunk) => {
-                let Chunk { table, upto, rows, left, .. } = *chunk;
-                EntryBody::Migrated(Box::new(Chunk { table, upto, rows, left, ops: Vec::new() }))
-            }
-        };
-        (ops, Entry { number: self.number, term: self.term, time: self.time, body })
-    }
 }
 
 /// A row outside of any entry, as snapshots and checkpoints carry it.

@@ -32,6 +32,15 @@ counter! {
     Number
 }
 impl Number {
+    /// The number so many places behind this one.
+    ///
+    /// # Panics
+    /// When 2^64 are used up, which no run reaches.
+    #[must_use]
+    pub fn plus(self, places: u64) -> Self {
+        Self(self.0.checked_add(places).expect("a counter of 64 bits does not run out"))
+    }
+
     /// The number before this one.
     ///
     /// # Panics

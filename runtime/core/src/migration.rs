@@ -84,7 +84,7 @@ impl Migration {
     ///
     /// # Panics
     /// When it is of another table than the next one.
-    pub(crate) fn note(&mut self, chunk: &Chunk, table: Option<&mut TableMeta>) -> bool {
+    pub(crate) fn note(&mut self, chunk: &Chunk<impl Update>, table: Option<&mut TableMeta>) -> bool {
         assert!(self.awaits(chunk), "chunks come in the order of their tables (R31)");
         let course = self.tables.get_mut(&chunk.table).expect("it is the next one");
         course.rows = course.rows.saturating_add(chunk.rows);

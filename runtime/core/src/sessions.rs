@@ -8,6 +8,7 @@ mod keyed;
 use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 use smol_str::SmolStr;
 
 use self::keyed::Keyed;
@@ -58,6 +59,18 @@ pub struct Session {
     pub replies: VecDeque<(u64, Recorded)>,
 }
 
+impl Session {
+    /// Where the answer to the client's `number` is recorded, or would be: nearly always behind all others.
+    fn find(&self, number: u64) -> Result<usize, usize> {
+        match self.replies.back() {
+            Some((last, _)) if number <= *last => {
+                self.replies.binary_search_by_key(&number, |(number, _)| *number)
+            }
+            _ => Err(self.replies.len()),
+        }
+    }
+}
+
 /// A keyed event's recorded answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyedReply {
@@ -88,7 +101,8 @@ struct Touched {
     session: SessionId,
     awaited_from: u64,
     used: Number,
-    trimmed: Vec<(u64, Recorded)>,
+    /// Mostly one, as a client has one answer for each that it asks for.
+    trimmed: SmallVec<[(u64, Recorded); 1]>,
     inserted: Option<u64>,
 }
 
@@ -129,7 +143,7 @@ impl Sessions {
             EventId::Timer { .. } | EventId::Message { .. } => Known::New,
             EventId::Numbered { session, number } => {
                 let Some(session) = self.sessions.get(session) else { return Known::UnknownSession };
-                if let Ok(at) = session.replies.binary_search_by_key(number, |(number, _)| *number) {
+                if let Ok(at) = session.find(*number) {
                     return Known::Ended(&session.replies[at].1);
                 }
                 if *number < session.awaited_from {
@@ -155,81 +169,84 @@ impl Sessions {
         })
     }
 
-    /// Records the opening of a session by entry `number`.
-    pub fn open(&mut self, number: Number) -> SessionUndo {
-        let mut undo = SessionUndo::default();
+    /// Records the opening of a session by entry `number`. What takes it back goes into `undo`, if that is asked for.
+    pub fn open(&mut self, number: Number, mut undo: Option<&mut SessionUndo>) {
         let id = SessionId(number.0);
         if self.sessions.contains_key(&id) {
-            return undo;
+            return;
         }
         while self.sessions.len() >= SESSIONS_MAX {
-            self.drop_silent(&mut undo, id);
+            self.drop_silent(undo.as_deref_mut(), id);
         }
         self.sessions.insert(id, Session { awaited_from: 1, used: number, replies: VecDeque::new() });
-        undo.opened = Some(id);
-        undo
+        if let Some(undo) = undo {
+            undo.opened = Some(id);
+        }
     }
 
-    /// Records the answer of an event.
+    /// Records the answer of an event. What takes it back goes into `undo`, if that is asked for.
     pub fn record(
         &mut self,
         id: &EventId,
         awaited_from: u64,
         time: Micros,
         recorded: Recorded,
-    ) -> SessionUndo {
-        let mut undo = SessionUndo::default();
+        mut undo: Option<&mut SessionUndo>,
+    ) {
         match id {
             EventId::Numbered { session: session_id, number } => {
-                let Some(session) = self.sessions.get_mut(session_id) else { return undo };
+                let Some(session) = self.sessions.get_mut(session_id) else { return };
                 let (old_awaited, old_used) = (session.awaited_from, session.used);
                 session.awaited_from = session.awaited_from.max(awaited_from);
                 session.used = recorded.number;
-                let mut trimmed = Vec::new();
+                let mut trimmed = SmallVec::new();
                 while session.replies.front().is_some_and(|(number, _)| *number < session.awaited_from) {
                     let gone = session.replies.pop_front().expect("there is a front");
                     self.reply_bytes -= gone.1.bytes();
-                    trimmed.push(gone);
+                    if undo.is_some() {
+                        trimmed.push(gone);
+                    }
                 }
                 let mut inserted = None;
                 if *number >= session.awaited_from
-                    && let Err(at) = session.replies.binary_search_by_key(number, |(number, _)| *number)
+                    && let Err(at) = session.find(*number)
                 {
                     self.reply_bytes += recorded.bytes();
                     session.replies.insert(at, (*number, recorded));
                     inserted = Some(*number);
                 }
-                undo.touched = Some(Touched {
-                    session: *session_id,
-                    awaited_from: old_awaited,
-                    used: old_used,
-                    trimmed,
-                    inserted,
-                });
-                let session_id = *session_id;
+                let session = *session_id;
+                if let Some(undo) = undo.as_deref_mut() {
+                    let (awaited_from, used) = (old_awaited, old_used);
+                    undo.touched = Some(Touched { session, awaited_from, used, trimmed, inserted });
+                }
                 while self.reply_bytes > REPLY_BYTES_MAX && self.sessions.len() > 1 {
-                    self.drop_silent(&mut undo, session_id);
+                    self.drop_silent(undo.as_deref_mut(), session);
                 }
             }
             EventId::Keyed { key } => {
                 while let Some(oldest) = self.keyed.oldest()
                     && (self.keyed.len() >= KEYS_MAX || time.since(oldest) > KEY_TIME)
                 {
-                    undo.removed_keys.extend(self.keyed.pop_oldest());
+                    let oldest = self.keyed.pop_oldest();
+                    if let Some(undo) = undo.as_deref_mut() {
+                        undo.removed_keys.extend(oldest);
+                    }
                 }
                 if self.keyed.get(key).is_none() {
                     let key = SmolStr::from(key);
                     self.keyed.push(key.clone(), KeyedReply { time, recorded });
-                    undo.inserted_key = Some(key);
+                    if let Some(undo) = undo {
+                        undo.inserted_key = Some(key);
+                    }
                 }
             }
             // Nobody asks for their answers.
             EventId::Timer { .. } | EventId::Message { .. } => {}
         }
-        undo
     }
 
-    fn drop_silent(&mut self, undo: &mut SessionUndo, spare: SessionId) {
+    fn drop_silent(&mut self, undo: Option<&mut SessionUndo>, spare: SessionId) {
         let silent = self
             .sessions
             .iter()
@@ -239,7 +256,9 @@ impl Sessions {
             .expect("there is another session to drop");
         let session = self.sessions.remove(&silent).expect("it was just found");
         self.reply_bytes -= session.replies.iter().map(|(_, recorded)| recorded.bytes()).sum::<usize>();
-        undo.removed_sessions.push((silent, session));
+        if let Some(undo) = undo {
+            undo.removed_sessions.push((silent, session));
+        }
     }
 
     /// Takes back what one entry changed; entries are taken back in reverse order.
@@ -253,7 +272,7 @@ impl Sessions {
         if let Some(Touched { session, awaited_from, used, trimmed, inserted }) = undo.touched {
             let session = self.sessions.get_mut(&session).expect("a touched session is there again");
             if let Some(number) = inserted
-                && let Ok(at) = session.replies.binary_search_by_key(&number, |(number, _)| *number)
+                && let Ok(at) = session.find(number)
             {
                 let gone = session.replies.remove(at).expect("it was just found");
                 self.reply_bytes -= gone.1.bytes();
@@ -318,21 +337,34 @@ mod tests {
     fn a_repeat_finds_its_reply_until_the_client_has_it() {
         let mut sessions = Sessions::default();
         assert_eq!(sessions.look_up(&id(1, 1)), Known::UnknownSession);
-        sessions.open(Number(1));
+        sessions.open(Number(1), None);
         assert_eq!(sessions.look_up(&id(1, 1)), Known::New);
-        sessions.record(&id(1, 1), 1, Micros(0), recorded(2));
+        sessions.record(&id(1, 1), 1, Micros(0), recorded(2), None);
         assert_eq!(sessions.look_up(&id(1, 1)), Known::Ended(&recorded(2)));
-        sessions.record(&id(1, 2), 2, Micros(0), recorded(3));
+        sessions.record(&id(1, 2), 2, Micros(0), recorded(3), None);
         assert_eq!(sessions.look_up(&id(1, 1)), Known::AlreadyAnswered);
         assert_eq!(sessions.look_up(&id(1, 2)), Known::Ended(&recorded(3)));
     }
 
     #[test]
+    fn answers_are_found_in_whatever_order_they_were_recorded() {
+        let mut sessions = Sessions::default();
+        sessions.open(Number(1), None);
+        for (number, at) in [(2, 10), (5, 11), (1, 12), (4, 13)] {
+            sessions.record(&id(1, number), 1, Micros(0), recorded(at), None);
+        }
+        for (number, at) in [(1, 12), (2, 10), (4, 13), (5, 11)] {
+            assert_eq!(sessions.look_up(&id(1, number)), Known::Ended(&recorded(at)));
+        }
+        assert_eq!([3, 6].map(|number| sessions.look_up(&id(1, number))), [Known::New, Known::New]);
+    }
+
+    #[test]
     fn a_full_window_refuses_a_further_event() {
         let mut sessions = Sessions::default();
-        sessions.open(Number(1));
+        sessions.open(Number(1), None);
         for number in 1..=WINDOW {
-            sessions.record(&id(1, number), 1, Micros(0), recorded(number + 1));
+            sessions.record(&id(1, number), 1, Micros(0), recorded(number + 1), None);
         }
         assert_eq!(sessions.look_up(&id(1, WINDOW + 1)), Known::WindowFull);
         assert!(sessions.has_room_after(SessionId(1), 2));
@@ -343,11 +375,11 @@ mod tests {
     fn the_session_that_was_silent_longest_makes_room() {
         let mut sessions = Sessions::default();
         for number in 1..=SESSIONS_MAX as u64 {
-            sessions.open(Number(number));
+            sessions.open(Number(number), None);
         }
         let next = SESSIONS_MAX as u64 + 1;
-        sessions.record(&id(1, 1), 1, Micros(0), recorded(next));
-        sessions.open(Number(next + 1));
+        sessions.record(&id(1, 1), 1, Micros(0), recorded(next), None);
+        sessions.open(Number(next + 1), None);
         assert_eq!(sessions.look_up(&id(2, 1)), Known::UnknownSession);
         assert_eq!(sessions.look_up(&id(1, 2)), Known::New);
     }
@@ -356,10 +388,10 @@ mod tests {
     fn keys_are_forgotten_after_their_time_of_the_stream() {
         let key = |key: &str| EventId::Keyed { key: key.into() };
         let mut sessions = Sessions::default();
-        sessions.record(&key("a"), 0, Micros(0), recorded(1));
-        sessions.record(&key("b"), 0, KEY_TIME, recorded(2));
+        sessions.record(&key("a"), 0, Micros(0), recorded(1), None);
+        sessions.record(&key("b"), 0, KEY_TIME, recorded(2), None);
         assert!(matches!(sessions.look_up(&key("a")), Known::Ended(_)));
-        sessions.record(&key("c"), 0, KEY_TIME.plus(Micros(1)), recorded(3));
+        sessions.record(&key("c"), 0, KEY_TIME.plus(Micros(1)), recorded(3), None);
         assert_eq!(sessions.look_up(&key("a")), Known::New);
         assert!(matches!(sessions.look_up(&key("b")), Known::Ended(_)));
     }
@@ -367,16 +399,17 @@ mod tests {
     #[test]
     fn taking_back_in_reverse_order_restores_everything() {
         let mut sessions = Sessions::default();
-        sessions.open(Number(1));
-        sessions.record(&id(1, 1), 1, Micros(0), recorded(2));
-        sessions.record(&EventId::Keyed { key: "a".into() }, 0, Micros(0), recorded(3));
+        sessions.open(Number(1), None);
+        sessions.record(&id(1, 1), 1, Micros(0), recorded(2), None);
+        sessions.record(&EventId::Keyed { key: "a".into() }, 0, Micros(0), recorded(3), None);
         let before = sessions.clone();
-        let undos = vec![
-            sessions.record(&id(1, 2), 2, Micros(5), recorded(4)),
-            sessions.record(&EventId::Keyed { key: "b".into() }, 0, KEY_TIME.plus(Micros(9)), recorded(5)),
-            sessions.open(Number(6)),
-            sessions.record(&id(6, 1), 1, Micros(5), recorded(7)),
-        ];
+        let mut undos: [SessionUndo; 4] = Default::default();
+        let [first, second, third, fourth] = undos.each_mut().map(Some);
+        sessions.record(&id(1, 2), 2, Micros(5), recorded(4), first);
+        let later = KEY_TIME.plus(Micros(9));
+        sessions.record(&EventId::Keyed { key: "b".into() }, 0, later, recorded(5), second);
+        sessions.open(Number(6), third);
+        sessions.record(&id(6, 1), 1, Micros(5), recorded(7), fourth);
         undos.into_iter().rev().for_each(|undo| sessions.take_back(undo));
         assert_eq!(sessions, before);
     }

@@ -4,13 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::campaign::CampaignRecord;
 use crate::command::{FeatureState, TableFormats};
 use crate::context::OwnTable;
 use crate::descriptor::{ApplicationDescriptor, TableDescriptor, Version};
+use crate::encoded_entries::Ran;
 use crate::entry::{Control, Entry, EntryBody, Intent, Op, OpRef, TableMeta, Update};
+use crate::event::EventId;
 use crate::hash_seed::HashSeed;
 use crate::ids::{Micros, NodeId, Number, PluginHash, StoreId, TableId, Term};
 use crate::migration::{Chunk, Migration};
@@ -18,7 +21,7 @@ use crate::note::Notes;
 use crate::row_key::RowKey;
 use crate::sessions::{Recorded, SessionUndo, Sessions};
 use crate::shared_bytes::SharedBytes;
-use crate::tables::Tables;
+use crate::tables::{Place, Tables};
 use crate::updates::Updates;
 
 /// Where a term began, for finding the last common entry of two stores (R24).
@@ -32,6 +35,8 @@ pub struct TermStart {
 
 /// How many terms are remembered; a store that is further behind gets a copy.
 pub const TERMS_MAX: usize = 64;
+/// An entry's places need no memory of their own up to so many.
+const TOGETHER: usize = 16;
 /// How many ended campaigns are remembered.
 pub const CAMPAIGNS_MAX: usize = 16;
 
@@ -164,7 +169,7 @@ impl Meta {
         self.migration.as_ref().is_some_and(|migration| migration.awaits(chunk))
     }
 
-    fn migrated(&mut self, chunk: &Chunk) {
+    fn migrated(&mut self, chunk: &Chunk<impl Update>) {
         let migration = self.migration.as_mut().expect("chunks come while a migration is under way (R31)");
         if migration.note(chunk, self.tables.get_mut(&chunk.table)) {
             self.migration = None;
@@ -221,7 +226,7 @@ impl Meta {
 }
 
 /// What one entry changed, to take it back while it is not held (R24).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Undo {
     /// The entry's number.
     pub number: Number,
@@ -315,82 +320,143 @@ impl State {
     /// When `entry` is not the next one: the stream has no holes (R8); or when it makes no sense, see
     /// [`objection`](Self::objection).
     pub fn apply(&mut self, mut entry: Entry) -> Undo {
+        let (number, term, time) = (entry.number, entry.term, entry.time);
         let ops = entry.body.take_ops();
+        // All of them are asked for before the first is changed.
+        let places: SmallVec<[_; TOGETHER]> =
+            ops.iter().map(|op| self.tables.fetch(op.table, &op.key)).collect();
+        let mut undo = Undo::default();
+        self.begin(number, term, Some(&mut undo));
         let bytes = ops.iter().map(|op| op.lent().bytes()).sum();
-        self.apply_with(entry, ops.iter().map(Op::lent), bytes)
+        self.set_rows(ops.iter().map(Op::lent).zip(places), bytes, &mut undo);
+        self.take_in(number, time, entry.body, Some(&mut undo));
+        self.end(number, term, time);
+        undo
     }
 
-    /// As [`apply`](Self::apply), of an entry that has its updates beside it: `bytes` or so of them.
+    /// As [`apply`](Self::apply), of an entry whose rows are kept elsewhere, and which is never taken back.
     ///
     /// # Panics
     /// As `apply`.
-    pub fn apply_with<'a>(
+    pub fn apply_without_rows(&mut self, entry: Entry<impl Update>) {
+        let Entry { number, term, time, body } = entry;
+        self.begin(number, term, None);
+        self.take_in(number, time, body, None);
+        self.end(number, term, time);
+    }
+
+    /// As [`apply`](Self::apply), of a procedure's entry whose parts are at hand: it is never made. `updates` are some `bytes`,
+    /// and each may have the place that [`Tables::fetch`] gave for it. What takes it back goes into `undo`, which is empty.
+    ///
+    /// # Panics
+    /// As `apply`.
+    pub(crate) fn apply_ran<'a>(
         &mut self,
-        entry: Entry,
-        updates: impl Iterator<Item = OpRef<'a>> + Clone,
+        ran: &Ran<'_>,
+        recorded: Recorded,
+        updates: impl Iterator<Item = (OpRef<'a>, Option<Place>)>,
         bytes: usize,
-    ) -> Undo {
-        assert_eq!(entry.number, self.meta.last.next(), "entries are applied in order, without holes (R8)");
-        if let EntryBody::Migrated(chunk) = &entry.body {
-            assert!(self.meta.awaits(chunk), "a chunk belongs to the migration under way (R31)");
-        }
-        let mut undo = Undo {
-            number: entry.number,
-            rows: Updates::default(),
-            sessions: SessionUndo::default(),
-            last: self.meta.last,
-            time: self.meta.time,
-            terms: None,
-            intent: None,
-            meta: None,
-        };
-        let new_term = self.meta.terms.last().is_none_or(|start| start.term != entry.term);
-        if new_term {
+        undo: &mut Undo,
+    ) {
+        let number = recorded.number;
+        self.begin(number, ran.term, Some(&mut *undo));
+        self.set_rows(updates, bytes, undo);
+        self.record(ran.event, ran.awaited_from, ran.time, recorded, Some(undo));
+        self.end(number, ran.term, ran.time);
+    }
+
+    fn begin(&mut self, number: Number, term: Term, undo: Option<&mut Undo>) {
+        assert_eq!(number, self.meta.last.next(), "entries are applied in order, without holes (R8)");
+        let Some(undo) = undo else { return };
+        (undo.number, undo.last, undo.time) = (number, self.meta.last, self.meta.time);
+        if self.meta.terms.last().is_none_or(|start| start.term != term) {
             undo.terms = Some(self.meta.terms.clone());
         }
-        // Rows mostly take what those before them took.
-        undo.rows.reserve(bytes);
-        self.tables.set_all(updates, |update, value| {
-            undo.rows.push(OpRef { value, ..update });
-        });
-        match entry.body {
+    }
+
+    /// Takes in what an entry says beside its rows.
+    fn take_in(
+        &mut self,
+        number: Number,
+        time: Micros,
+        body: EntryBody<impl Update>,
+        mut undo: Option<&mut Undo>,
+    ) {
+        if let Some(undo) = undo.as_deref_mut()
+            && matches!(body, EntryBody::Migrated(_) | EntryBody::Control(_))
+        {
+            undo.meta = Some(Box::new(self.meta.clone()));
+        }
+        match body {
             EntryBody::Procedure { event, awaited_from, encoding, outcome, .. } => {
-                let recorded = Recorded { number: entry.number, encoding, outcome };
-                undo.sessions = self.sessions.record(&event, awaited_from, entry.time, recorded);
-                if self.meta.notes.is_open(&event) {
-                    undo.meta = Some(Box::new(self.meta.clone()));
-                    self.meta.notes.ended(&event);
-                }
-                undo.intent = self.meta.set_intent(None);
+                self.record(&event, awaited_from, time, Recorded { number, encoding, outcome }, undo);
             }
-            EntryBody::OpenSession => undo.sessions = self.sessions.open(entry.number),
-            EntryBody::Aborted => undo.intent = self.meta.set_intent(None),
-            EntryBody::Intent(intent) => undo.intent = self.meta.set_intent(Some(intent)),
+            EntryBody::OpenSession => self.sessions.open(number, undo.map(|undo| &mut undo.sessions)),
+            EntryBody::Aborted => self.set_intent(None, undo),
+            EntryBody::Intent(intent) => self.set_intent(Some(intent), undo),
             EntryBody::Delivered { .. } => {}
             EntryBody::Migrated(chunk) => {
-                undo.meta = Some(Box::new(self.meta.clone()));
+                assert!(self.meta.awaits(&chunk), "a chunk belongs to the migration under way (R31)");
                 self.meta.migrated(&chunk);
             }
             EntryBody::Control(control) => {
-                undo.meta = Some(Box::new(self.meta.clone()));
-                self.meta.control(entry.number, &control);
+                self.meta.control(number, &control);
                 for table in self.meta.tables.values() {
                     self.tables.create(table.id, table.kind);
                 }
             }
         }
-        self.meta.last = entry.number;
-        self.meta.time = self.meta.time.max(entry.time);
-        if new_term {
-            assert!(
-                self.meta.terms.last().is_none_or(|start| start.term < entry.term),
-                "terms grow along the stream (R3)"
-            );
-            self.meta.terms.push(TermStart { term: entry.term, first: entry.number });
+    }
+
+    fn set_intent(&mut self, intent: Option<Box<Intent>>, undo: Option<&mut Undo>) {
+        let before = self.meta.set_intent(intent);
+        if let Some(undo) = undo {
+            undo.intent = before;
+        }
+    }
+
+    fn set_rows<'a>(
+        &mut self,
+        updates: impl Iterator<Item = (OpRef<'a>, Option<Place>)>,
+        bytes: usize,
+        undo: &mut Undo,
+    ) {
+        // Rows mostly take what those before them took.
+        undo.rows.reserve(bytes);
+        self.tables.set_all(updates, |update, value| {
+            undo.rows.push(OpRef { value, ..update });
+        });
+    }
+
+    fn record(
+        &mut self,
+        event: &EventId,
+        awaited_from: u64,
+        time: Micros,
+        recorded: Recorded,
+        mut undo: Option<&mut Undo>,
+    ) {
+        let sessions = undo.as_deref_mut().map(|undo| &mut undo.sessions);
+        self.sessions.record(event, awaited_from, time, recorded, sessions);
+        if self.meta.notes.is_open(event) {
+            if let Some(undo) = undo.as_deref_mut() {
+                undo.meta = Some(Box::new(self.meta.clone()));
+            }
+            self.meta.notes.ended(event);
+        }
+        self.set_intent(None, undo);
+    }
+
+    fn end(&mut self, number: Number, term: Term, time: Micros) {
+        self.meta.last = number;
+        self.meta.time = self.meta.time.max(time);
+        let last_term = self.meta.terms.last().map(|start| start.term);
+        if last_term != Some(term) {
+            assert!(last_term.is_none_or(|last| last < term), "terms grow along the stream (R3)");
+            self.meta.terms.push(TermStart { term, first: number });
             let surplus = self.meta.terms.len().saturating_sub(TERMS_MAX);
             self.meta.terms.drain(..surplus);
         }
-        undo
     }
 
     /// Takes back the last entry. Returns what that changed, in the order in which it was done.

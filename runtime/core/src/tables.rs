@@ -3,8 +3,6 @@
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
 
-use smallvec::SmallVec;
-
 use crate::descriptor::TableKind;
 use crate::entry::{Op, OpRef, Row};
 use crate::hash_seed::HashSeed;
@@ -22,12 +20,10 @@ mod walk_stable;
 use by_table::ByTable;
 use packed_row::PackedRow;
 use rows::Rows;
-use shards::{Place, Shards};
-pub(crate) use shards::{SHARDS, shard_of};
+use shards::Shards;
+pub(crate) use shards::{Place, SHARDS, shard_of};
 pub use walk_one::TableCursor;
 
-/// So many rows of an entry are looked for together.
-const TOGETHER: usize = 16;
 /// What a row costs beside its key and value, in bytes; an estimate for the memory bound.
 const ROW_OVERHEAD_BYTES: usize = 64;
 
@@ -128,29 +124,28 @@ impl Tables {
         self.set(op.lent(), |before| before.map(Into::into))
     }
 
-    /// Carries out `ops`, one after the other; `keep` is shown each with the row that stands there before.
-    pub fn set_all<'a>(
+    /// Where the row under `key` is looked for, if that is a hash table's; it is brought out of memory meanwhile.
+    #[inline]
+    pub(crate) fn fetch(&self, table: TableId, key: &[u8]) -> Option<Place> {
+        match self.tables.get(table)? {
+            Table::Hash(shards) => {
+                let place = shards.place(key);
+                shards.fetch(place);
+                Some(place)
+            }
+            Table::Ordered(_) => None,
+        }
+    }
+
+    /// Carries out `ops`, one after the other; `keep` is shown each with the row that stands there before. Those without a
+    /// place are looked for.
+    pub(crate) fn set_all<'a>(
         &mut self,
-        ops: impl Iterator<Item = OpRef<'a>> + Clone,
+        ops: impl Iterator<Item = (OpRef<'a>, Option<Place>)>,
         mut keep: impl FnMut(OpRef<'a>, Option<&[u8]>),
     ) {
-        // Rows are seldom in a cache: the first of them are looked for together.
-        let mut places = SmallVec::<[Option<Place>; TOGETHER]>::new();
-        let mut taken = 0;
-        for op in ops.clone().take(TOGETHER) {
-            places.push(match self.tables.get(op.table) {
-                Some(Table::Hash(shards)) => {
-                    let place = shards.place(op.key);
-                    taken += usize::from(shards.is_taken(place));
-                    Some(place)
-                }
-                _ => None,
-            });
-        }
-        std::hint::black_box(taken);
-        let mut places = places.into_iter();
-        for op in ops {
-            self.set_at(op, places.next().flatten(), |before| keep(op, before));
+        for (op, place) in ops {
+            self.set_at(op, place, |before| keep(op, before));
         }
     }
 
@@ -281,6 +276,7 @@ impl Tables {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::StoreId;
 
     fn op(table: u32, key: &str, value: Option<&str>) -> Op {
         Op { table: TableId(table), key: key.as_bytes().into(), value: value.map(|v| v.as_bytes().into()) }
@@ -325,6 +321,20 @@ mod tests {
             });
             assert_eq!(seen, "bc");
         }
+    }
+
+    #[test]
+    #[should_panic(expected = "a row's place is one in this very table")]
+    fn a_place_in_another_stores_table_is_none_here() {
+        let [mut here, mut there] = [1, 2].map(|store| Tables::new(HashSeed::of(StoreId(store))));
+        for tables in [&mut here, &mut there] {
+            tables.create(TableId(300), TableKind::Hash);
+        }
+        let put = op(300, "a", Some("1"));
+        let place = there.fetch(TableId(300), b"a");
+        here.set_all([(put.lent(), here.fetch(TableId(300), b"a"))].into_iter(), |_, _| {});
+        assert_eq!(here.get(TableId(300), b"a"), Some(&b"1"[..]));
+        here.set_all([(put.lent(), place)].into_iter(), |_, _| {});
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use lockstep_core::encoded_entry::EncodedEntry;
+use lockstep_core::encoded_entries::EncodedEntries;
 use lockstep_core::entry::{Entry, Row};
 use lockstep_core::group::Identity;
 use lockstep_core::ids::{Number, SessionId, StoreId, Term};
@@ -63,7 +63,7 @@ pub struct Recovered {
     /// The database.
     pub state: State,
     /// Its latest entries.
-    pub recent: Vec<EncodedEntry>,
+    pub recent: Vec<EncodedEntries>,
     /// What takes them back.
     pub undos: Vec<Undo>,
 }
@@ -447,7 +447,7 @@ impl SimDisk {
             store: *store,
             trusted: *trusted,
             state,
-            recent: entries.iter().map(|entry| EncodedEntry::from(&**entry)).collect(),
+            recent: entries.iter().map(|entry| EncodedEntries::from(&**entry)).collect(),
             undos: taken_back,
         }
     }

@@ -11,7 +11,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use lockstep_core::encoded_entry::EncodedEntry;
+use lockstep_core::encoded_entries::EncodedEntries;
 use lockstep_core::entry::{Entry, Row};
 use lockstep_core::ids::{Number, SessionId, StoreId};
 use lockstep_core::sessions::{KeyedReply, Session};
@@ -227,7 +227,7 @@ impl NodeDisk {
 
     /// Appends an entry.
     pub fn append(&mut self, entry: Arc<Entry>) {
-        if self.takes("append", |store| store.append(&[EncodedEntry::from(&*entry)])) {
+        if self.takes("append", |store| store.append(&[EncodedEntries::from(&*entry)])) {
             self.entries.append(entry);
         }
     }
@@ -368,10 +368,12 @@ impl NodeDisk {
         let lost = last < most;
         assert!(!lost || !found.same_boot, "what is lost was written under another boot (R26)");
         same(&found.state, &expected.state);
-        let before = expected.recent.len().saturating_sub(found.recent.len());
-        let known = &expected.recent[before..];
+        let each =
+            |pieces: &[EncodedEntries]| pieces.iter().flat_map(EncodedEntries::iter).collect::<Vec<_>>();
+        let (recent, known) = (each(&found.recent), each(&expected.recent));
+        let known = &known[known.len().saturating_sub(recent.len())..];
         // A copy's entries may be rows here by now, and still be entries there.
-        assert!(found.recent.ends_with(known), "the recent stream is not the end of the stream");
+        assert!(recent.ends_with(known), "the recent stream is not the end of the stream");
         if let Some(oldest) = found.undos.first()
             && let Some(expected) = self.entries.state_before(oldest.number)
         {

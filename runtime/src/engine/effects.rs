@@ -121,14 +121,14 @@ impl EngineLoop {
                     let _ = engine.tell(Inbound::Word { word, from: self.handle.clone() });
                 }
             }
-            Effect::Append(entry) => {
-                if let Some(control) = entry.control() {
+            Effect::Append(entries) => {
+                for (number, control) in entries.controls() {
                     self.failpoints.at_control(&control);
-                    self.note_control(entry.number, control);
+                    self.note_control(number, control);
                 }
                 match self.store_ops.last_mut() {
-                    Some(StoreOp::Append(entries)) => entries.push(entry),
-                    _ => self.store_ops.push(StoreOp::Append(vec![entry])),
+                    Some(StoreOp::Append(all)) => all.push(entries),
+                    _ => self.store_ops.push(StoreOp::Append(vec![entries])),
                 }
             }
             Effect::CutBack { to } => {

@@ -15,7 +15,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
-use lockstep_core::encoded_entry::EncodedEntry;
+use lockstep_core::encoded_entries::EncodedEntries;
 use lockstep_core::entry::Row;
 use lockstep_core::ids::{Number, SessionId, StoreId};
 use lockstep_core::sessions::{KeyedReply, Session};
@@ -38,7 +38,7 @@ const ENTRIES_MAX: usize = 65_536;
 /// What the engine asks of its store.
 pub enum StoreOp {
     /// Append these.
-    Append(Vec<EncodedEntry>),
+    Append(Vec<EncodedEntries>),
     /// Cut back; words about what was durable before count no more.
     CutBack {
         /// The last number that stays.
@@ -209,7 +209,7 @@ pub struct OpenedStore {
     /// Its content.
     pub state: State,
     /// The latest entries.
-    pub recent: Vec<EncodedEntry>,
+    pub recent: Vec<EncodedEntries>,
     /// What takes back the entries that were not known to be held (R24).
     pub undos: Vec<Undo>,
     /// Its thread, before it is launched.
@@ -387,8 +387,8 @@ mod tests {
     use crate::engine::sync_times::SyncTimes;
     use crate::engine::{empty_descriptor, poll_and_bell};
 
-    fn entry(number: u64) -> EncodedEntry {
-        EncodedEntry::from(&Entry {
+    fn entry(number: u64) -> EncodedEntries {
+        EncodedEntries::from(&Entry {
             number: Number(number),
             term: Term(1),
             time: Micros(number),

@@ -10,7 +10,7 @@
 
 use std::time::Instant;
 
-use lockstep_core::encoded_entry::EncodedEntry;
+use lockstep_core::encoded_entries::EncodedEntries;
 use lockstep_core::ids::{Number, StoreId};
 use lockstep_core::input::Input;
 use lockstep_os::LivenessLock;
@@ -43,7 +43,7 @@ pub struct StoreWriter {
     /// Nothing is taken any more; the core has been told.
     failed: bool,
     /// What is to be appended as one record.
-    entries: Vec<EncodedEntry>,
+    entries: Vec<EncodedEntries>,
 }
 
 impl StoreWriter {
@@ -109,7 +109,8 @@ impl StoreWriter {
     /// leaves them all.
     pub(super) fn carry_out_at_once(&mut self, ops: &mut Vec<StoreOp>, say: Say<'_>) {
         let synced = self.rests_on_syncs();
-        let waits = |entries: &[EncodedEntry]| synced && !(entries.len() == 1 && self.sync_times.are_quick());
+        let is_one = |all: &[EncodedEntries]| all.iter().map(EncodedEntries::len).sum::<usize>() == 1;
+        let waits = |all: &[EncodedEntries]| synced && !(is_one(all) && self.sync_times.are_quick());
         let at_once = |op: &StoreOp| match op {
             StoreOp::Held { .. } => true,
             StoreOp::Append(entries) => !waits(entries) && self.store.appends_at_once(entries),

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use lockstep_core::encoded_entry::EncodedEntry;
+use lockstep_core::encoded_entries::EncodedEntries;
 use lockstep_core::entry::{Entry, EntryBody, Op};
 use lockstep_core::event::{Encoding, EventId, Outcome};
 use lockstep_core::ids::{Micros, Number, SessionId, StoreId, TableId, Term};
@@ -23,7 +23,7 @@ const BATCH: u64 = 200;
 const ROWS: u64 = 100_000;
 
 /// A procedure with three rows of 100 bytes and a reply: about 500 bytes of redo.
-fn entry(number: u64) -> EncodedEntry {
+fn entry(number: u64) -> EncodedEntries {
     let op = |part: u64| Op {
         table: TableId::of("accounts"),
         key: (number.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(part) % ROWS).to_be_bytes().into(),
@@ -37,7 +37,7 @@ fn entry(number: u64) -> EncodedEntry {
         outcome: Outcome::Committed { reply: [b'r'; 60].into() },
         ops: (0..3).map(op).collect(),
     };
-    EncodedEntry::from(&Entry { number: Number(number), term: Term(1), time: Micros(number), body })
+    EncodedEntries::from(&Entry { number: Number(number), term: Term(1), time: Micros(number), body })
 }
 
 /// The processor time of this thread alone.
@@ -73,7 +73,7 @@ fn run(dir: &Path, syncs: bool, seconds: u64) -> Result<(), Box<dyn Error>> {
                 (0..50).map(|at| (1..=BATCH).map(|of| entry(number + at * BATCH + of)).collect()).collect();
             batches.reverse();
         }
-        let batch: Vec<EncodedEntry> = batches.pop().unwrap_or_default();
+        let batch: Vec<EncodedEntries> = batches.pop().unwrap_or_default();
         let (began, cpu_before) = (Instant::now(), processor_time());
         store.append(&batch)?;
         let appended = began.elapsed();

@@ -334,7 +334,7 @@ impl Background {
 
 #[cfg(test)]
 mod tests {
-    use lockstep_core::encoded_entry::EncodedEntry;
+    use lockstep_core::encoded_entries::EncodedEntries;
     use lockstep_core::entry::{Entry, EntryBody};
     use lockstep_core::ids::{Micros, Term};
 
@@ -358,7 +358,7 @@ mod tests {
                 time: Micros(last),
                 body: EntryBody::OpenSession,
             };
-            store.append(&[EncodedEntry::from(&entry)]).unwrap();
+            store.append(&[EncodedEntries::from(&entry)]).unwrap();
         }
         let told = |store: &mut Store, held: u64| {
             let before = hub.changes();

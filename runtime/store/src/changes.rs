@@ -81,19 +81,26 @@ impl Part {
             let row = pieces.row_at(place.at);
             (row.table, row.key)
         };
-        for alike in places.chunk_by_mut(|one, other| one.hash == other.hash) {
+        let (mut kept, mut begin) = (0, 0);
+        while let Some(Place { hash, .. }) = places.get(begin).copied() {
+            let alike = places[begin..].iter().take_while(|place| place.hash == hash).count();
+            let end = begin + alike;
             // Nearly always one row's.
-            if alike.len() > 1 && alike.iter().any(|place| name(place) != name(&alike[0])) {
-                alike.sort_unstable_by_key(|place| (name(place), place.at));
+            if places[begin..end].windows(2).any(|two| name(&two[0]) != name(&two[1])) {
+                places[begin..end].sort_unstable_by_key(|place| (name(place), place.at));
+                for at in begin..end {
+                    if at + 1 == end || name(&places[at]) != name(&places[at + 1]) {
+                        places[kept] = places[at];
+                        kept += 1;
+                    }
+                }
+            } else {
+                places[kept] = places[end - 1];
+                kept += 1;
             }
+            begin = end;
         }
-        places.dedup_by(|later, earlier| {
-            let is_same = later.hash == earlier.hash && name(later) == name(earlier);
-            if is_same {
-                *earlier = *later;
-            }
-            is_same
-        });
+        places.truncate(kept);
         InOrder(self)
     }
 }
@@ -149,9 +156,8 @@ impl Replayed for Changes {
     type Op<'a> = OpRef<'a>;
 
     fn entry(&mut self, state: &mut State, entry: Entry<OpRef<'_>>) {
-        let (ops, entry) = entry.split();
-        self.put_ops(&ops);
-        state.apply(entry);
+        self.put_ops(entry.body.ops());
+        state.apply_without_rows(entry);
     }
     fn entry_of_copy(&mut self, _: &mut State, entry: Entry<OpRef<'_>>) {
         self.put_ops(entry.body.ops());

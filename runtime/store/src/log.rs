@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lockstep_core::encoded_entry::EncodedEntry;
+use lockstep_core::encoded_entries::EncodedEntries;
 use lockstep_core::ids::{Number, StoreId, Term};
 use serde::Serialize;
 
@@ -228,10 +228,11 @@ impl Log {
     pub fn write_entries(
         &mut self,
         ends: (Number, Number, Term),
-        entries: &[EncodedEntry],
+        entries: &[EncodedEntries],
     ) -> Result<(), StoreError> {
         let mut buffer = std::mem::take(&mut self.buffer);
-        record::encode_entries(entries, &mut buffer);
+        let (first, last, _) = ends;
+        record::encode_entries(last.0 - first.0 + 1, entries, &mut buffer);
         self.write_encoded(Kind::Entries, ends, buffer)
     }
 

@@ -7,7 +7,7 @@
 //! - A header's checksum is over its place too: a header that was written elsewhere is none here.
 //! - Each header says which records were synced when it was written. A hole before such a record is damage.
 
-use lockstep_core::encoded_entry::{EncodedEntry, encode_onto};
+use lockstep_core::encoded_entries::{EncodedEntries, encode_onto};
 use lockstep_core::ids::{Number, StoreId, Term};
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -121,12 +121,12 @@ pub(crate) fn entries_bytes_max(entries_bytes: usize) -> u64 {
     (AROUND + entries_bytes).next_multiple_of(UNIT) as u64
 }
 
-/// As [`encode`] of a `Vec<Entry>`, of entries that are encoded already.
-pub(crate) fn encode_entries(entries: &[EncodedEntry], buffer: &mut Vec<u8>) {
+/// As [`encode`] of a `Vec<Entry>`, of `count` entries that are encoded already.
+pub(crate) fn encode_entries(count: u64, entries: &[EncodedEntries], buffer: &mut Vec<u8>) {
     buffer.clear();
     buffer.resize(UNIT, 0);
-    encode_onto(&entries.len(), buffer);
-    entries.iter().for_each(|entry| buffer.extend_from_slice(entry.as_bytes()));
+    encode_onto(&count, buffer);
+    entries.iter().for_each(|entries| buffer.extend_from_slice(entries.as_bytes()));
     buffer.push(END_MARK);
 }
 

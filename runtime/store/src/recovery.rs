@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::path::Path;
 
-use lockstep_core::encoded_entry::EncodedEntry;
+use lockstep_core::encoded_entries::{EncodedEntries, Gathered};
 use lockstep_core::entry::{Entry, Op, Row};
 use lockstep_core::ids::{Number, StoreId};
 use lockstep_core::state::{State, Undo};
@@ -20,7 +20,7 @@ use crate::segment;
 #[derive(Debug)]
 pub(crate) struct Found {
     pub state: State,
-    pub recent: Vec<EncodedEntry>,
+    pub recent: Vec<EncodedEntries>,
     /// What takes back the entries that were not known to be held, oldest first.
     pub undos: Vec<Undo>,
     /// Everything up to here was known to be held.
@@ -31,10 +31,13 @@ pub(crate) struct Found {
     pub base: Number,
 }
 
+/// The latest entries are given back in so many pieces, or more.
+const PIECES_MIN: usize = 32;
+
 /// The latest entries, within a bound of bytes.
 struct Recent {
-    entries: VecDeque<EncodedEntry>,
-    encoding: Vec<u8>,
+    pieces: VecDeque<EncodedEntries>,
+    gathered: Gathered,
     bytes: usize,
     bytes_max: usize,
     held: Number,
@@ -44,21 +47,37 @@ struct Recent {
 impl Recent {
     fn push(&mut self, entry: &Entry) {
         // After the end of a copy, or of what was cut off, the older ones do not connect.
-        if self.entries.back().is_some_and(|last| last.number.next() != entry.number) {
+        if self.last().is_some_and(|last| last.next() != entry.number) {
             self.clear();
         }
-        let encoded = EncodedEntry::of(entry, &mut self.encoding);
-        self.bytes += encoded.memory_bytes();
-        self.entries.push_back(encoded);
+        if self.gathered.is_full_for(entry.term) {
+            self.seal();
+        }
+        self.gathered.push(entry);
+        // Pieces are dropped as a whole.
+        if self.gathered.bytes() >= self.bytes_max / PIECES_MIN {
+            self.seal();
+        }
+    }
+
+    fn last(&self) -> Option<Number> {
+        self.gathered.last().or_else(|| self.pieces.back().map(EncodedEntries::last))
+    }
+
+    fn seal(&mut self) {
+        let Some(piece) = self.gathered.seal() else { return };
+        self.bytes += piece.memory_bytes();
+        self.pieces.push_back(piece);
         while self.bytes > self.bytes_max
-            && let Some(oldest) = self.entries.pop_front()
+            && let Some(oldest) = self.pieces.pop_front()
         {
             self.bytes -= oldest.memory_bytes();
         }
     }
 
     fn clear(&mut self) {
-        self.entries.clear();
+        self.pieces.clear();
+        self.gathered = Gathered::default();
         self.bytes = 0;
     }
 }
@@ -95,9 +114,8 @@ pub(crate) fn recover(
     let mut replay = Replay { state, copying: progress.copying };
     let of_checkpoint = if progress.copying { Number(0) } else { progress.meta.last };
     let held = scan.held().max(of_checkpoint);
-    let (entries, undos) = (VecDeque::new(), Vec::new());
-    let encoding = Vec::new();
-    let mut recent = Recent { entries, encoding, bytes: 0, bytes_max: recent_bytes, held, undos };
+    let (pieces, gathered, undos) = (VecDeque::new(), Gathered::default(), Vec::new());
+    let mut recent = Recent { pieces, gathered, bytes: 0, bytes_max: recent_bytes, held, undos };
     let (covered, mut bytes) = (progress.sequence, Vec::new());
     for segment in &scan.segments {
         if segment.records.is_empty() {
@@ -126,9 +144,10 @@ pub(crate) fn recover(
     let base = copy_end.max(of_checkpoint);
     let state = replay.state;
     // Entries beside a copy's rows stand before its end and need not reach it.
-    if recent.entries.back().is_some_and(|last| last.number != state.meta.last) {
+    if recent.last().is_some_and(|last| last != state.meta.last) {
         recent.clear();
     }
-    let (undos, recent) = (recent.undos, recent.entries.into());
+    recent.seal();
+    let (undos, recent) = (recent.undos, recent.pieces.into());
     Ok(Found { recent, undos, held, state, progress, scan, base })
 }

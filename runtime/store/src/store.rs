@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use lockstep_core::encoded_entry::EncodedEntry;
+use lockstep_core::encoded_entries::EncodedEntries;
 use lockstep_core::ids::{Number, StoreId};
 use lockstep_core::state::{State, Undo};
 
@@ -62,7 +62,7 @@ pub struct Recovered {
     /// Everything durable, applied.
     pub state: State,
     /// The latest entries without holes, up to `state`'s last.
-    pub recent: Vec<EncodedEntry>,
+    pub recent: Vec<EncodedEntries>,
     /// What takes back the entries that were not known to be held, oldest first (R24). They reach back to the
     /// lowest number that the store can be cut back to, unless that is the end of a copy.
     pub undos: Vec<Undo>,
@@ -295,49 +295,34 @@ impl Store {
     ///
     /// # Panics
     /// When `entries` are not the next ones: the stream has no holes (R8).
-    pub fn append(&mut self, entries: &[EncodedEntry]) -> Result<(), StoreError> {
-        let [first, .., last] = entries else {
-            return match entries {
-                [entry] => self.append_all(entries, entry, entry),
-                _ => Ok(()),
-            };
-        };
-        self.append_all(entries, first, last)
+    pub fn append(&mut self, entries: &[EncodedEntries]) -> Result<(), StoreError> {
+        let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(()) };
+        let (first, last, term) = (first.first(), last.last(), last.term());
+        self.will_write()?;
+        self.with_log(|log| {
+            assert!(
+                log.last.is_none_or(|last| last.next() == first)
+                    && entries.windows(2).all(|two| two[0].last().next() == two[1].first()),
+                "entries {first} to {last} are appended behind entry {:?} (R8)",
+                log.last
+            );
+            log.write_entries((first, last, term), entries)?;
+            log.last = Some(last);
+            Ok(())
+        })
     }
 
     /// Whether [`append`](Self::append) of `entries` is one write into a segment that is there, which the operating system
     /// takes into its memory: it waits for no disk.
     #[must_use]
-    pub fn appends_at_once(&self, entries: &[EncodedEntry]) -> bool {
+    pub fn appends_at_once(&self, entries: &[EncodedEntries]) -> bool {
         let Side::Log(log) = &self.side else { return false };
-        let bytes = entries.iter().map(|entry| entry.as_bytes().len()).sum();
+        let bytes = entries.iter().map(|entries| entries.as_bytes().len()).sum();
         // The first write after an orderly end notes so, durably.
         self.copy.is_none()
             && self.failure.is_none()
             && self.written != Written::Whole
             && log.has_room_for(bytes)
-    }
-
-    fn append_all(
-        &mut self,
-        entries: &[EncodedEntry],
-        first: &EncodedEntry,
-        last: &EncodedEntry,
-    ) -> Result<(), StoreError> {
-        self.will_write()?;
-        self.with_log(|log| {
-            assert!(
-                log.last.is_none_or(|last| last.next() == first.number)
-                    && last.number.0 - first.number.0 + 1 == entries.len() as u64,
-                "entries {} to {} are appended behind entry {:?} (R8)",
-                first.number,
-                last.number,
-                log.last
-            );
-            log.write_entries((first.number, last.number, last.term), entries)?;
-            log.last = Some(last.number);
-            Ok(())
-        })
     }
 
     /// Before the first record after an orderly end: if the machine goes down now, the next start knows that it went down

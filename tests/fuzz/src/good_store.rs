@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use lockstep_core::encoded_entry::EncodedEntry;
+use lockstep_core::encoded_entries::EncodedEntries;
 use lockstep_core::ids::{Number, StoreId};
 use lockstep_core::state::State;
 use lockstep_store::{Options, RealDisk, Store};
@@ -63,7 +63,7 @@ fn make(checkpoint: bool) -> GoodStore {
         state.apply(entry.clone());
         digests.push(state.digest());
         let number = entry.number;
-        store.append(&[EncodedEntry::of(&entry, &mut Vec::new())]).expect("it takes entries");
+        store.append(&[EncodedEntries::from(&entry)]).expect("it takes entries");
         if number.0.is_multiple_of(3) {
             store.sync().expect("it can be synced");
             store.set_held(Number(number.0 - 1));

@@ -143,7 +143,7 @@ impl Desk {
         for effect in effects.drain(..) {
             match effect {
                 Effect::Send { frame, .. } => frame::encode(&frame, &mut self.wire),
-                Effect::Append(entry) => durable = Some(entry.number),
+                Effect::Append(entries) => durable = Some(entries.last()),
                 Effect::Answer { answer, .. } => self.answered(&answer),
                 Effect::ReadRecord => {
                     let record = self.record.clone();

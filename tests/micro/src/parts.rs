@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lockstep_core::context::Overlay;
-use lockstep_core::encoded_entry::EncodedEntry;
+use lockstep_core::encoded_entries::Gathered;
 use lockstep_core::entry::{Entry, EntryBody, Op};
 use lockstep_core::event::{Encoding, EventId, Outcome};
 use lockstep_core::ids::{Micros, Number, SessionId, StoreId, TableId, Term};
@@ -143,7 +143,7 @@ fn whole(bytes: &[u8]) -> (&[u8], usize) {
 struct Log {
     store: Store,
     last: u64,
-    encoding: Vec<u8>,
+    gathered: Gathered,
     _directory: TempDir,
 }
 
@@ -152,16 +152,20 @@ impl Log {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let (store, _) = Store::open(Arc::new(RealDisk), directory.path(), Options::new(StoreId(1)))
             .expect("the store opens");
-        Log { store, last: 0, encoding: Vec::new(), _directory: directory }
+        Log { store, last: 0, gathered: Gathered::default(), _directory: directory }
     }
 
     fn append(&mut self) {
-        let entries: Vec<_> = (0..BATCH).map(|_| self.next()).collect();
-        self.store.append(&entries).expect("it is appended");
+        for _ in 0..BATCH {
+            let entry = self.next();
+            self.gathered.push(&entry);
+        }
+        let entries = self.gathered.seal().expect("there are some");
+        self.store.append(&[entries]).expect("it is appended");
     }
 
     /// An entry as a transfer makes it.
-    fn next(&mut self) -> EncodedEntry {
+    fn next(&mut self) -> Entry {
         self.last += 1;
         let number = self.last;
         let op = |part: u64| Op {
@@ -177,7 +181,6 @@ impl Log {
             outcome: Outcome::Committed { reply: b"123456789"[..].into() },
             ops: (0..5).map(op).collect(),
         };
-        let entry = Entry { number: Number(number), term: Term(1), time: Micros(number), body };
-        EncodedEntry::of(&entry, &mut self.encoding)
+        Entry { number: Number(number), term: Term(1), time: Micros(number), body }
     }
 }

@@ -42,10 +42,12 @@ impl Pair {
                     self.sides[1 - number].parcels.push_back(Parcel::Down);
                     self.reached.push("a side closes the link");
                 }
-                Effect::Append(entry) => {
-                    let entry = Arc::new(entry.decode());
-                    self.check_entry(&entry);
-                    self.sides[number].disk().append(entry);
+                Effect::Append(entries) => {
+                    for entry in entries.iter() {
+                        let entry = Arc::new(entry);
+                        self.check_entry(&entry);
+                        self.sides[number].disk().append(entry);
+                    }
                     self.sides[number].unsynced = true;
                 }
                 Effect::CutBack { to } => {

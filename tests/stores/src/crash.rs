@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockstep_core::encoded_entry::EncodedEntry;
+use lockstep_core::encoded_entries::EncodedEntries;
 use lockstep_core::entry::Entry;
 use serde::{Deserialize, Serialize};
 
@@ -66,7 +66,7 @@ fn wrong(setting: &Setting, found: &candidates::Found) -> Option<String> {
         return Some(format!("number {number} is not as it was written"));
     }
     let bytes: u64 =
-        found.recent.iter().map(|entry| EncodedEntry::from(&**entry).memory_bytes() as u64).sum();
+        found.recent.iter().map(|entry| EncodedEntries::from(&**entry).memory_bytes() as u64).sum();
     // Candidates count what they keep in ways of their own.
     if first > 1 && bytes < setting.recent_bytes / 2 {
         return Some(format!("{first} is the first number: only {bytes} bytes are kept"));

@@ -36,13 +36,15 @@ impl Desk {
                         self.drop_link();
                     }
                 }
-                Effect::Append(entry) => {
-                    let entry = Arc::new(entry.decode());
-                    if self.active() == Some(node) {
-                        self.note_own(&entry);
+                Effect::Append(entries) => {
+                    for entry in entries.iter() {
+                        let entry = Arc::new(entry);
+                        if self.active() == Some(node) {
+                            self.note_own(&entry);
+                        }
+                        self.sides[node].appended = entry.number;
+                        self.sides[node].entries.push(entry);
                     }
-                    self.sides[node].appended = entry.number;
-                    self.sides[node].entries.push(entry);
                     stored = true;
                 }
                 Effect::CutBack { to } => {

@@ -16,12 +16,13 @@ use crate::command::{CommandError, Role};
 use crate::context::{Surroundings, UnitContext};
 use crate::descriptor::{BodyUse, ProcedureIndex, UnitDescriptor};
 use crate::effect::{Alarm, Effect};
-use crate::entry::{Entry, EntryBody, Op};
+use crate::encoded_entries::Ran;
+use crate::entry::{Entry, Op};
 use crate::event::{Answer, Event, EventId, Fault, FaultKind, KEY_BYTES_MAX, Outcome, Rejection, Request};
 use crate::ids::{Micros, Number, Origin, SessionId};
 use crate::message::{Begin, End, PeerMessage, PlainBody, UnitDescription};
 use crate::partition::check_key;
-use crate::sessions::{Known, WINDOW};
+use crate::sessions::{Known, Recorded, WINDOW};
 use crate::tables::row_bytes;
 use crate::witness::Piece;
 
@@ -282,7 +283,10 @@ impl Group {
             }
             Known::AlreadyAnswered => return self.reject(asker, Rejection::AlreadyAnswered),
             Known::UnknownSession => return self.reject(asker, Rejection::UnknownSession),
-            // `check_id` has seen that this very event makes room.
+            Known::WindowFull if self.lacks_window(&event) => {
+                return self.reject(asker, Rejection::WindowFull { window: WINDOW });
+            }
+            // This very event makes room.
             Known::WindowFull => {}
         }
         if let Some(reason) = self.only_reads() {
@@ -372,13 +376,18 @@ impl Group {
             EventId::Numbered { number, .. } if *number == 0 || *number < event.awaited_from => {
                 Some(Rejection::AlreadyAnswered)
             }
+            EventId::Numbered { .. } | EventId::Keyed { .. } => None,
+        }
+    }
+
+    /// Whether a session whose window is full still has no room for `event`: a client that has answers in the meantime makes
+    /// some with it.
+    fn lacks_window(&self, event: &Event) -> bool {
+        match event.id {
             EventId::Numbered { session, .. } => {
-                let full = matches!(self.state.sessions.look_up(&event.id), Known::WindowFull);
-                // A client that has answers in the meantime makes room with this very event.
-                (full && !self.state.sessions.has_room_after(*session, event.awaited_from))
-                    .then_some(Rejection::WindowFull { window: WINDOW })
+                !self.state.sessions.has_room_after(session, event.awaited_from)
             }
-            EventId::Keyed { .. } => None,
+            _ => false,
         }
     }
 
@@ -502,17 +511,10 @@ impl Group {
         }
         // A takeover may have put entries of its own before a half-way one; the stream's time does not go back (R33).
         let time = time.max(self.state.meta.time);
-        let Event { id, awaited_from, procedure, encoding, .. } = event;
-        self.own_ended(id, number, procedure, &outcome);
-        let body = EntryBody::Procedure {
-            event: id.clone(),
-            awaited_from: *awaited_from,
-            encoding: *encoding,
-            procedure: procedure.clone(),
-            outcome,
-            ops: Vec::new(),
-        };
-        self.commit_run(Entry { number, term: self.own_term(), time, body });
+        let Event { id: event, awaited_from, procedure, encoding, .. } = event;
+        self.own_ended(event, number, procedure, &outcome);
+        let ran = Ran { term: self.own_term(), time, event, awaited_from: *awaited_from, procedure };
+        self.commit_ran(&ran, Recorded { number, encoding: *encoding, outcome });
     }
 
     /// The declaration of the unit at `position` of a plan; none when the plan names one that is not declared.

@@ -111,6 +111,6 @@ impl Group {
             // Words from before this are of what was only written.
             self.cut_in_batch = true;
         }
-        self.effects.push(Effect::RestOnSyncs { on: on_syncs });
+        self.ask_store(Effect::RestOnSyncs { on: on_syncs });
     }
 }

@@ -79,6 +79,7 @@ impl Group {
 
     /// Nothing that is not held can be any more: reads are of what is.
     fn take_back_unheld(&mut self) {
+        self.append();
         while self.state.meta.last > self.held {
             let undo = self.undos.pop_back().expect("what is not held can be taken back (R24)");
             let changes = self.state.take_back(undo);

@@ -260,7 +260,7 @@ impl Group {
                 self.witness.begins(&Piece { event, plugin, unit: unit_name, hang_ms, timed: false });
                 let unreadable = unit.updates.iter().find_map(|op| self.check_row(op).err());
                 self.witness.ended();
-                unit.updates.iter().for_each(|op| self.overlay.push(op.lent()));
+                unit.updates.iter().for_each(|op| self.overlay.put(op.lent(), &self.state.tables));
                 if let Some(why) = unreadable {
                     let what =
                         format!("a shipped row can't be read by the version that runs here (R17): {why}");

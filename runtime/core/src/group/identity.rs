@@ -202,7 +202,6 @@ impl Group {
             timers_at: _,
             chunk_made: _,
             chunk_at: _,
-            encoding: _,
         } = self;
         let steps = |length: Micros| length.0 / step.0.max(1);
         let mut identity = Identity::default();

@@ -16,6 +16,7 @@ mod acting;
 mod active;
 mod alone;
 mod commands;
+mod commit;
 mod config;
 mod deriving;
 mod disk_failure;
@@ -57,13 +58,12 @@ use crate::context::{Overlay, OwnTable};
 use crate::derived::Derived;
 use crate::descriptor::ApplicationDescriptor;
 use crate::effect::{Alarm, Effect};
-use crate::encoded_entry::EncodedEntry;
-use crate::entry::{Entry, EntryBody};
+use crate::encoded_entries::EncodedEntries;
 use crate::event::Event;
 use crate::ids::{GroupName, LinkId, Micros, Number, Origin, PluginHash, StoreId, TableId, Term};
 use crate::input::Input;
 use crate::message::{Frame, Hello, PeerMessage};
-use crate::state::{Change, State, Undo};
+use crate::state::{State, Undo};
 use crate::witness::{Unwatched, Witness};
 
 use acting::Acting;
@@ -132,8 +132,6 @@ pub struct Group {
     may_lack_tail: bool,
     state: State,
     recent: Recent,
-    /// Where an entry is encoded, kept so that it does not allocate.
-    encoding: Vec<u8>,
     undos: VecDeque<Undo>,
     durable: Number,
     alone: Alone,
@@ -245,7 +243,7 @@ impl Group {
         store: StoreId,
         trusted: bool,
         state: State,
-        recent: Vec<EncodedEntry>,
+        recent: Vec<EncodedEntries>,
         undos: Vec<Undo>,
         application: Box<dyn Application>,
     ) -> Self {
@@ -264,7 +262,6 @@ impl Group {
             needs_copy: !trusted,
             may_lack_tail: config.may_lack_tail,
             recent: Recent::new(recent, config.recent_bytes_max),
-            encoding: Vec::new(),
             undos: undos.into(),
             durable: last,
             alone: Alone::new(last),
@@ -440,11 +437,12 @@ impl Group {
         self.reconcile();
         if self.held > self.held_told {
             self.held_told = self.held;
-            self.effects.push(Effect::Held { number: self.held });
+            self.ask_store(Effect::Held { number: self.held });
         }
         self.cut_in_batch = false;
         // Last: what comes after it is the new version's, on its own thread.
         self.change_in_place();
+        self.append();
         self.check_invariants();
         self.leave(effects);
     }
@@ -611,42 +609,6 @@ impl Group {
             self.effects.push(Effect::CloseLink { link });
             self.on_link_down(link);
         }
-    }
-
-    /// Takes an entry into the database, the recent stream and the redo log. The same for all roles.
-    fn commit(&mut self, entry: Entry) {
-        assert!(self.disk_failure.is_none(), "no entry is made without a disk (R26)");
-        let encoded = EncodedEntry::of(&entry, &mut self.encoding);
-        let changes_meta = matches!(entry.body, EntryBody::Control(_) | EntryBody::Migrated(_));
-        let undo = self.state.apply(entry);
-        self.committed(encoded, undo, changes_meta);
-    }
-
-    /// As [`commit`](Self::commit), of a procedure's entry whose updates are those of the overlay, which is empty afterwards.
-    fn commit_run(&mut self, entry: Entry) {
-        assert!(self.disk_failure.is_none(), "no entry is made without a disk (R26)");
-        let updates = self.overlay.updates();
-        let encoded = EncodedEntry::of_run(&entry, updates, &mut self.encoding);
-        let undo = self.state.apply_with(entry, self.overlay.ops(), updates.as_bytes().len());
-        self.overlay.clear();
-        self.committed(encoded, undo, false);
-    }
-
-    fn committed(&mut self, encoded: EncodedEntry, undo: Undo, changes_meta: bool) {
-        if self.follows_changes() {
-            let changes: Vec<Change> =
-                undo.changes(&self.state.tables, |table| self.derives_from(table)).collect();
-            self.follow_changes(&|| changes.iter().cloned());
-        }
-        self.undos.push_back(undo);
-        self.recent.push(encoded.clone());
-        if changes_meta {
-            self.meta_changed();
-        }
-        if self.partner.as_ref().is_some_and(|partner| matches!(partner.feed, Feed::Copy { .. })) {
-            self.send(PeerMessage::Entry(Box::new(encoded.decode())));
-        }
-        self.effects.push(Effect::Append(encoded));
     }
 
     /// What units ask for at each call is kept at hand.

@@ -2,18 +2,18 @@
 
 use std::collections::VecDeque;
 
-use crate::encoded_entry::EncodedEntry;
+use crate::encoded_entries::{EncodedEntries, Gathered, Ran};
 use crate::entry::Entry;
-use crate::ids::Number;
+use crate::ids::{Number, Term};
+use crate::sessions::Recorded;
+use crate::updates::Updates;
 
-/// The latest entries, without holes.
-///
-/// They stand in blocks: one piece for all would be copied whenever it grows, and at millions of entries that is a stall that
-/// clients see.
+/// The latest entries, without holes: piece by piece, as they were made.
 #[derive(Clone, Debug, Default)]
 pub struct Recent {
-    /// All but the first and the last one are full; none is empty.
-    blocks: VecDeque<VecDeque<EncodedEntry>>,
+    pieces: VecDeque<EncodedEntries>,
+    /// Those behind all pieces, which the store has not been given yet.
+    gathered: Gathered,
     bytes: usize,
     bytes_max: usize,
     /// Entries from here on are on their way to a returning standby, and stay although the bound is passed.
@@ -23,28 +23,60 @@ pub struct Recent {
 /// A standby that needs more than this beyond its copy is not waited for: it gets another copy. The intake slows down
 /// at half of it.
 const KEPT_BYTES_MAX: usize = 256 << 20;
-/// How many entries a block takes.
-const BLOCK: usize = 1_024;
 
 impl Recent {
     /// Starts with what the store found.
     #[must_use]
-    pub fn new(entries: Vec<EncodedEntry>, bytes_max: usize) -> Self {
+    pub fn new(pieces: Vec<EncodedEntries>, bytes_max: usize) -> Self {
         let mut recent = Recent { bytes_max, ..Recent::default() };
-        entries.into_iter().for_each(|entry| recent.push(entry));
+        pieces.into_iter().for_each(|piece| recent.add(piece));
         recent
     }
 
-    /// Adds the next entry and drops the oldest ones beyond the bound.
-    pub fn push(&mut self, entry: EncodedEntry) {
+    /// Whether an entry of that term can be gathered only once those before it are [sealed](Self::seal).
+    #[must_use]
+    pub fn is_full_for(&self, term: Term) -> bool {
+        self.gathered.is_full_for(term)
+    }
+
+    /// Gathers the next entry.
+    pub fn push(&mut self, entry: &Entry) {
+        self.expect(entry.number);
+        self.gathered.push(entry);
+    }
+
+    /// As [`push`](Self::push), of a procedure's entry in its parts.
+    pub fn push_ran(&mut self, ran: &Ran<'_>, recorded: &Recorded, updates: &Updates) {
+        self.expect(recorded.number);
+        self.gathered.push_ran(ran, recorded, updates);
+    }
+
+    fn expect(&self, number: Number) {
         if let Some(last) = self.last() {
-            assert_eq!(entry.number, last.number.next(), "the recent stream has no holes");
+            assert_eq!(number, last.next(), "the recent stream has no holes");
         }
-        self.bytes += entry.memory_bytes();
-        if self.blocks.back().is_none_or(|block| block.len() == BLOCK) {
-            self.blocks.push_back(VecDeque::with_capacity(BLOCK));
+    }
+
+    /// Ends a piece of the stream, if anything was gathered, and gives it, for the store; drops the oldest ones beyond the
+    /// bound.
+    pub fn seal(&mut self) -> Option<EncodedEntries> {
+        let piece = self.gathered.seal()?;
+        self.add(piece.clone());
+        Some(piece)
+    }
+
+    /// Whether all that was gathered was sealed.
+    #[must_use]
+    pub fn is_sealed(&self) -> bool {
+        self.gathered.is_empty()
+    }
+
+    fn add(&mut self, piece: EncodedEntries) {
+        if let Some(last) = self.pieces.back() {
+            assert_eq!(piece.first(), last.last().next(), "the recent stream has no holes");
         }
-        self.blocks.back_mut().expect("there is a block").push_back(entry);
+        self.bytes += piece.memory_bytes();
+        self.pieces.push_back(piece);
         self.trim();
     }
 
@@ -62,67 +94,66 @@ impl Recent {
         self.kept_from.is_some() && self.bytes > self.bytes_max.max(KEPT_BYTES_MAX / 2)
     }
 
+    /// The last piece always stays.
     fn trim(&mut self) {
         while self.bytes > self.bytes_max
-            && let (Some(first), Some(last)) = (self.first(), self.last())
-            && first != last.number
+            && self.pieces.len() > 1
+            && let Some(oldest) = self.pieces.front()
         {
-            let kept = self.kept_from.is_some_and(|from| first >= from);
+            let kept = self.kept_from.is_some_and(|from| oldest.last() >= from);
             if kept && self.bytes <= self.bytes_max.max(KEPT_BYTES_MAX) {
                 return;
             }
-            let block = self.blocks.front_mut().expect("there is a first one");
-            let oldest = block.pop_front().expect("no block is empty");
-            if block.is_empty() {
-                self.blocks.pop_front();
-            }
             self.bytes -= oldest.memory_bytes();
+            self.pieces.pop_front();
         }
     }
 
     /// The oldest number that is kept.
     #[must_use]
     pub fn first(&self) -> Option<Number> {
-        self.blocks.front()?.front().map(|entry| entry.number)
+        self.pieces.front().map(EncodedEntries::first).or_else(|| self.gathered.first())
     }
 
-    fn last(&self) -> Option<&EncodedEntry> {
-        self.blocks.back()?.back()
+    fn last(&self) -> Option<Number> {
+        self.gathered.last().or_else(|| self.pieces.back().map(EncodedEntries::last))
     }
 
     /// The entry `number`, if it is kept.
     #[must_use]
     pub fn get(&self, number: Number) -> Option<Entry> {
-        self.find(number).map(EncodedEntry::decode)
-    }
-
-    fn find(&self, number: Number) -> Option<&EncodedEntry> {
-        let before = self.blocks.partition_point(|block| block[0].number <= number);
-        let block = self.blocks.get(before.checked_sub(1)?)?;
-        block.get(usize::try_from(number.0 - block[0].number.0).ok()?)
+        let before = self.pieces.partition_point(|piece| piece.first() <= number);
+        let sealed = before.checked_sub(1).and_then(|at| self.pieces[at].get(number));
+        sealed.or_else(|| self.gathered.get(number))
     }
 
     /// Whether a store that ends at `last` can be served from here up to `end`.
     #[must_use]
     pub fn reaches(&self, last: Number, end: Number) -> bool {
-        last >= end || self.find(last.next()).is_some()
+        let next = last.next();
+        last >= end
+            || (self.first().is_some_and(|first| first <= next)
+                && self.last().is_some_and(|last| next <= last))
     }
 
     /// Forgets everything after `last`.
+    ///
+    /// # Panics
+    /// When something was gathered that the store was not given: it would be given what is cut off.
     pub fn cut_back(&mut self, last: Number) {
-        while self.last().is_some_and(|entry| entry.number > last) {
-            let block = self.blocks.back_mut().expect("there is a last one");
-            let gone = block.pop_back().expect("no block is empty");
-            if block.is_empty() {
-                self.blocks.pop_back();
+        assert!(self.is_sealed(), "the store has all entries before some are cut off");
+        while let Some(mut piece) = self.pieces.pop_back() {
+            if piece.cut_back(last) {
+                return self.pieces.push_back(piece);
             }
-            self.bytes -= gone.memory_bytes();
+            self.bytes -= piece.memory_bytes();
         }
     }
 
     /// Forgets everything: the database was replaced.
     pub fn clear(&mut self) {
-        self.blocks.clear();
+        assert!(self.is_sealed(), "the store has all entries before it is replaced");
+        self.pieces.clear();
         self.bytes = 0;
     }
 }
@@ -131,45 +162,53 @@ impl Recent {
 mod tests {
     use super::*;
     use crate::entry::EntryBody;
-    use crate::ids::{Micros, Term};
+    use crate::ids::Micros;
 
-    fn entry(number: u64) -> EncodedEntry {
+    const PIECE: u64 = 16;
+
+    fn push(recent: &mut Recent, number: u64) {
         let body = EntryBody::OpenSession;
-        EncodedEntry::from(&Entry { number: Number(number), term: Term(1), time: Micros(number), body })
+        recent.push(&Entry { number: Number(number), term: Term(1), time: Micros(number), body });
+        if number % PIECE == PIECE - 1 {
+            assert_eq!(recent.seal().map(|piece| piece.last()), Some(Number(number)));
+        }
     }
 
-    /// Blocks are inside: whatever their ends, the stream is one.
+    /// Pieces are inside: whatever their ends, the stream is one.
     #[test]
-    fn each_entry_is_found_across_blocks_until_it_is_dropped_or_cut_off() {
-        // Numbers of two bytes each, so that all entries take the same room.
-        let (first, last) = (1_000, 1_000 + 3 * BLOCK as u64);
-        let each = entry(last).memory_bytes();
-        let mut recent = Recent::new((first..=last).map(entry).collect(), usize::MAX);
+    fn each_entry_is_found_across_pieces_until_it_is_dropped_or_cut_off() {
+        let (first, last) = (PIECE * 10, PIECE * 14 + 3);
+        let mut recent = Recent::new(Vec::new(), usize::MAX);
+        (first..=last).for_each(|number| push(&mut recent, number));
         let found = |recent: &Recent| -> Vec<u64> {
-            let numbers = first - 1..=last + 1;
+            let numbers = first - 1..=last + PIECE;
             numbers
                 .filter(|number| recent.get(Number(*number)).is_some_and(|entry| entry.number.0 == *number))
                 .collect()
         };
-        assert_eq!(found(&recent), (first..=last).collect::<Vec<_>>());
-        let cut = last - BLOCK as u64 - 1;
+        assert!(found(&recent) == (first..=last).collect::<Vec<_>>() && !recent.is_sealed());
+        assert!(recent.seal().is_some() && recent.is_sealed());
+        let cut = last - PIECE - 1;
         recent.cut_back(Number(cut));
         assert_eq!(found(&recent), (first..=cut).collect::<Vec<_>>());
-        assert_eq!(recent.bytes, (cut - first + 1) as usize * each);
-        recent.bytes_max = (BLOCK + 1) * each;
-        recent.push(entry(cut + 1));
-        let kept = cut + 1 - BLOCK as u64;
+        let each = recent.bytes / recent.pieces.len();
+        recent.bytes_max = each * 7 / 2;
+        push(&mut recent, cut + 1);
+        assert_eq!(recent.first(), Some(Number(first)), "what is gathered takes no room yet");
+        assert!(recent.seal().is_some());
+        let kept = first + PIECE;
         assert_eq!(found(&recent), (kept..=cut + 1).collect::<Vec<_>>());
         assert_eq!(recent.first(), Some(Number(kept)));
         assert!(
             recent.reaches(Number(kept - 1), Number(cut + 1))
                 && !recent.reaches(Number(kept - 2), Number(cut + 1))
         );
-        recent.keep_from(Some(Number(kept)));
+        recent.keep_from(Some(Number(kept + 1)));
         recent.bytes_max = 0;
-        recent.push(entry(cut + 2));
-        assert_eq!(recent.first(), Some(Number(kept)), "what is on its way stays");
+        push(&mut recent, cut + 2);
+        assert!(recent.seal().is_some());
+        assert_eq!(recent.first(), Some(Number(kept)), "what is on its way stays, and its piece");
         recent.keep_from(None);
-        assert_eq!(found(&recent), [cut + 2], "and the last one stays always");
+        assert_eq!(found(&recent), [cut + 2], "and the last piece stays always");
     }
 }

@@ -7,7 +7,7 @@ use crate::application::Application;
 use crate::command::Role;
 use crate::derived::Derived;
 use crate::effect::Effect;
-use crate::encoded_entry::EncodedEntry;
+use crate::encoded_entries::EncodedEntries;
 use crate::entry::{Entry, Row};
 use crate::ids::{LinkId, Number, PluginHash, SessionId, StoreId};
 use crate::message::{Hello, Order, PeerMessage};
@@ -120,7 +120,7 @@ impl Group {
         self.order_sent = None;
         match std::mem::replace(&mut self.follow, Follow::Nothing) {
             Follow::Nothing => {}
-            Follow::Copying(_) => self.effects.push(Effect::CopyDropped),
+            Follow::Copying(_) => self.ask_store(Effect::CopyDropped),
             // The new store is whole as soon as it is durable; it says hello on the next link.
             ending @ Follow::CopyEnding(_) => self.follow = ending,
             // The active may be gone, or have dropped or promoted this side before its word came through.
@@ -161,6 +161,7 @@ impl Group {
                 self.follow = Follow::Nothing;
                 return self.say_hello();
             }
+            self.append();
             while self.state.meta.last > common {
                 let undo = self.undos.pop_back().expect("the list was just seen to reach");
                 let changes = self.state.take_back(undo);
@@ -169,7 +170,7 @@ impl Group {
             self.recent.cut_back(common);
             self.durable = self.durable.min(common);
             self.alone.cut_back(common);
-            self.effects.push(Effect::CutBack { to: common });
+            self.ask_store(Effect::CutBack { to: common });
             self.cut_in_batch = true;
             self.application_changed();
         }
@@ -189,7 +190,7 @@ impl Group {
                 if entry.number != copying.state.meta.last.next() {
                     return self.close_link(format!("entry {} came to the copy", entry.number));
                 }
-                let encoded = EncodedEntry::of(&entry, &mut self.encoding);
+                let encoded = EncodedEntries::from(&entry);
                 let undo = copying.state.apply(entry);
                 if !copying.derived.is_none() {
                     let tables = &copying.state.tables;
@@ -215,7 +216,7 @@ impl Group {
         let (a, b) = (self.config.seed, self.stores_made ^ self.store.0 as u64);
         let half = |salt: u64| xxhash_rust::xxh3::xxh3_64(&[a ^ salt, b].map(u64::to_le_bytes).concat());
         let store = StoreId(u128::from(half(0)) << 64 | u128::from(half(1)));
-        self.effects.push(Effect::CopyBegin { store, meta: Box::new(meta.clone()) });
+        self.ask_store(Effect::CopyBegin { store, meta: Box::new(meta.clone()) });
         let mut state = State::new(store);
         state.set_meta(meta);
         let derived = self.derived_over(&state.tables);
@@ -231,7 +232,7 @@ impl Group {
         if record.is_recorded(self.store) || !record.is_recorded(old) {
             self.replaced = None;
             self.ack_due = true;
-            self.effects.push(Effect::CopyKept);
+            self.ask_store(Effect::CopyKept);
         }
     }
 
@@ -239,7 +240,7 @@ impl Group {
     pub(super) fn drop_copy(&mut self) {
         if matches!(self.follow, Follow::Copying(_) | Follow::CopyEnding(_)) {
             self.follow = Follow::Nothing;
-            self.effects.push(Effect::CopyDropped);
+            self.ask_store(Effect::CopyDropped);
         }
     }
 
@@ -251,7 +252,7 @@ impl Group {
             let change = Change { table, key, before, after: Some(value) };
             copying.derived.follow(&*self.application, &copying.state.tables, std::iter::once(change));
         }
-        self.effects.push(Effect::CopyRows(rows));
+        self.ask_store(Effect::CopyRows(rows));
     }
 
     pub(super) fn on_copy_sessions(&mut self, sessions: Vec<(SessionId, Session)>) {
@@ -269,7 +270,7 @@ impl Group {
             return;
         };
         if copying.state.meta.last != meta.last {
-            self.effects.push(Effect::CopyDropped);
+            self.ask_store(Effect::CopyDropped);
             return self
                 .close_link(format!("the copy ends at {}, not at {}", copying.state.meta.last, meta.last));
         }
@@ -279,7 +280,7 @@ impl Group {
         let keyed =
             copying.state.sessions.keyed().map(|(key, reply)| (key.to_owned(), reply.clone())).collect();
         let meta = Box::new(copying.state.meta.clone());
-        self.effects.push(Effect::CopyEnd { sessions, keyed, meta });
+        self.ask_store(Effect::CopyEnd { sessions, keyed, meta });
         self.follow = Follow::CopyEnding(copying);
     }
 
@@ -301,6 +302,7 @@ impl Group {
         self.needs_copy = false;
         self.may_lack_tail = false;
         self.differs = false;
+        self.append();
         self.recent.clear();
         self.undos.clear();
         self.durable = self.state.meta.last;

@@ -560,7 +560,7 @@ impl Group {
     /// What this store has is all that there is to have: its next start need not ask again.
     pub(super) fn tail_is_settled(&mut self) {
         if std::mem::take(&mut self.may_lack_tail) {
-            self.effects.push(Effect::TailSettled);
+            self.ask_store(Effect::TailSettled);
         }
     }
 

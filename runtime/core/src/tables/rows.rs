@@ -7,6 +7,7 @@
 //! algorithms L and R.
 
 use super::packed_row::PackedRow;
+use crate::fetch::fetch;
 use crate::hash_seed::HashSeed;
 
 /// A table begins with so many slots.
@@ -69,11 +70,12 @@ impl Rows {
         self.slots[at].as_mut()
     }
 
-    /// Whether a row stands where one with that hash begins to be looked for. For whoever is about to change several rows:
-    /// asked about all of them first, their places come out of memory together, and not one after the other.
+    /// Has the place where a row with that hash begins to be looked for brought out of memory, without waiting for it.
     #[inline]
-    pub fn is_taken(&self, hash: u64) -> bool {
-        self.slots.get(home(hash, self.slots.len())).is_some_and(Option::is_some)
+    pub fn fetch(&self, hash: u64) {
+        // A slot may begin in one line of the cache and end in the next; there the slot behind it begins, or goes on.
+        let at = home(hash, self.slots.len());
+        self.slots[at..].iter().take(2).for_each(fetch);
     }
 
     /// Adds a row whose key is not there. `seed` is what all keys of these rows are hashed with.

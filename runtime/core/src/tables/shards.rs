@@ -22,9 +22,10 @@ pub(super) fn shard(key: &[u8]) -> usize {
     shard_of(xxh3_64(key))
 }
 
-/// Where a key is looked for.
+/// Where a key is looked for in a hash table, as long as the table is that of one store.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
+    seed: HashSeed,
     shard: usize,
     hash: u64,
 }
@@ -59,23 +60,26 @@ impl Shards {
     /// Where `key` is looked for.
     #[inline]
     pub fn place(&self, key: &[u8]) -> Place {
-        Place { shard: shard(key), hash: self.seed.hash(key) }
+        Place { seed: self.seed, shard: shard(key), hash: self.seed.hash(key) }
     }
 
     /// The row under `key`.
     #[inline]
     pub fn get(&self, key: &[u8]) -> Option<&PackedRow> {
-        let Place { shard, hash } = self.place(key);
+        let Place { shard, hash, .. } = self.place(key);
         self.shards[shard].get(hash, key)
     }
 
-    /// As [`Rows::is_taken`].
+    /// As [`Rows::fetch`].
     #[inline]
-    pub fn is_taken(&self, place: Place) -> bool {
-        self.shards[place.shard].is_taken(place.hash)
+    pub fn fetch(&self, place: Place) {
+        self.shards[place.shard].fetch(place.hash);
     }
 
     /// Puts the row of `key`, whose place that is, in or takes it out; `keep` is shown the one that stood there.
+    ///
+    /// # Panics
+    /// When the place is one in another store's table.
     #[inline]
     pub fn set<R>(
         &mut self,
@@ -84,6 +88,7 @@ impl Shards {
         value: Option<&[u8]>,
         keep: impl FnOnce(Option<&[u8]>) -> R,
     ) -> R {
+        assert_eq!(place.seed, self.seed, "a row's place is one in this very table");
         let (rows, hash) = (&mut self.shards[place.shard], place.hash);
         let Some(value) = value else {
             return keep(rows.remove(self.seed, hash, key).as_ref().map(PackedRow::value));

@@ -51,10 +51,12 @@ impl World {
                         self.drop_link();
                     }
                 }
-                Effect::Append(entry) => {
-                    let entry = Arc::new(entry.decode());
-                    self.check_entry(&entry);
-                    self.nodes[node].disk.append(entry);
+                Effect::Append(entries) => {
+                    for entry in entries.iter() {
+                        let entry = Arc::new(entry);
+                        self.check_entry(&entry);
+                        self.nodes[node].disk.append(entry);
+                    }
                     sync = true;
                 }
                 Effect::CutBack { to } => {

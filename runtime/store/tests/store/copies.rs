@@ -1,6 +1,6 @@
 //! Copies of the partner's database (R25): the old store or the whole copy, never anything between.
 
-use lockstep_core::encoded_entry::EncodedEntry;
+use lockstep_core::encoded_entries::EncodedEntries;
 use lockstep_core::ids::{Number, SessionId, StoreId};
 use lockstep_core::sessions::{KeyedReply, Session};
 use lockstep_core::state::State;
@@ -8,7 +8,7 @@ use lockstep_core::tables::WalkCursor;
 use lockstep_store::disk::Disk;
 use lockstep_store::{Background, Recovered, Store, StoreError, inspect};
 
-use crate::world::{World, entries, same, state_of};
+use crate::world::{World, entries, only, same, state_of};
 
 const OLD: StoreId = StoreId(1 << 100 | 1);
 const NEW: StoreId = StoreId(1 << 100 | 2);
@@ -39,7 +39,7 @@ struct Copying {
     world: World,
     old: State,
     /// What the partner does: everything that the copy may hold.
-    partner: Vec<EncodedEntry>,
+    partner: Vec<EncodedEntries>,
     stage: Stage,
     /// Of the copy, this is durable.
     synced: u64,
@@ -89,7 +89,7 @@ impl Copying {
             store.copy_rows(&rows)?;
             let upto = if done { END as usize } else { (at + 4).min(END as usize) };
             store.append(&self.partner[at..upto])?;
-            self.partner[at..upto].iter().for_each(|entry| drop(state.apply(entry.decode())));
+            self.partner[at..upto].iter().for_each(|entry| drop(state.apply(only(entry))));
             at = upto;
             background.run_once()?;
             if done {

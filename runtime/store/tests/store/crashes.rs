@@ -115,7 +115,7 @@ fn what_append_has_taken_is_with_the_operating_system() {
         store.append(batch).unwrap();
         world.disk.kill();
         let (next, found) = world.open();
-        same(&found.state, &state_of(&all[..batch.last().unwrap().number.0 as usize]));
+        same(&found.state, &state_of(&all[..batch.last().unwrap().last().0 as usize]));
         store = next;
     }
 }
@@ -165,7 +165,7 @@ fn recovery_reads_what_checkpoints_leave_and_no_more() {
     for batch in entries(1..=4_000, 1, 1).chunks(10) {
         store.append(batch).unwrap();
         store.sync().unwrap();
-        store.set_held(batch.last().unwrap().number);
+        store.set_held(batch.last().unwrap().last());
         while background.run_once().unwrap() != Work::Nothing {}
         assert!(world.segments(store.id()).len() as u64 <= most);
     }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use lockstep_core::encoded_entry::EncodedEntry;
+use lockstep_core::encoded_entries::EncodedEntries;
 use lockstep_core::entry::{EntryBody, Op};
 use lockstep_core::ids::{Number, StoreId};
 use lockstep_core::state::State;
@@ -11,7 +11,7 @@ use lockstep_store::sim_disk::SimDisk;
 use lockstep_store::{Store, StoreError, inspect, verify};
 
 use crate::driver::{Driver, Step};
-use crate::world::{SPARE, World, end_of, entries, same, state_of, table};
+use crate::world::{SPARE, World, end_of, entries, only, same, state_of, table};
 
 const OLD: StoreId = StoreId(1 << 100 | 1);
 
@@ -23,10 +23,10 @@ fn built(orderly: bool) -> (World, State) {
     let mut background = store.background();
     let mut all = entries(1..=500, 1, 1);
     // The last record has sectors that are zero by themselves.
-    let mut last = all[499].decode();
+    let mut last = only(&all[499]);
     let EntryBody::Procedure { ops, .. } = &mut last.body else { panic!() };
     ops.push(Op { table: table(0), key: [1].into(), value: Some(vec![0; 2_000].into()) });
-    all[499] = EncodedEntry::from(&last);
+    all[499] = EncodedEntries::from(&last);
     for batch in all.chunks(7) {
         store.append(batch).unwrap();
         store.sync().unwrap();
@@ -267,7 +267,7 @@ fn damage_of_a_store_that_is_not_in_force_hinders_nobody() {
 }
 
 /// Syncs fail in the store's own thread.
-fn sync_fails(disk: &SimDisk, store: &mut Store, more: &[EncodedEntry]) {
+fn sync_fails(disk: &SimDisk, store: &mut Store, more: &[EncodedEntries]) {
     store.append(more).unwrap();
     disk.fail_syncs(true);
     assert_eq!(store.sync().unwrap_err().code(), "LS0501");
@@ -464,7 +464,7 @@ fn a_disk_without_room_for_a_segment_is_checkpointed_all_the_same() {
     // Over the end of the segment, into one that has taken the space of an old one.
     for batch in entries(601..=640, 1, 1).chunks(4) {
         store.append(batch).unwrap();
-        store.set_held(batch[3].number);
+        store.set_held(batch[3].last());
         background.run_all().unwrap();
     }
 }

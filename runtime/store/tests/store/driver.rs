@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use lockstep_core::encoded_entry::EncodedEntry;
+use lockstep_core::encoded_entries::EncodedEntries;
 use lockstep_core::ids::{Number, StoreId};
 use lockstep_core::state::State;
 use lockstep_store::{Background, Recovered, Store, StoreError, inspect};
 
-use crate::world::{World, entries, same, state_of};
+use crate::world::{World, each, entries, same, state_of};
 
 #[derive(Clone, Copy, Debug)]
 pub enum Step {
@@ -27,7 +27,7 @@ pub enum Step {
 /// What a store may hold: at least so many of these.
 #[derive(Clone)]
 struct Possible {
-    stream: Vec<EncodedEntry>,
+    stream: Vec<EncodedEntries>,
     least: u64,
 }
 
@@ -113,8 +113,9 @@ impl Driver {
         };
         assert!(self.ends.contains(&last), "part of a batch counts: {last}");
         now.stream.truncate(last as usize);
-        let tail = &now.stream[now.stream.len() - found.recent.len()..];
-        assert_eq!(found.recent, tail, "the recent stream is the end of the stream, without holes");
+        let recent = each(&found.recent);
+        let tail = &now.stream[now.stream.len() - recent.len()..];
+        assert_eq!(recent, tail, "the recent stream is the end of the stream, without holes");
         let mut state = found.state;
         let mut upto = last;
         for undo in found.undos.into_iter().rev() {

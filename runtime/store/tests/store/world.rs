@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lockstep_core::descriptor::{TableKind, Version};
-use lockstep_core::encoded_entry::EncodedEntry;
+use lockstep_core::encoded_entries::EncodedEntries;
 use lockstep_core::entry::{Control, Entry, EntryBody, Op, TableMeta};
 use lockstep_core::event::{Encoding, EventId, Outcome};
 use lockstep_core::hash_seed::HashSeed;
@@ -22,7 +22,7 @@ pub fn table(index: u64) -> TableId {
 }
 
 /// What a stream does at `number`: the same at every call.
-pub fn entry(number: u64, term: u64, salt: u64) -> EncodedEntry {
+pub fn entry(number: u64, term: u64, salt: u64) -> EncodedEntries {
     let random = |part: u64| {
         let mixed = (number.wrapping_mul(31) ^ salt.wrapping_mul(7_919) ^ part.wrapping_mul(104_729)) as u128;
         ((mixed * 0x9E37_79B9_7F4A_7C15_u128) >> 32) as u64
@@ -58,7 +58,7 @@ pub fn entry(number: u64, term: u64, salt: u64) -> EncodedEntry {
             }
         }
     };
-    EncodedEntry::from(&Entry {
+    EncodedEntries::from(&Entry {
         number: Number(number),
         term: Term(term),
         time: Micros(number * 1_000),
@@ -66,15 +66,26 @@ pub fn entry(number: u64, term: u64, salt: u64) -> EncodedEntry {
     })
 }
 
-pub fn entries(numbers: std::ops::RangeInclusive<u64>, term: u64, salt: u64) -> Vec<EncodedEntry> {
+pub fn entries(numbers: std::ops::RangeInclusive<u64>, term: u64, salt: u64) -> Vec<EncodedEntries> {
     numbers.map(|number| entry(number, term, salt)).collect()
 }
 
 /// The state after `entries`, in memory.
-pub fn state_of<'a>(entries: impl IntoIterator<Item = &'a EncodedEntry>) -> State {
+pub fn state_of<'a>(entries: impl IntoIterator<Item = &'a EncodedEntries>) -> State {
     let mut state = State::default();
-    entries.into_iter().for_each(|entry| drop(state.apply(entry.decode())));
+    entries.into_iter().for_each(|entry| drop(state.apply(only(entry))));
     state
+}
+
+/// The one entry of a piece.
+pub fn only(piece: &EncodedEntries) -> Entry {
+    assert_eq!(piece.len(), 1);
+    piece.iter().next().unwrap()
+}
+
+/// Each entry of what a store has found, as a piece of its own.
+pub fn each(recent: &[EncodedEntries]) -> Vec<EncodedEntries> {
+    recent.iter().flat_map(EncodedEntries::iter).map(|entry| EncodedEntries::from(&entry)).collect()
 }
 
 /// Both have the same rows, sessions and data of the group's own.

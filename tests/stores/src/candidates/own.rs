@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use lockstep_core::encoded_entry::EncodedEntry;
+use lockstep_core::encoded_entries::{EncodedEntries, Gathered};
 use lockstep_core::entry::Entry;
-use lockstep_core::ids::StoreId;
+use lockstep_core::ids::{Number, StoreId};
 use lockstep_store::{Background, Options, RealDisk, Store, StoreError, Work};
 
 use super::{Candidate, Failure, Found, Reader, RedoLog, Setting};
@@ -23,7 +23,7 @@ const READ_AT_ONCE: usize = 64;
 /// The latest entries, as the core keeps them.
 #[derive(Default)]
 struct Recent {
-    entries: VecDeque<EncodedEntry>,
+    pieces: VecDeque<EncodedEntries>,
     bytes: u64,
 }
 
@@ -34,8 +34,8 @@ pub struct OwnLog {
     recent_bytes: u64,
     recent: Arc<Mutex<Recent>>,
     /// Of the batch that was committed last.
-    encoded: Vec<EncodedEntry>,
-    encoding: Vec<u8>,
+    encoded: Vec<EncodedEntries>,
+    gathered: Gathered,
     beside: Option<JoinHandle<()>>,
 }
 
@@ -64,22 +64,22 @@ impl OwnLog {
             recent_bytes: setting.recent_bytes,
             recent: Arc::default(),
             encoded: Vec::new(),
-            encoding: Vec::new(),
+            gathered: Gathered::default(),
             beside: Some(beside),
         };
-        let recent = found.recent.iter().map(|entry| Arc::new(entry.decode())).collect();
+        let recent = found.recent.iter().flat_map(EncodedEntries::iter).map(Arc::new).collect();
         log.keep(found.recent);
         Ok((log, Found { last: found.state.meta.last.0, recent }))
     }
 
-    fn keep(&self, entries: Vec<EncodedEntry>) {
+    fn keep(&self, pieces: Vec<EncodedEntries>) {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        for entry in entries {
-            recent.bytes += entry.memory_bytes() as u64;
-            recent.entries.push_back(entry);
+        for piece in pieces {
+            recent.bytes += piece.memory_bytes() as u64;
+            recent.pieces.push_back(piece);
         }
         while recent.bytes > self.recent_bytes
-            && let Some(oldest) = recent.entries.pop_front()
+            && let Some(oldest) = recent.pieces.pop_front()
         {
             recent.bytes -= oldest.memory_bytes() as u64;
         }
@@ -90,7 +90,13 @@ impl RedoLog for OwnLog {
     fn commit(&mut self, entries: &[Arc<Entry>]) -> Result<(), Failure> {
         let Some(store) = &mut self.store else { return Err("the store is closed".into()) };
         self.encoded.clear();
-        self.encoded.extend(entries.iter().map(|entry| EncodedEntry::of(entry, &mut self.encoding)));
+        for entry in entries {
+            if self.gathered.is_full_for(entry.term) {
+                self.encoded.extend(self.gathered.seal());
+            }
+            self.gathered.push(entry);
+        }
+        self.encoded.extend(self.gathered.seal());
         store.append(&self.encoded)?;
         if self.synced {
             store.sync()?;
@@ -127,23 +133,30 @@ struct FromMemory(Arc<Mutex<Recent>>);
 impl Reader for FromMemory {
     fn first(&mut self) -> Result<u64, Failure> {
         let recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(recent.entries.front().map_or(1, |entry| entry.number.0))
+        Ok(recent.pieces.front().map_or(1, |piece| piece.first().0))
     }
 
     fn read_some(&mut self, from: u64) -> Result<(u64, u64), Failure> {
-        let some: Vec<EncodedEntry> = {
+        let from = Number(from);
+        let some: Vec<EncodedEntries> = {
             let recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let first = recent.entries.front().map_or(1, |entry| entry.number.0);
-            let skipped = usize::try_from(from.saturating_sub(first))?;
-            recent.entries.iter().skip(skipped).take(READ_AT_ONCE).cloned().collect()
+            let skipped = recent.pieces.partition_point(|piece| piece.last() < from);
+            let upto = from.plus(READ_AT_ONCE as u64);
+            recent.pieces.range(skipped..).take_while(|piece| piece.first() < upto).cloned().collect()
         };
         // What is read leaves over the link as an entry of a frame, and so is decoded and encoded.
-        let some: Vec<Arc<Entry>> = some.iter().map(|entry| Arc::new(entry.decode())).collect();
+        let some: Vec<Arc<Entry>> = some
+            .iter()
+            .flat_map(EncodedEntries::iter)
+            .skip_while(|entry| entry.number < from)
+            .take(READ_AT_ONCE)
+            .map(Arc::new)
+            .collect();
         let mut bytes = Vec::new();
         super::encode(&some, &mut bytes)?;
         match some.last() {
             Some(last) => Ok((bytes.len() as u64, last.number.0 + 1)),
-            None => Ok((0, from)),
+            None => Ok((0, from.0)),
         }
     }
 }
