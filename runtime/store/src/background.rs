@@ -291,11 +291,14 @@ impl Background {
                 .or_else(|error| if error.is_full_disk() { Ok(()) } else { Err(error) })?;
             let path = segment::path(&log.dir, sealed.number);
             window.open(self.disk.as_ref(), &log.dir, log.store, sealed.number)?;
+            // Looked at once: what is cut off later is not held, and not here. The lock is the writer's too, which would wait for a
+            // thread that gives way to all others, and may be stopped while it has it.
+            let cuts = log.lock().cuts.clone();
             let mut offset = UNIT as u64;
             while offset < sealed.bytes {
                 let place = Place { store: log.store, segment: sealed.number, offset };
                 let (header, payload) = whole(window.find(place)?, place, &path)?;
-                let limit = log.lock().cuts.limit(header.sequence);
+                let limit = cuts.limit(header.sequence);
                 replay.record(&path, &header, payload, limit, &mut changes)?;
                 offset += header.record_bytes() as u64;
             }
