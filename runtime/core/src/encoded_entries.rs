@@ -18,10 +18,10 @@ use crate::updates::Updates;
 const OVERHEAD_BYTES: usize = 80;
 /// What an entry costs beside its encoding: where that ends, in bytes.
 const END_BYTES: usize = size_of::<u32>();
-/// Beyond so many bytes no further entry goes into the same piece.
-const PIECE_BYTES: usize = 64 << 10;
+/// Beyond so many bytes no further entry goes into the same piece. Pieces are of many sizes; small ones leave small holes.
+const PIECE_BYTES: usize = 8 << 10;
 /// How much room for a piece on its way is kept, in bytes.
-const BUFFER_BYTES_KEPT: usize = 2 * PIECE_BYTES;
+const BUFFER_BYTES_KEPT: usize = 64 << 10;
 
 /// Appends the encoding of `value` to `bytes`.
 ///
