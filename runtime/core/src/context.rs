@@ -88,12 +88,12 @@ impl Overlay {
     }
 
     /// The operations from `start` on, in order.
-    pub fn ops_from(&self, start: usize) -> impl Iterator<Item = OpRef<'_>> + Clone {
+    pub fn ops_from(&self, start: usize) -> impl Iterator<Item = OpRef<'_>> {
         self.written[start..].iter().map(|written| self.op(written))
     }
 
     /// All operations so far, in order.
-    pub fn ops(&self) -> impl Iterator<Item = OpRef<'_>> + Clone {
+    pub fn ops(&self) -> impl Iterator<Item = OpRef<'_>> {
         self.ops_from(0)
     }
 

@@ -1,4 +1,4 @@
-//! Entries as the redo log and the recent stream hold them: encoded once, where they are made, and all of a batch in one piece
+//! Entries as the redo log and the recent stream hold them: encoded once, where they are made, those of a batch in few pieces
 //! of memory, shared from there.
 //!
 //! An entry in its parts is ten pieces of memory. One piece for each of them would still be made, counted and let go for each
@@ -109,12 +109,6 @@ impl Gathered {
         self.bytes.len()
     }
 
-    /// Whether an entry of that term goes into a piece of its own: these are [sealed](Self::seal) before.
-    #[must_use]
-    pub fn is_full_for(&self, term: Term) -> bool {
-        !self.is_empty() && (self.term != term || self.bytes.len() >= PIECE_BYTES)
-    }
-
     /// The first one's number, if there is one.
     #[must_use]
     pub fn first(&self) -> Option<Number> {
@@ -127,36 +121,49 @@ impl Gathered {
         (!self.is_empty()).then(|| self.first.plus(self.ends.len() as u64 - 1))
     }
 
-    /// Encodes and adds `entry`.
+    /// Encodes and adds `entry`; gives those before it when it does not go into one piece with them.
     ///
     /// # Panics
-    /// When it is not the next one, or of another term.
-    pub fn push(&mut self, entry: &Entry) {
-        self.expect(entry.number, entry.term);
+    /// When it is not the next one.
+    #[must_use]
+    pub fn push(&mut self, entry: &Entry) -> Option<EncodedEntries> {
+        let full = self.begin(entry.number, entry.term);
         self.has_controls |= matches!(entry.body, EntryBody::Control(_));
         encode_onto(entry, &mut self.bytes);
         self.end();
+        full
     }
 
     /// As [`push`](Self::push), of a procedure's entry in its parts.
     ///
     /// # Panics
     /// As `push`.
-    pub fn push_ran(&mut self, ran: &Ran<'_>, recorded: &Recorded, updates: &Updates) {
+    #[must_use]
+    pub fn push_ran(
+        &mut self,
+        ran: &Ran<'_>,
+        recorded: &Recorded,
+        updates: &Updates,
+    ) -> Option<EncodedEntries> {
         let Ran { term, time, event, awaited_from, procedure } = *ran;
         let Recorded { number, encoding, ref outcome } = *recorded;
-        self.expect(number, term);
+        let full = self.begin(number, term);
         let body = HeadBody::Procedure { event, awaited_from, encoding, procedure, outcome };
         encode_onto(&Head { number, term, time, body }, &mut self.bytes);
         updates.encode_onto(&mut self.bytes);
         self.end();
+        full
     }
 
-    fn expect(&mut self, number: Number, term: Term) {
-        match self.last() {
-            Some(last) => assert_eq!((number, term), (last.next(), self.term), "entries follow one another"),
-            None => (self.first, self.term) = (number, term),
+    fn begin(&mut self, number: Number, term: Term) -> Option<EncodedEntries> {
+        if let Some(last) = self.last() {
+            assert_eq!(number, last.next(), "entries follow one another");
         }
+        let full = if self.term != term || self.bytes.len() >= PIECE_BYTES { self.seal() } else { None };
+        if self.is_empty() {
+            (self.first, self.term) = (number, term);
+        }
+        full
     }
 
     fn end(&mut self) {
@@ -289,7 +296,7 @@ fn decode(bytes: &[u8]) -> Entry {
 impl From<&Entry> for EncodedEntries {
     fn from(entry: &Entry) -> Self {
         let mut gathered = Gathered::default();
-        gathered.push(entry);
+        assert!(gathered.push(entry).is_none(), "there was none before it");
         gathered.seal().expect("there is one")
     }
 }
@@ -317,7 +324,8 @@ mod tests {
         let recorded = Recorded { number, encoding, outcome: outcome.clone() };
         for count in [0, 1, 127, 128, 200] {
             let mut gathered = Gathered::default();
-            gathered.push_ran(&ran, &recorded, &ops(count).iter().map(Op::lent).collect());
+            let full = gathered.push_ran(&ran, &recorded, &ops(count).iter().map(Op::lent).collect());
+            assert_eq!(full, None);
             assert_eq!(gathered.seal(), Some(EncodedEntries::from(&entry(ops(count)))));
         }
     }
@@ -336,17 +344,20 @@ mod tests {
     fn each_is_found_before_and_after_they_are_sealed_and_what_is_cut_off_is_not() {
         let (first, last) = (10, 31);
         let mut gathered = Gathered::default();
-        assert!((gathered.first(), gathered.seal()) == (None, None) && !gathered.is_full_for(Term(4)));
-        (first..=last).for_each(|number| gathered.push(&entry(number)));
+        assert!((gathered.first(), gathered.seal()) == (None, None));
+        (first..=last).for_each(|number| assert_eq!(gathered.push(&entry(number)), None));
         let found = |get: &dyn Fn(Number) -> Option<Entry>| -> Vec<Entry> {
             (first - 2..=last + 2).filter_map(|number| get(Number(number))).collect()
         };
         let all: Vec<Entry> = (first..=last).map(entry).collect();
         assert_eq!(found(&|number| gathered.get(number)), all);
         assert_eq!((gathered.first(), gathered.last()), (Some(Number(first)), Some(Number(last))));
-        assert!(gathered.is_full_for(Term(5)) && !gathered.is_full_for(Term(4)));
+        let mut later = gathered.clone();
+        let of_a_later_term = Entry { term: Term(5), ..entry(last + 1) };
+        let full = later.push(&of_a_later_term);
+        assert!(later.seal() == Some(EncodedEntries::from(&of_a_later_term)));
         let mut sealed = gathered.seal().expect("there are some");
-        assert!(gathered.is_empty());
+        assert!(gathered.is_empty() && full == Some(sealed.clone()));
         for end in (first..=last).rev() {
             assert!(sealed.cut_back(Number(end)));
             let left = &all[..(end + 1 - first) as usize];
@@ -359,5 +370,18 @@ mod tests {
             assert!(sealed.controls().map(|(number, _)| number).eq(controls));
         }
         assert!(!sealed.cut_back(Number(first - 1)));
+    }
+
+    #[test]
+    fn a_piece_that_is_long_enough_takes_no_more() {
+        let entry = |number| Entry { number: Number(number), ..entry(1) };
+        let (mut gathered, mut number) = (Gathered::default(), 1);
+        while gathered.bytes() < PIECE_BYTES {
+            assert_eq!(gathered.push(&entry(number)), None);
+            number += 1;
+        }
+        let full = gathered.push(&entry(number)).expect("what came before");
+        assert_eq!((full.first(), full.last()), (Number(1), Number(number - 1)));
+        assert_eq!((gathered.first(), gathered.last()), (Some(Number(number)), Some(Number(number))));
     }
 }

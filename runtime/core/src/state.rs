@@ -423,9 +423,9 @@ impl State {
     ) {
         // Rows mostly take what those before them took.
         undo.rows.reserve(bytes);
-        self.tables.set_all(updates, |update, value| {
-            undo.rows.push(OpRef { value, ..update });
-        });
+        for (update, place) in updates {
+            self.tables.set_at(update, place, |value| undo.rows.push(OpRef { value, ..update }));
+        }
     }
 
     fn record(

@@ -137,18 +137,6 @@ impl Tables {
         }
     }
 
-    /// Carries out `ops`, one after the other; `keep` is shown each with the row that stands there before. Those without a
-    /// place are looked for.
-    pub(crate) fn set_all<'a>(
-        &mut self,
-        ops: impl Iterator<Item = (OpRef<'a>, Option<Place>)>,
-        mut keep: impl FnMut(OpRef<'a>, Option<&[u8]>),
-    ) {
-        for (op, place) in ops {
-            self.set_at(op, place, |before| keep(op, before));
-        }
-    }
-
     /// Carries out `op`; `keep` is shown the row that stands there before. A table that nobody created is made ordered: rows
     /// may arrive, in a copy, before the entry that declares their table.
     #[inline]
@@ -158,7 +146,12 @@ impl Tables {
 
     /// As [`Tables::set`], with the key's place in a hash table, if it is known already.
     #[inline]
-    fn set_at<R>(&mut self, op: OpRef<'_>, place: Option<Place>, keep: impl FnOnce(Option<&[u8]>) -> R) -> R {
+    pub(crate) fn set_at<R>(
+        &mut self,
+        op: OpRef<'_>,
+        place: Option<Place>,
+        keep: impl FnOnce(Option<&[u8]>) -> R,
+    ) -> R {
         let OpRef { table, key, value } = op;
         let bytes = &mut self.bytes;
         *bytes += row_bytes(key, value);
@@ -332,9 +325,9 @@ mod tests {
         }
         let put = op(300, "a", Some("1"));
         let place = there.fetch(TableId(300), b"a");
-        here.set_all([(put.lent(), here.fetch(TableId(300), b"a"))].into_iter(), |_, _| {});
+        here.set_at(put.lent(), here.fetch(TableId(300), b"a"), |_| {});
         assert_eq!(here.get(TableId(300), b"a"), Some(&b"1"[..]));
-        here.set_all([(put.lent(), place)].into_iter(), |_, _| {});
+        here.set_at(put.lent(), place, |_| {});
     }
 
     #[test]

@@ -83,8 +83,7 @@ impl Part {
         };
         let (mut kept, mut begin) = (0, 0);
         while let Some(Place { hash, .. }) = places.get(begin).copied() {
-            let alike = places[begin..].iter().take_while(|place| place.hash == hash).count();
-            let end = begin + alike;
+            let end = begin + places[begin..].iter().take_while(|place| place.hash == hash).count();
             // Nearly always one row's.
             if places[begin..end].windows(2).any(|two| name(&two[0]) != name(&two[1])) {
                 places[begin..end].sort_unstable_by_key(|place| (name(place), place.at));

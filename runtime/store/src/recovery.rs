@@ -50,10 +50,8 @@ impl Recent {
         if self.last().is_some_and(|last| last.next() != entry.number) {
             self.clear();
         }
-        if self.gathered.is_full_for(entry.term) {
-            self.seal();
-        }
-        self.gathered.push(entry);
+        let full = self.gathered.push(entry);
+        self.keep(full);
         // Pieces are dropped as a whole.
         if self.gathered.bytes() >= self.bytes_max / PIECES_MIN {
             self.seal();
@@ -65,7 +63,12 @@ impl Recent {
     }
 
     fn seal(&mut self) {
-        let Some(piece) = self.gathered.seal() else { return };
+        let piece = self.gathered.seal();
+        self.keep(piece);
+    }
+
+    fn keep(&mut self, piece: Option<EncodedEntries>) {
+        let Some(piece) = piece else { return };
         self.bytes += piece.memory_bytes();
         self.pieces.push_back(piece);
         while self.bytes > self.bytes_max

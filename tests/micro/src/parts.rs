@@ -156,12 +156,13 @@ impl Log {
     }
 
     fn append(&mut self) {
+        let mut pieces = Vec::new();
         for _ in 0..BATCH {
             let entry = self.next();
-            self.gathered.push(&entry);
+            pieces.extend(self.gathered.push(&entry));
         }
-        let entries = self.gathered.seal().expect("there are some");
-        self.store.append(&[entries]).expect("it is appended");
+        pieces.extend(self.gathered.seal());
+        self.store.append(&pieces).expect("it is appended");
     }
 
     /// An entry as a transfer makes it.

@@ -8,7 +8,6 @@ use super::feed::Feed;
 use crate::effect::Effect;
 use crate::encoded_entries::Ran;
 use crate::entry::{Entry, EntryBody};
-use crate::ids::Term;
 use crate::message::PeerMessage;
 use crate::sessions::Recorded;
 use crate::state::{Change, Undo};
@@ -16,8 +15,9 @@ use crate::state::{Change, Undo};
 impl Group {
     /// Takes an entry into the database, the recent stream and the redo log. The same for all roles.
     pub(super) fn commit(&mut self, entry: Entry) {
-        self.make_room_for(entry.term);
-        self.recent.push(&entry);
+        self.assert_disk();
+        let full = self.recent.push(&entry);
+        self.effects.extend(full.map(Effect::Append));
         let changes_meta = matches!(entry.body, EntryBody::Control(_) | EntryBody::Migrated(_));
         let undo = self.state.apply(entry);
         self.undos.push_back(undo);
@@ -29,9 +29,10 @@ impl Group {
 
     /// As [`commit`](Self::commit), of a procedure's entry whose updates are those of the overlay, which is empty afterwards.
     pub(super) fn commit_ran(&mut self, ran: &Ran<'_>, recorded: Recorded) {
-        self.make_room_for(ran.term);
+        self.assert_disk();
         let updates = self.overlay.updates();
-        self.recent.push_ran(ran, &recorded, updates);
+        let full = self.recent.push_ran(ran, &recorded, updates);
+        self.effects.extend(full.map(Effect::Append));
         // Made where it stays: it is large.
         self.undos.push_back(Undo::default());
         let undo = self.undos.back_mut().expect("it was just added");
@@ -40,11 +41,8 @@ impl Group {
         self.committed();
     }
 
-    fn make_room_for(&mut self, term: Term) {
+    fn assert_disk(&self) {
         assert!(self.disk_failure.is_none(), "no entry is made without a disk (R26)");
-        if self.recent.is_full_for(term) {
-            self.append();
-        }
     }
 
     fn committed(&mut self) {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::encoded_entries::{EncodedEntries, Gathered, Ran};
 use crate::entry::Entry;
-use crate::ids::{Number, Term};
+use crate::ids::Number;
 use crate::sessions::Recorded;
 use crate::updates::Updates;
 
@@ -33,22 +33,25 @@ impl Recent {
         recent
     }
 
-    /// Whether an entry of that term can be gathered only once those before it are [sealed](Self::seal).
+    /// Gathers the next entry. Gives the piece that this has ended, if it has, for the store.
     #[must_use]
-    pub fn is_full_for(&self, term: Term) -> bool {
-        self.gathered.is_full_for(term)
-    }
-
-    /// Gathers the next entry.
-    pub fn push(&mut self, entry: &Entry) {
+    pub fn push(&mut self, entry: &Entry) -> Option<EncodedEntries> {
         self.expect(entry.number);
-        self.gathered.push(entry);
+        let full = self.gathered.push(entry);
+        self.added(full)
     }
 
     /// As [`push`](Self::push), of a procedure's entry in its parts.
-    pub fn push_ran(&mut self, ran: &Ran<'_>, recorded: &Recorded, updates: &Updates) {
+    #[must_use]
+    pub fn push_ran(
+        &mut self,
+        ran: &Ran<'_>,
+        recorded: &Recorded,
+        updates: &Updates,
+    ) -> Option<EncodedEntries> {
         self.expect(recorded.number);
-        self.gathered.push_ran(ran, recorded, updates);
+        let full = self.gathered.push_ran(ran, recorded, updates);
+        self.added(full)
     }
 
     fn expect(&self, number: Number) {
@@ -59,10 +62,14 @@ impl Recent {
 
     /// Ends a piece of the stream, if anything was gathered, and gives it, for the store; drops the oldest ones beyond the
     /// bound.
+    #[must_use]
     pub fn seal(&mut self) -> Option<EncodedEntries> {
-        let piece = self.gathered.seal()?;
-        self.add(piece.clone());
-        Some(piece)
+        let piece = self.gathered.seal();
+        self.added(piece)
+    }
+
+    fn added(&mut self, piece: Option<EncodedEntries>) -> Option<EncodedEntries> {
+        piece.inspect(|piece| self.add(piece.clone()))
     }
 
     /// Whether all that was gathered was sealed.
@@ -162,13 +169,14 @@ impl Recent {
 mod tests {
     use super::*;
     use crate::entry::EntryBody;
-    use crate::ids::Micros;
+    use crate::ids::{Micros, Term};
 
     const PIECE: u64 = 16;
 
     fn push(recent: &mut Recent, number: u64) {
         let body = EntryBody::OpenSession;
-        recent.push(&Entry { number: Number(number), term: Term(1), time: Micros(number), body });
+        let full = recent.push(&Entry { number: Number(number), term: Term(1), time: Micros(number), body });
+        assert_eq!(full, None);
         if number % PIECE == PIECE - 1 {
             assert_eq!(recent.seal().map(|piece| piece.last()), Some(Number(number)));
         }

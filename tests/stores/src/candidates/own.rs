@@ -90,12 +90,7 @@ impl RedoLog for OwnLog {
     fn commit(&mut self, entries: &[Arc<Entry>]) -> Result<(), Failure> {
         let Some(store) = &mut self.store else { return Err("the store is closed".into()) };
         self.encoded.clear();
-        for entry in entries {
-            if self.gathered.is_full_for(entry.term) {
-                self.encoded.extend(self.gathered.seal());
-            }
-            self.gathered.push(entry);
-        }
+        self.encoded.extend(entries.iter().filter_map(|entry| self.gathered.push(entry)));
         self.encoded.extend(self.gathered.seal());
         store.append(&self.encoded)?;
         if self.synced {
