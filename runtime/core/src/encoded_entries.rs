@@ -126,7 +126,7 @@ impl Gathered {
     /// # Panics
     /// When it is not the next one.
     #[must_use]
-    pub fn push(&mut self, entry: &Entry) -> Option<EncodedEntries> {
+    pub fn push(&mut self, entry: &Entry<impl Serialize>) -> Option<EncodedEntries> {
         let full = self.begin(entry.number, entry.term);
         self.has_controls |= matches!(entry.body, EntryBody::Control(_));
         encode_onto(entry, &mut self.bytes);

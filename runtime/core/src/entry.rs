@@ -25,14 +25,15 @@ pub struct Op {
 }
 
 /// As [`Op`], lent by the bytes that it was decoded from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpRef<'a> {
     /// The table.
     pub table: TableId,
     /// The row's key.
+    #[serde(serialize_with = "crate::bytes::serialize")]
     pub key: &'a [u8],
     /// The row, or nothing when it was deleted.
-    #[serde(borrow)]
+    #[serde(borrow, serialize_with = "crate::bytes::optional::serialize")]
     pub value: Option<&'a [u8]>,
 }
 
@@ -44,29 +45,21 @@ impl OpRef<'_> {
     }
 }
 
-/// What an entry's sense depends on of its updates, whoever holds them.
+/// A database update, whoever holds it.
 pub trait Update {
-    /// The table.
-    fn table(&self) -> TableId;
-    /// Whether the row goes.
-    fn removes(&self) -> bool;
+    /// The update, lent.
+    fn lent(&self) -> OpRef<'_>;
 }
 
 impl Update for Op {
-    fn table(&self) -> TableId {
-        self.table
-    }
-    fn removes(&self) -> bool {
-        self.value.is_none()
+    fn lent(&self) -> OpRef<'_> {
+        Op::lent(self)
     }
 }
 
 impl Update for OpRef<'_> {
-    fn table(&self) -> TableId {
-        self.table
-    }
-    fn removes(&self) -> bool {
-        self.value.is_none()
+    fn lent(&self) -> OpRef<'_> {
+        *self
     }
 }
 

@@ -77,7 +77,8 @@ impl Migration {
     #[must_use]
     pub fn awaits(&self, chunk: &Chunk<impl Update>) -> bool {
         let is_next = self.next().is_some_and(|(table, _)| table == chunk.table);
-        is_next && chunk.ops.iter().all(|op| op.table() == chunk.table && !op.removes())
+        let mut ops = chunk.ops.iter().map(Update::lent);
+        is_next && ops.all(|op| op.table == chunk.table && op.value.is_some())
     }
 
     /// Takes note of a chunk of `table`. Whether all tables are through.

@@ -319,19 +319,35 @@ impl State {
     /// # Panics
     /// When `entry` is not the next one: the stream has no holes (R8); or when it makes no sense, see
     /// [`objection`](Self::objection).
-    pub fn apply(&mut self, mut entry: Entry) -> Undo {
+    pub fn apply(&mut self, mut entry: Entry<impl Update>) -> Undo {
         let (number, term, time) = (entry.number, entry.term, entry.time);
         let ops = entry.body.take_ops();
         // All of them are asked for before the first is changed.
         let places: SmallVec<[_; TOGETHER]> =
-            ops.iter().map(|op| self.tables.fetch(op.table, &op.key)).collect();
+            ops.iter().map(Update::lent).map(|op| self.tables.fetch(op.table, op.key)).collect();
         let mut undo = Undo::default();
         self.begin(number, term, Some(&mut undo));
         let bytes = ops.iter().map(|op| op.lent().bytes()).sum();
-        self.set_rows(ops.iter().map(Op::lent).zip(places), bytes, &mut undo);
+        self.set_rows(ops.iter().map(Update::lent).zip(places), bytes, &mut undo);
         self.take_in(number, time, entry.body, Some(&mut undo));
         self.end(number, term, time);
         undo
+    }
+
+    /// As [`apply`](Self::apply), of an entry that is never taken back.
+    ///
+    /// # Panics
+    /// As `apply`.
+    pub fn apply_for_good(&mut self, entry: Entry<impl Update>) {
+        entry.body.ops().iter().for_each(|op| self.tables.set(op.lent(), |_| {}));
+        self.apply_without_rows(entry);
+    }
+
+    /// Has the rows that `entry` will change brought out of memory meanwhile.
+    pub fn fetch_rows(&self, entry: &Entry<impl Update>) {
+        for op in entry.body.ops().iter().map(Update::lent) {
+            self.tables.fetch(op.table, op.key);
+        }
     }
 
     /// As [`apply`](Self::apply), of an entry whose rows are kept elsewhere, and which is never taken back.

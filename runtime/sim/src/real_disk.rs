@@ -334,7 +334,7 @@ impl NodeDisk {
         let stores = self.entries.stores(false).map(|(id, _)| id);
         options.recorded = Some(stores.filter(|id| recorded(*id)).collect());
         options.boot = format!("boot {}", real.boot);
-        (options.segment_bytes, options.checkpoint_bytes, options.chunk_bytes) = (8 << 10, 1, 16 << 10);
+        (options.segment_bytes, options.checkpoint_bytes, options.chunk_bytes) = (8 << 10, 1..=1, 16 << 10);
         options.recent_bytes = real.recent_bytes;
         let opened = Store::open(Arc::new(real.bytes.clone()), Path::new(DIR), options);
         let (mut store, found) = done("open", opened);

@@ -3,6 +3,7 @@
 //! Invariants: a checkpoint is made of sealed segments whose every number is held (R24), in order; a segment is
 //! removed only once a durable checkpoint covers it. The store never waits for any of this.
 
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
@@ -22,8 +23,8 @@ use crate::scan::whole;
 use crate::segment::{self, Ahead};
 use crate::window::Window;
 
-/// A checkpoint is behind when so many could be made of what waits.
-const BEHIND_CHECKPOINTS: u64 = 2;
+/// A checkpoint is behind when half as much again waits as makes it due.
+const BEHIND_PER_DUE: (u64, u64) = (3, 2);
 
 /// Which log is in force; the store's thread changes it, the background work follows.
 #[derive(Debug, Default)]
@@ -115,9 +116,24 @@ impl SharedState {
         rest.take_while(|sealed| sealed.last <= self.held)
     }
 
-    /// Whether a checkpoint is worth its while.
-    pub fn checkpoint_due(&self, checkpoint_bytes: u64) -> bool {
-        self.ripe().map(|sealed| sealed.bytes).sum::<u64>() >= checkpoint_bytes.max(1)
+    fn ripe_bytes(&self) -> u64 {
+        self.ripe().map(|sealed| sealed.bytes).sum()
+    }
+
+    /// With so many bytes of redo a checkpoint is due.
+    fn due_bytes(&self, bounds: &RangeInclusive<u64>) -> u64 {
+        self.checkpoint_bytes.clamp(*bounds.start(), *bounds.end()).max(1)
+    }
+
+    /// Whether a checkpoint is worth its while; see [`Options::checkpoint_bytes`].
+    pub fn checkpoint_due(&self, bounds: &RangeInclusive<u64>) -> bool {
+        self.ripe_bytes() >= self.due_bytes(bounds)
+    }
+
+    /// Whether so much waits to be checkpointed that recovery would take long.
+    fn checkpoint_behind(&self, bounds: &RangeInclusive<u64>) -> bool {
+        let (behind, due) = BEHIND_PER_DUE;
+        self.ripe_bytes() >= self.due_bytes(bounds).saturating_mul(behind) / due
     }
 }
 
@@ -166,7 +182,7 @@ impl Background {
     /// When the disk or the engine fails. The store goes on without a checkpoint; a failed sync or damaged bytes make
     /// it fail (R26).
     pub fn run_once(&mut self) -> Result<Work, StoreError> {
-        self.turn(self.options.checkpoint_bytes)
+        self.turn(&self.options.checkpoint_bytes.clone())
     }
 
     /// Checkpoints all sealed segments that are held, due or not.
@@ -174,25 +190,23 @@ impl Background {
     /// # Errors
     /// As [`run_once`](Self::run_once).
     pub fn run_all(&mut self) -> Result<(), StoreError> {
-        while self.turn(1)? != Work::Nothing {}
+        while self.turn(&(1..=1))? != Work::Nothing {}
         Ok(())
     }
 
     /// Whether a checkpoint is due.
     #[must_use]
     pub fn checkpoint_due(&self) -> bool {
-        self.hub.log().is_some_and(|log| log.lock().checkpoint_due(self.options.checkpoint_bytes))
+        self.hub.log().is_some_and(|log| log.lock().checkpoint_due(&self.options.checkpoint_bytes))
     }
 
-    /// Whether so much waits to be checkpointed that recovery would take long.
     fn is_behind(&self) -> bool {
-        let bytes = self.options.checkpoint_bytes.saturating_mul(BEHIND_CHECKPOINTS);
-        self.hub.log().is_some_and(|log| log.lock().checkpoint_due(bytes))
+        self.hub.log().is_some_and(|log| log.lock().checkpoint_behind(&self.options.checkpoint_bytes))
     }
 
-    fn turn(&mut self, checkpoint_bytes: u64) -> Result<Work, StoreError> {
+    fn turn(&mut self, due: &RangeInclusive<u64>) -> Result<Work, StoreError> {
         let Some(log) = self.hub.log() else { return Ok(Work::Nothing) };
-        let done = self.turn_for(&log, checkpoint_bytes);
+        let done = self.turn_for(&log, due);
         // The store may have been replaced meanwhile, and its files removed under our hands.
         if log.lock().over {
             return Ok(Work::Nothing);
@@ -209,7 +223,7 @@ impl Background {
         done
     }
 
-    fn turn_for(&mut self, log: &Shared, checkpoint_bytes: u64) -> Result<Work, StoreError> {
+    fn turn_for(&mut self, log: &Shared, due: &RangeInclusive<u64>) -> Result<Work, StoreError> {
         // A full disk is no reason to make no checkpoint: that is what makes room again.
         let full = match self.prepare(log) {
             Ok(true) => return Ok(Work::Prepared),
@@ -222,7 +236,7 @@ impl Background {
         }
         let chunk: Vec<Sealed> = {
             let state = log.lock();
-            if !state.checkpoint_due(checkpoint_bytes) {
+            if !state.checkpoint_due(due) {
                 return full.map_or(Ok(Work::Nothing), Err);
             }
             let mut bytes = 0;
@@ -278,8 +292,9 @@ impl Background {
                 (progress, replay)
             }
         };
-        let redo_bytes: u64 = chunk.iter().map(|sealed| sealed.bytes).sum();
-        let (mut changes, mut window) = (Changes::with_room(redo_bytes as usize), Window::default());
+        let mut changes = Changes::new(self.disk.as_ref(), &log.dir, self.options.chunk_bytes);
+        let mut window = Window::default();
+        let (mut last, mut redo_bytes) = (None, 0);
         for sealed in chunk {
             if self.hub.is_closed() {
                 // Whoever opens the store next makes it.
@@ -304,14 +319,24 @@ impl Background {
             }
             let end = Place { store: log.store, segment: sealed.number, offset };
             debug_assert!(matches!(window.find(end)?, Found::Empty));
+            redo_bytes += sealed.bytes;
+            last = Some(sealed);
+            if !changes.has_room()? {
+                // What is there goes into the checkpoint, and that makes room.
+                break;
+            }
         }
-        let last = chunk.last().expect("a chunk has a segment");
+        let last = last.expect("a chunk has a segment");
         drop(window);
         let upto = (last.number, last.next_sequence, replay.copying);
         let rows = file.add(self.disk.as_ref(), &mut progress, upto, changes, &replay.state)?;
         let through = replay.state.meta.last;
         self.known = Some((log.store, progress, replay));
-        log.lock().covered = last.number;
+        let checkpoint_bytes = file.bytes(self.disk.as_ref())?;
+        {
+            let mut state = log.lock();
+            (state.covered, state.checkpoint_bytes) = (last.number, checkpoint_bytes);
+        }
         self.remove_old(log)?;
         Ok(Work::Checkpointed { through, rows, redo_bytes })
     }
@@ -348,7 +373,11 @@ mod tests {
     fn a_checkpoint_that_is_due_is_told_of_once() {
         let directory = tempfile::tempdir().unwrap();
         let segment_bytes = 4 << 10;
-        let options = Options { segment_bytes, checkpoint_bytes: segment_bytes, ..Options::new(StoreId(1)) };
+        let options = Options {
+            segment_bytes,
+            checkpoint_bytes: segment_bytes..=segment_bytes,
+            ..Options::new(StoreId(1))
+        };
         let (mut store, _) = Store::open(Arc::new(RealDisk), directory.path(), options).unwrap();
         let hub = store.hub.clone();
         let sealed = || hub.log().unwrap().lock().sealed.len();

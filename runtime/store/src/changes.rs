@@ -1,29 +1,37 @@
-//! Rows on their way from the redo log into the checkpoint: the last value of each, in pieces of memory, so that a checkpoint takes
-//! little more of it than the redo that it is made of, whatever the rows' number. Pieces, because memory for all of it at once
-//! would be found elsewhere each time, and leave holes behind that are too large to be filled and too small to be given back.
+//! Rows on their way from the redo log into the checkpoint: the last value of each. A row is changed many times in some hundred
+//! megabytes of redo, and each of the checkpoint's pages as often again, so it is made of as much redo as recovery has time for.
 //!
-//! They are parted by their hashes as they come, so that what is put in order at once, and then read in that order, is no more
-//! than a processor's own cache holds.
+//! They are parted by their hashes as they come, and what is more than a few megabytes is [set aside](crate::aside) in a file: so it
+//! takes no more memory than one part, whatever the redo's size, and what is put in order at once, and then read in that order, is no
+//! more than a processor's own cache holds.
+
+use std::path::Path;
 
 use lockstep_core::entry::{Entry, OpRef, Row};
 use lockstep_core::ids::TableId;
 use lockstep_core::state::State;
 
+use crate::aside::{Aside, Piece};
+use crate::disk::Disk;
+use crate::error::StoreError;
 use crate::packed::{self, Packed};
 use crate::replay::Replayed;
 
-/// A row takes so many bytes of the redo or more, nearly always.
-const ROW_BYTES_MIN: usize = 48;
-
-/// The size of a piece; a row that is larger has one of its own.
-const PIECE_BYTES: usize = 1 << PIECE_BITS;
-const PIECE_BITS: u32 = 16;
-
 /// So many parts are there, each of those hashes that begin with its number.
 const PARTS: usize = 1 << PART_BITS;
-const PART_BITS: u32 = 6;
+const PART_BITS: u32 = 8;
 
-/// Where a row stands. There are half a million of them, so they are packed too.
+/// A part is set aside piece by piece, each of so many bytes or a row more.
+const PIECE_BYTES: usize = 16 << 10;
+const PIECE_BYTES_MIN: usize = 128;
+
+/// A part with so many bytes is rid of what is not the last value of a row, before more of it is fetched.
+const PART_BYTES: usize = 16 << 20;
+
+/// A row's hash stands before it, in so many bytes.
+const HASH_BYTES: usize = size_of::<u64>();
+
+/// Where a row stands.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, packed(4))]
 struct Place {
@@ -31,54 +39,185 @@ struct Place {
     at: At,
 }
 
-/// A piece's number, and where in it: they grow as rows come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct At(u32);
+/// Where in its part a row stands: places grow as rows come.
+type At = u32;
 
-/// Packed rows.
+/// The rows with some hashes, as they come.
 #[derive(Debug, Default)]
-struct Pieces(Vec<Vec<u8>>);
+struct Gathered {
+    pieces: Vec<Waiting>,
+    /// What comes after them.
+    rows: Vec<u8>,
+}
 
-impl Pieces {
-    fn append(&mut self, table: TableId, key: &[u8], value: Option<&[u8]>) -> At {
-        let bytes = packed::bytes_max(key, value);
-        if self.0.last().is_none_or(|piece| piece.len() + bytes > PIECE_BYTES) {
-            self.0.push(Vec::with_capacity(bytes.max(PIECE_BYTES)));
-        }
-        let (number, piece) = (self.0.len() - 1, self.0.last_mut().expect("one was just made"));
-        let number = u32::try_from(number).ok().filter(|number| *number < 1 << (u32::BITS - PIECE_BITS));
-        let at = number.expect("a part of a checkpoint's changes is smaller than 4 GB") << PIECE_BITS;
-        let at = At(at | piece.len() as u32);
-        packed::append(piece, table, key, value);
-        at
+/// A piece of a part.
+#[derive(Debug)]
+enum Waiting {
+    Aside(Piece),
+    /// The disk was full.
+    Here(Vec<u8>),
+}
+
+/// The rows, as they come.
+#[derive(Debug)]
+pub(crate) struct Changes<'a> {
+    parts: Vec<Gathered>,
+    piece_bytes: usize,
+    aside: Aside<'a>,
+    /// Nothing more can be set aside.
+    is_disk_full: bool,
+    /// Why something else could not.
+    failure: Option<StoreError>,
+}
+
+impl<'a> Changes<'a> {
+    /// Of some `redo_bytes` of redo at most, in the store whose directory is `dir`.
+    pub fn new(disk: &'a dyn Disk, dir: &Path, redo_bytes: u64) -> Self {
+        let parts = std::iter::repeat_with(Gathered::default).take(PARTS).collect();
+        // With little redo the pieces are small, and set aside as of much.
+        let piece_bytes = usize::try_from(redo_bytes).unwrap_or(usize::MAX) / PARTS / 128;
+        let piece_bytes = piece_bytes.clamp(PIECE_BYTES_MIN, PIECE_BYTES);
+        let aside = Aside::new(disk, dir);
+        Changes { parts, piece_bytes, aside, is_disk_full: false, failure: None }
     }
 
-    fn row_at(&self, at: At) -> Packed<'_> {
-        let piece = &self.0[(at.0 >> PIECE_BITS) as usize];
-        Packed::first_of(&piece[at.0 as usize % PIECE_BYTES..]).expect("it was packed here")
+    /// Takes what became of a row.
+    pub fn put(&mut self, table: TableId, key: &[u8], value: Option<&[u8]>) {
+        self.push(packed::hash(table, key), table, key, value);
+    }
+
+    fn push(&mut self, hash: u64, table: TableId, key: &[u8], value: Option<&[u8]>) {
+        let part = &mut self.parts[(hash >> (u64::BITS - PART_BITS)) as usize];
+        part.rows.extend_from_slice(&hash.to_le_bytes());
+        packed::append(&mut part.rows, table, key, value);
+        if part.rows.len() >= self.piece_bytes {
+            self.set_aside(hash);
+        }
+    }
+
+    #[cold]
+    fn set_aside(&mut self, hash: u64) {
+        let Changes { parts, piece_bytes, aside, is_disk_full, failure } = self;
+        let part = &mut parts[(hash >> (u64::BITS - PART_BITS)) as usize];
+        if failure.is_some() {
+            // Nothing will be made of it.
+            part.rows.clear();
+            return;
+        }
+        let here = |rows: &mut Vec<u8>| Waiting::Here(std::mem::take(rows));
+        let piece = if *is_disk_full {
+            here(&mut part.rows)
+        } else {
+            match aside.put(&part.rows) {
+                Ok(piece) => Waiting::Aside(piece),
+                Err(error) if error.is_full_disk() => {
+                    *is_disk_full = true;
+                    here(&mut part.rows)
+                }
+                Err(error) => return *failure = Some(error),
+            }
+        };
+        part.pieces.push(piece);
+        part.rows.clear();
+        // A large row's memory is not kept for small ones.
+        part.rows.shrink_to(2 * *piece_bytes);
+    }
+
+    /// Whether more can be taken without need of memory for all of it: not when the disk is full.
+    ///
+    /// # Errors
+    /// When something could not be set aside. It is lost, and so are the changes.
+    pub fn has_room(&mut self) -> Result<bool, StoreError> {
+        self.failure.take().map_or(Ok(!self.is_disk_full), Err)
+    }
+
+    /// The last value of each row: in parts, which come in the order of their rows' hashes.
+    ///
+    /// # Errors
+    /// As [`has_room`](Self::has_room).
+    pub fn in_order(mut self) -> Result<Parts<'a>, StoreError> {
+        self.has_room()?;
+        Ok(Parts { rest: self.parts.into_iter(), aside: self.aside, part: Part::default() })
+    }
+
+    fn put_ops(&mut self, ops: &[OpRef<'_>]) {
+        ops.iter().for_each(|op| self.put(op.table, op.key, op.value));
     }
 }
 
-/// The rows with some hashes.
+/// The parts of the changes, one after the other.
+#[derive(Debug)]
+pub(crate) struct Parts<'a> {
+    rest: std::vec::IntoIter<Gathered>,
+    aside: Aside<'a>,
+    /// The memory of the one before is the next one's.
+    part: Part,
+}
+
+impl Parts<'_> {
+    /// The next part.
+    ///
+    /// # Errors
+    /// When it can't be fetched, or is not what was set aside.
+    pub fn next(&mut self) -> Result<Option<&Part>, StoreError> {
+        let Some(Gathered { pieces, rows }) = self.rest.next() else { return Ok(None) };
+        let part = &mut self.part;
+        part.rows.clear();
+        part.places.clear();
+        let mut bytes_max = PART_BYTES;
+        for piece in pieces {
+            match piece {
+                Waiting::Aside(piece) => self.aside.fetch(&piece, &mut part.rows)?,
+                Waiting::Here(rows) => part.rows.extend_from_slice(&rows),
+            }
+            if part.rows.len() > bytes_max {
+                part.settle();
+                part.compact();
+                bytes_max = (2 * part.rows.len()).max(PART_BYTES);
+            }
+        }
+        part.rows.extend_from_slice(&rows);
+        part.settle();
+        Ok(Some(part))
+    }
+}
+
+/// A part of the changes, in the order of their rows' hashes; rows with equal ones in that of table and key.
 #[derive(Debug, Default)]
-struct Part {
-    pieces: Pieces,
+pub(crate) struct Part {
+    rows: Vec<u8>,
     places: Vec<Place>,
 }
 
 impl Part {
-    fn push(&mut self, hash: u64, table: TableId, key: &[u8], value: Option<&[u8]>) {
-        let at = self.pieces.append(table, key, value);
-        self.places.push(Place { hash, at });
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.places.len()
     }
 
-    /// Leaves the last value of each row, and puts them in order.
-    fn in_order(mut self) -> InOrder {
-        let Part { pieces, places } = &mut self;
+    /// The last value of each row, with the row's hash.
+    pub fn rows(&self) -> impl Iterator<Item = (u64, Packed<'_>)> {
+        self.places.iter().map(|place| (place.hash, row_at(&self.rows, place.at)))
+    }
+
+    /// Finds the last value of each row, and puts them in order.
+    fn settle(&mut self) {
+        let Part { rows, places } = self;
+        places.clear();
+        let mut at = 0;
+        while let Some(hash) = rows[at..].first_chunk::<HASH_BYTES>() {
+            let hash = u64::from_le_bytes(*hash);
+            at += HASH_BYTES;
+            places.push(Place {
+                hash,
+                at: At::try_from(at).expect("a part of a checkpoint's changes is smaller than 4 GB"),
+            });
+            at += row_at(rows, at as At).as_bytes().len();
+        }
         // Not looked up as they come: a look-up of each costs more than to put them all in order.
         places.sort_unstable_by_key(|place| (place.hash, place.at));
         let name = |place: &Place| {
-            let row = pieces.row_at(place.at);
+            let row = row_at(rows, place.at);
             (row.table, row.key)
         };
         let (mut kept, mut begin) = (0, 0);
@@ -100,60 +239,25 @@ impl Part {
             begin = end;
         }
         places.truncate(kept);
-        InOrder(self)
+    }
+
+    /// Leaves nothing but what was found.
+    fn compact(&mut self) {
+        let mut rows = Vec::with_capacity(self.rows.len() / 2);
+        for (hash, row) in self.rows() {
+            rows.extend_from_slice(&hash.to_le_bytes());
+            rows.extend_from_slice(row.as_bytes());
+        }
+        self.rows = rows;
+        self.places.clear();
     }
 }
 
-/// The rows, as they come.
-#[derive(Debug)]
-pub(crate) struct Changes(Vec<Part>);
-
-impl Changes {
-    /// With room for the places of so many bytes of redo.
-    pub fn with_room(bytes: usize) -> Self {
-        let places = bytes / ROW_BYTES_MIN / PARTS;
-        let part = || Part { pieces: Pieces::default(), places: Vec::with_capacity(places) };
-        Changes(std::iter::repeat_with(part).take(PARTS).collect())
-    }
-
-    /// Takes what became of a row.
-    pub fn put(&mut self, table: TableId, key: &[u8], value: Option<&[u8]>) {
-        self.push(packed::hash(table, key), table, key, value);
-    }
-
-    fn push(&mut self, hash: u64, table: TableId, key: &[u8], value: Option<&[u8]>) {
-        self.0[(hash >> (u64::BITS - PART_BITS)) as usize].push(hash, table, key, value);
-    }
-
-    /// The last value of each row: in parts, which come in the order of their rows' hashes. A part's memory goes with it.
-    pub fn in_order(self) -> impl Iterator<Item = InOrder> {
-        self.0.into_iter().map(Part::in_order)
-    }
-
-    fn put_ops(&mut self, ops: &[OpRef<'_>]) {
-        ops.iter().for_each(|op| self.put(op.table, op.key, op.value));
-    }
+fn row_at(rows: &[u8], at: At) -> Packed<'_> {
+    Packed::first_of(&rows[at as usize..]).expect("it was packed here")
 }
 
-/// A part of the changes, in the order of their rows' hashes; rows with equal ones in that of table and key.
-#[derive(Debug)]
-pub(crate) struct InOrder(Part);
-
-impl InOrder {
-    /// How many rows there are.
-    pub fn len(&self) -> usize {
-        self.0.places.len()
-    }
-
-    /// The last value of each row, with the row's hash.
-    pub fn rows(&self) -> impl Iterator<Item = (u64, Packed<'_>)> {
-        self.0.places.iter().map(|place| (place.hash, self.0.pieces.row_at(place.at)))
-    }
-}
-
-impl Replayed for Changes {
-    type Op<'a> = OpRef<'a>;
-
+impl Replayed for Changes<'_> {
     fn entry(&mut self, state: &mut State, entry: Entry<OpRef<'_>>) {
         self.put_ops(entry.body.ops());
         state.apply_without_rows(entry);
@@ -169,59 +273,126 @@ impl Replayed for Changes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sim_disk::SimDisk;
+
+    const DIR: &str = "/d";
+
+    fn disk() -> SimDisk {
+        let disk = SimDisk::new();
+        disk.create_dir_all(Path::new(DIR)).unwrap();
+        disk
+    }
+
+    fn changes(disk: &SimDisk) -> Changes<'_> {
+        Changes::new(disk, Path::new(DIR), 0)
+    }
+
+    type Row = (u32, Vec<u8>, Option<Vec<u8>>);
+
+    /// All rows, in the order of their hashes.
+    fn rows_of(changes: Changes<'_>) -> Vec<Row> {
+        let (mut parts, mut rows, mut hashes) = (changes.in_order().unwrap(), Vec::new(), Vec::new());
+        while let Some(part) = parts.next().unwrap() {
+            assert_eq!(part.rows().count(), part.len());
+            for (hash, row) in part.rows() {
+                hashes.push(hash);
+                rows.push((row.table.0, row.key.to_vec(), row.value.map(<[u8]>::to_vec)));
+            }
+        }
+        assert!(hashes.is_sorted());
+        rows
+    }
+
+    fn row(table: u32, key: &str, value: &str) -> Row {
+        (table, key.into(), Some(value.into()))
+    }
 
     #[test]
     fn the_last_value_of_each_row_stays() {
-        let mut changes = Changes::with_room(0);
+        let disk = disk();
+        let before = disk.changes();
+        let mut changes = changes(&disk);
         for (key, value) in
             [("a", Some("one")), ("b", Some("x")), ("a", Some("two")), ("b", None), ("a", Some("three"))]
         {
             changes.put(TableId(7), key.as_bytes(), value.map(str::as_bytes));
         }
         changes.put(TableId(8), b"a", Some(b"another table's"));
-        let parts: Vec<InOrder> = changes.in_order().collect();
-        let changes = || parts.iter().flat_map(InOrder::rows);
-        assert_eq!(parts.iter().map(InOrder::len).sum::<usize>(), 3);
-        assert!(changes().is_sorted_by_key(|(hash, _)| hash));
-        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        let row = |row: Packed<'_>| (row.table.0, text(row.key), row.value.map_or("none".into(), text));
-        let mut rows: Vec<_> = changes().map(|(_, packed)| row(packed)).collect();
+        let mut rows = rows_of(changes);
         rows.sort_unstable();
-        let expected = [(7, "a", "three"), (7, "b", "none"), (8, "a", "another table's")];
-        assert_eq!(rows, expected.map(|(table, key, value)| (table, key.into(), value.into())));
+        assert_eq!(rows, [row(7, "a", "three"), (7, "b".into(), None), row(8, "a", "another table's")]);
+        assert_eq!(disk.changes(), before, "nothing was set aside");
+    }
+
+    /// Puts rows of all sizes, many of them more than once, and says what has to come back.
+    fn put_many(changes: &mut Changes<'_>) -> Vec<Row> {
+        let mut expected = std::collections::BTreeMap::new();
+        for number in 0..4_000_u32 {
+            let (key, size) = (number.wrapping_mul(2_654_435_761) % 700, number as usize * 7 % 300);
+            let size = if number % 1_000 == 3 { 3 * PIECE_BYTES } else { size };
+            let value = vec![number as u8; size];
+            changes.put(TableId(1), &key.to_le_bytes(), Some(&value));
+            expected.insert(packed::hash(TableId(1), &key.to_le_bytes()), (key, value));
+        }
+        expected.into_values().map(|(key, value)| (1, key.to_le_bytes().to_vec(), Some(value))).collect()
     }
 
     #[test]
-    fn rows_of_all_sizes_are_found_in_their_pieces() {
-        let mut changes = Changes::with_room(0);
-        let sizes =
-            [10, PIECE_BYTES / 2, PIECE_BYTES / 2, PIECE_BYTES, 3 * PIECE_BYTES, 0, PIECE_BYTES - 20, 7];
-        for (number, size) in sizes.into_iter().enumerate() {
-            // All in one part.
-            changes.push(number as u64, TableId(1), &[number as u8], Some(&vec![number as u8; size]));
+    fn what_was_set_aside_comes_back() {
+        let disk = disk();
+        let mut changes = changes(&disk);
+        let expected = put_many(&mut changes);
+        assert!(disk.changes() > 1_000 && changes.has_room().unwrap());
+        assert!(rows_of(changes) == expected);
+    }
+
+    #[test]
+    fn on_a_full_disk_rows_stay_in_memory_and_no_more_are_wanted() {
+        for space in [0, 1_000, 50_000] {
+            let disk = disk();
+            disk.limit_space(Some(space));
+            let mut changes = changes(&disk);
+            let expected = put_many(&mut changes);
+            assert!(!changes.has_room().unwrap());
+            assert!(rows_of(changes) == expected);
         }
-        changes.push(4, TableId(1), &[4], Some(b"short"));
-        let part = changes.in_order().next().expect("the first part");
-        assert_eq!(part.len(), sizes.len());
-        for (_, row) in part.rows() {
-            let (number, value) = (row.key[0], row.value.expect("a value"));
-            match number {
-                4 => assert_eq!(value, b"short"),
-                number => assert!(value == vec![number; sizes[usize::from(number)]], "row {number}"),
-            }
+    }
+
+    #[test]
+    fn a_disk_that_fails_is_told() {
+        let disk = disk();
+        disk.cut_after(100);
+        let mut changes = changes(&disk);
+        put_many(&mut changes);
+        let error = changes.has_room().unwrap_err();
+        assert!(matches!(error, StoreError::Disk { .. }), "{error}");
+    }
+
+    #[test]
+    fn one_row_that_is_changed_all_the_time_takes_little_memory() {
+        let disk = disk();
+        let mut changes = changes(&disk);
+        let value = |number: u32| vec![number as u8; 60_000];
+        for number in 0..900 {
+            changes.push(7, TableId(1), b"often", Some(&value(number)));
         }
+        changes.push(6, TableId(1), b"once", Some(b"x"));
+        let mut parts = changes.in_order().unwrap();
+        let part = parts.next().unwrap().expect("the first part");
+        let rows: Vec<_> = part.rows().map(|(hash, row)| (hash, row.value.unwrap())).collect();
+        assert!(rows == [(6, &b"x"[..]), (7, &value(899))]);
+        assert!(part.rows.capacity() < 2 * PART_BYTES, "{}", part.rows.capacity());
     }
 
     #[test]
     fn rows_whose_hashes_are_equal_are_told_apart() {
-        let mut changes = Changes::with_room(0);
+        let disk = disk();
+        let mut changes = changes(&disk);
         for (table, key, value) in
             [(7, "b", "1"), (7, "a", "2"), (8, "a", "3"), (7, "b", "4"), (7, "a", "5"), (7, "b", "6")]
         {
             changes.push(1 << 40, TableId(table), key.as_bytes(), Some(value.as_bytes()));
         }
-        let part = changes.in_order().next().expect("the first part");
-        let rows: Vec<_> = part.rows().map(|(_, row)| (row.table.0, row.key, row.value.unwrap())).collect();
-        assert_eq!(rows, [(7, &b"a"[..], &b"5"[..]), (7, b"b", b"6"), (8, b"a", b"3")]);
+        assert_eq!(rows_of(changes), [row(7, "a", "5"), row(7, "b", "6"), row(8, "a", "3")]);
     }
 }

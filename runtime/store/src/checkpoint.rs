@@ -107,6 +107,15 @@ impl CheckpointFile {
         CheckpointFile { dir: dir.into(), store }
     }
 
+    /// How many bytes it has; none before it is there.
+    pub fn bytes(&self, disk: &dyn Disk) -> Result<u64, StoreError> {
+        let path = self.dir.join(FILE);
+        match disk.open_to_read(&path).and_then(|file| file.len()) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+            bytes => bytes.during("measure", &path),
+        }
+    }
+
     fn failed(&self, operation: &'static str) -> impl Fn(redb::Error) -> StoreError + '_ {
         let path = self.dir.join(FILE);
         move |error| match error {
@@ -245,34 +254,36 @@ impl CheckpointFile {
         disk: &dyn Disk,
         before: &mut Progress,
         upto: (u64, u64, bool),
-        changes: Changes,
+        changes: Changes<'_>,
         state: &State,
     ) -> Result<usize, StoreError> {
+        let mut changes = changes.in_order()?;
         let Opened { database, unborn, sync_failed } = self.open_to_write(disk)?;
         let (segment, sequence, copying) = upto;
         let mut progress =
             Progress { segment, sequence, copying, meta: state.meta.clone(), ..before.clone() };
         let mut changed = 0;
-        (|| {
-            let mut writing = database.begin_write()?;
-            // A crash is the normal end: the next opening must not walk the whole file.
-            writing.set_quick_repair(true);
-            {
-                let mut table = writing.open_table(ROWS)?;
-                for part in changes.in_order() {
-                    rows::put(&mut table, part.rows(), &mut progress.rows)?;
-                    changed += part.len();
-                }
-                // Until a copy ends the group's data is not the stream's, and no session is there yet.
-                let known = if before.copying { Number(0) } else { before.meta.last };
-                add_sessions(&writing, known, state)?;
-                writing.open_table(GROUP)?.insert(PROGRESS, &*encoded(&progress))?;
+        let failed = |error: redb::Error| self.of_sync(&sync_failed, self.failed("write")(error));
+        let mut writing = database.begin_write().map_err(|error| failed(error.into()))?;
+        // A crash is the normal end: the next opening must not walk the whole file.
+        writing.set_quick_repair(true);
+        {
+            let mut table = writing.open_table(ROWS).map_err(|error| failed(error.into()))?;
+            while let Some(part) = changes.next()? {
+                rows::put(&mut table, part.rows(), &mut progress.rows).map_err(failed)?;
+                changed += part.len();
             }
+        }
+        (|| {
+            // Until a copy ends the group's data is not the stream's, and no session is there yet.
+            let known = if before.copying { Number(0) } else { before.meta.last };
+            add_sessions(&writing, known, state)?;
+            writing.open_table(GROUP)?.insert(PROGRESS, &*encoded(&progress))?;
             writing.commit()?;
             database.close()?;
             Ok(())
         })()
-        .map_err(|error| self.of_sync(&sync_failed, self.failed("write")(error)))?;
+        .map_err(failed)?;
         if unborn {
             let path = self.dir.join(FILE);
             disk.rename(&self.dir.join(FILE_UNBORN), &path).during("rename", &path)?;

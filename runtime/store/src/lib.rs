@@ -16,6 +16,7 @@
 //! production.
 #![forbid(unsafe_code)]
 
+mod aside;
 mod backend;
 mod background;
 mod changes;

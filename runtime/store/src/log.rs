@@ -10,6 +10,7 @@ use lockstep_core::encoded_entries::EncodedEntries;
 use lockstep_core::ids::{Number, StoreId, Term};
 use serde::Serialize;
 
+use crate::checkpoint::CheckpointFile;
 use crate::disk::{Disk, DiskFile};
 use crate::error::{DuringExt, StoreError};
 use crate::left::LeftFile;
@@ -48,6 +49,8 @@ pub(crate) struct SharedState {
     pub held: Number,
     /// The last segment that the checkpoint covers.
     pub covered: u64,
+    /// How many bytes the checkpoint's file has.
+    pub checkpoint_bytes: u64,
     pub cuts: Cuts,
     /// Sealed files that were not synced yet.
     pub unsynced: Vec<Arc<LeftFile>>,
@@ -108,6 +111,7 @@ impl Log {
             prepared: None,
             held: Number(0),
             covered: 0,
+            checkpoint_bytes: 0,
             cuts: Cuts::default(),
             unsynced: Vec::new(),
             failure: None,
@@ -165,6 +169,7 @@ impl Log {
             prepared,
             held,
             covered,
+            checkpoint_bytes: CheckpointFile::new(dir, store).bytes(disk.as_ref())?,
             cuts: scan.cuts.clone(),
             unsynced: Vec::new(),
             failure: None,

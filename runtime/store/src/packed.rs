@@ -81,11 +81,6 @@ pub(crate) fn append(bytes: &mut Vec<u8>, table: TableId, key: &[u8], value: Opt
     bytes.extend_from_slice(value.unwrap_or_default());
 }
 
-/// A row takes so many bytes at most.
-pub(crate) fn bytes_max(key: &[u8], value: Option<&[u8]>) -> usize {
-    size_of::<u32>() + 2 * LENGTH_BYTES_MAX + key.len() + value.map_or(0, <[u8]>::len)
-}
-
 /// All rows of `bytes`, in the order in which they stand. The last is none when the bytes do not end with a whole row.
 pub(crate) fn rows(bytes: &[u8]) -> impl Iterator<Item = Option<Packed<'_>>> {
     let mut rest = bytes;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::path::Path;
 
 use lockstep_core::encoded_entries::{EncodedEntries, Gathered};
-use lockstep_core::entry::{Entry, Op, Row};
+use lockstep_core::entry::{Entry, OpRef, Row};
 use lockstep_core::ids::{Number, StoreId};
 use lockstep_core::state::{State, Undo};
 
@@ -40,12 +40,17 @@ struct Recent {
     gathered: Gathered,
     bytes: usize,
     bytes_max: usize,
+    /// What comes now may be among the latest.
+    is_recent: bool,
     held: Number,
     undos: Vec<Undo>,
 }
 
 impl Recent {
-    fn push(&mut self, entry: &Entry) {
+    fn push(&mut self, entry: &Entry<OpRef<'_>>) {
+        if !self.is_recent {
+            return;
+        }
         // After the end of a copy, or of what was cut off, the older ones do not connect.
         if self.last().is_some_and(|last| last.next() != entry.number) {
             self.clear();
@@ -86,19 +91,19 @@ impl Recent {
 }
 
 impl Replayed for Recent {
-    type Op<'a> = Op;
-
-    fn entry(&mut self, state: &mut State, entry: Entry) {
+    fn entry(&mut self, state: &mut State, entry: Entry<OpRef<'_>>) {
         self.push(&entry);
-        let undo = state.apply(entry);
-        if undo.number > self.held {
-            self.undos.push(undo);
+        if entry.number > self.held {
+            self.undos.push(state.apply(entry));
+        } else {
+            state.apply_for_good(entry);
         }
     }
-    fn entry_of_copy(&mut self, state: &mut State, entry: Entry) {
-        for op in entry.body.ops() {
-            state.tables.apply(op);
-        }
+    fn soon(&mut self, state: &State, entry: &Entry<OpRef<'_>>) {
+        state.fetch_rows(entry);
+    }
+    fn entry_of_copy(&mut self, state: &mut State, entry: Entry<OpRef<'_>>) {
+        entry.body.ops().iter().for_each(|op| state.tables.set(*op, |_| {}));
     }
     fn row(&mut self, state: &mut State, row: Row) {
         state.insert_row(row.table, row.key, row.value);
@@ -118,13 +123,19 @@ pub(crate) fn recover(
     let of_checkpoint = if progress.copying { Number(0) } else { progress.meta.last };
     let held = scan.held().max(of_checkpoint);
     let (pieces, gathered, undos) = (VecDeque::new(), Gathered::default(), Vec::new());
-    let mut recent = Recent { pieces, gathered, bytes: 0, bytes_max: recent_bytes, held, undos };
+    let (is_recent, bytes_max) = (false, recent_bytes);
+    let mut recent = Recent { pieces, gathered, bytes: 0, bytes_max, is_recent, held, undos };
     let (covered, mut bytes) = (progress.sequence, Vec::new());
+    let ends = scan.segments.iter().map(|segment| segment.end);
+    let mut rest = ends.sum::<u64>();
     for segment in &scan.segments {
         if segment.records.is_empty() {
             continue;
         }
         segment::read_into(&mut bytes, disk, dir, store, segment.number)?;
+        // As many as are kept on disk for that.
+        recent.is_recent = rest <= recent_bytes as u64 + segment.end;
+        rest -= segment.end;
         for (offset, _) in &segment.records {
             let place = Place { store, segment: segment.number, offset: *offset };
             let (header, payload) = payload(&bytes, place, &segment.path)?;

@@ -4,9 +4,10 @@
 //! changed, so each is older than the entries behind it; operations are absolute, so applying all in order of their
 //! arrival ends in the right rows. From the copy's end on entries are applied in order, without holes.
 
+use std::collections::VecDeque;
 use std::path::Path;
 
-use lockstep_core::entry::{Entry, Row, Update};
+use lockstep_core::entry::{Entry, OpRef, Row};
 use lockstep_core::ids::{Number, SessionId};
 use lockstep_core::sessions::{KeyedReply, Session, Sessions};
 use lockstep_core::state::{Meta, State};
@@ -15,14 +16,17 @@ use serde::Deserialize;
 use crate::error::StoreError;
 use crate::record::{Header, Kind};
 
+/// So many entries ahead is soon: time enough for memory to answer, and not so long that a cache forgets.
+const SOON_ENTRIES: usize = 4;
+
 /// Who replays decides what becomes of rows and entries.
 pub(crate) trait Replayed {
-    /// The updates of entries, of their own or lent by the record.
-    type Op<'a>: Deserialize<'a> + Update;
     /// The next entry of the stream; it is to be applied to `state`.
-    fn entry(&mut self, state: &mut State, entry: Entry<Self::Op<'_>>);
+    fn entry(&mut self, state: &mut State, entry: Entry<OpRef<'_>>);
+    /// This entry will come soon.
+    fn soon(&mut self, _state: &State, _entry: &Entry<OpRef<'_>>) {}
     /// An entry that stands beside the rows of a copy: its updates count, no more.
-    fn entry_of_copy(&mut self, state: &mut State, entry: Entry<Self::Op<'_>>);
+    fn entry_of_copy(&mut self, state: &mut State, entry: Entry<OpRef<'_>>);
     /// A row of a copy.
     fn row(&mut self, state: &mut State, row: Row);
 }
@@ -41,12 +45,12 @@ fn decoded<'a, T: Deserialize<'a>>(payload: &'a [u8], path: &Path, header: &Head
 }
 
 /// The entries of a record: those that its header says, without holes.
-pub(crate) fn entries<'a, O: Deserialize<'a>>(
+pub(crate) fn entries<'a>(
     payload: &'a [u8],
     path: &Path,
     header: &Header,
-) -> Result<Vec<Entry<O>>, StoreError> {
-    let entries: Vec<Entry<O>> = decoded(payload, path, header)?;
+) -> Result<Vec<Entry<OpRef<'a>>>, StoreError> {
+    let entries: Vec<Entry<OpRef<'_>>> = decoded(payload, path, header)?;
     let mut numbers = header.first.0..=header.last.0;
     let as_said =
         entries.iter().all(|entry| numbers.next() == Some(entry.number.0)) && numbers.next().is_none();
@@ -60,20 +64,24 @@ pub(crate) fn entries<'a, O: Deserialize<'a>>(
 impl Replay {
     /// Takes the next record. Entries above `limit` were cut off later; entries that `state` has already are
     /// passed over.
-    pub fn record<R: Replayed>(
+    pub fn record(
         &mut self,
         path: &Path,
         header: &Header,
         payload: &[u8],
         limit: Number,
-        into: &mut R,
+        into: &mut impl Replayed,
     ) -> Result<(), StoreError> {
         match header.kind {
             Kind::Entries => {
                 if header.first > limit || (!self.copying && header.last <= self.state.meta.last) {
                     return Ok(());
                 }
-                for entry in entries::<R::Op<'_>>(payload, path, header)? {
+                let mut entries = VecDeque::from(entries(payload, path, header)?);
+                while let Some(entry) = entries.pop_front() {
+                    if let Some(later) = entries.get(SOON_ENTRIES) {
+                        into.soon(&self.state, later);
+                    }
                     if entry.number > limit {
                         break;
                     }

@@ -35,6 +35,11 @@ fn spare(dir: &Path) -> PathBuf {
     dir.join("redo-spare.tmp")
 }
 
+/// The file for what a checkpoint [sets aside](crate::aside). Its name is one that a start removes.
+pub(crate) fn changes(dir: &Path) -> PathBuf {
+    dir.join("redo-changes.tmp")
+}
+
 /// Makes a segment that is not needed any more the spare, or removes it where there is one. Its name is gone for good when
 /// this returns, so that no start finds it with what is written over it later.
 pub(crate) fn retire(disk: &dyn Disk, dir: &Path, number: u64) -> Result<(), StoreError> {

@@ -1,5 +1,6 @@
 //! A group's store as its thread uses it.
 
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -28,9 +29,10 @@ pub struct Options {
     pub boot: String,
     /// The size of a redo segment, in bytes.
     pub segment_bytes: u64,
-    /// A checkpoint is due when so many bytes of held redo are not in it.
-    pub checkpoint_bytes: u64,
-    /// About so many bytes of redo go into one transaction of the checkpoint.
+    /// A checkpoint is due when as many bytes of held redo are not in it as its file has, within these bounds: whoever changes
+    /// one row in ten writes nearly all pages of the tree, and whoever changes all of them no more. Recovery reads what is not in it.
+    pub checkpoint_bytes: RangeInclusive<u64>,
+    /// About so many bytes of redo at most go into one transaction of the checkpoint.
     pub chunk_bytes: u64,
     /// How many bytes of the latest entries are given back by recovery, and kept on disk for that.
     pub recent_bytes: usize,
@@ -45,8 +47,8 @@ impl Options {
             recorded: None,
             boot: String::new(),
             segment_bytes: 16 << 20,
-            checkpoint_bytes: 64 << 20,
-            chunk_bytes: 32 << 20,
+            checkpoint_bytes: 64 << 20..=256 << 20,
+            chunk_bytes: 512 << 20,
             recent_bytes: 32 << 20,
         }
     }
@@ -405,14 +407,14 @@ impl Store {
 
     /// Everything up to `held` is held: checkpoints may go so far (R24).
     pub fn set_held(&mut self, held: Number) {
-        let checkpoint_bytes = self.options.checkpoint_bytes;
+        let bounds = self.options.checkpoint_bytes.clone();
         let Ok(log) = self.log() else { return };
         let became_due = {
             let mut state = log.shared.lock();
-            let was_due = state.checkpoint_due(checkpoint_bytes);
+            let was_due = state.checkpoint_due(&bounds);
             // What is not durable here can't be held by all, and a checkpoint must not pass the log.
             state.held = state.held.max(held.min(log.last.unwrap_or_default()));
-            state.checkpoint_due(checkpoint_bytes) && !was_due
+            state.checkpoint_due(&bounds) && !was_due
         };
         // One that is due already is being made, or waits for something else: no reason for a system call each time.
         if became_due {

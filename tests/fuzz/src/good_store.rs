@@ -51,7 +51,7 @@ fn make(checkpoint: bool) -> GoodStore {
     let dir = directory.path().join("ledger/0");
     let options = Options {
         fresh: STORE,
-        checkpoint_bytes: if checkpoint { 1 } else { u64::MAX },
+        checkpoint_bytes: if checkpoint { 1..=1 } else { u64::MAX..=u64::MAX },
         recent_bytes: 0,
         ..options(0)
     };

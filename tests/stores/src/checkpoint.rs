@@ -25,8 +25,10 @@ const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
 const TABLE: u32 = 7;
 /// What the checkpoint's cache is, in bytes.
 const CACHE_BYTES: usize = 8 << 20;
-/// How many rows go into one transaction while all of them are written: about what 64 MB of redo change.
-const CHUNK_ROWS: usize = 250_000;
+/// How many rows go into one transaction while all of them are written.
+const CHUNK_ROWS: usize = 1_000_000;
+/// What redo they would be of, in bytes.
+const CHUNK_BYTES: u64 = 256 << 20;
 
 /// What rows are kept in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
@@ -125,7 +127,7 @@ pub fn rows(plan: &Plan) -> Result<Took, Failure> {
 fn hashed_rows(directory: &Path, rows: &[Row]) -> Result<(), Failure> {
     in_redb(directory, |writing| {
         let rows = rows.iter().map(|(key, value)| (key.as_slice(), value.as_slice()));
-        Ok(lockstep_store::rows::put(writing, TABLE, rows)?)
+        lockstep_store::rows::put(writing, directory, CHUNK_BYTES, TABLE, rows)
     })
 }
 

@@ -93,13 +93,16 @@ fn cut_short() -> redb::Error {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::path::Path;
 
     use lockstep_core::ids::TableId;
     use redb::backends::InMemoryBackend;
     use redb::{Database, ReadableDatabase};
 
     use super::*;
-    use crate::changes::{Changes, InOrder};
+    use crate::changes::Changes;
+    use crate::disk::Disk;
+    use crate::sim_disk::SimDisk;
 
     type Rows = BTreeMap<(u32, Vec<u8>), Vec<u8>>;
 
@@ -124,13 +127,15 @@ mod tests {
     #[test]
     fn the_tree_has_what_a_map_has_while_rows_come_change_and_go() {
         let database = Database::builder().create_with_backend(InMemoryBackend::new()).unwrap();
+        let (disk, dir) = (SimDisk::new(), Path::new("/d"));
+        disk.create_dir_all(dir).unwrap();
         let (mut model, mut sum, mut random) = (Rows::new(), Sum::default(), 1_u64);
         let mut draw = |below: u64| {
             random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
             (random >> 33) % below
         };
         for (count, gone) in [(4_000, 1), (1, 0), (3_000, 3), (9_000, 9), (50, 5), (30_000, 10)] {
-            let mut changes = Changes::with_room(0);
+            let mut changes = Changes::new(&disk, dir, 0);
             for _ in 0..count {
                 let (table, key) = (draw(2) as u32, format!("key{}", draw(1_500)).into_bytes());
                 let value = (draw(10) >= gone).then(|| vec![draw(256) as u8; draw(90) as usize]);
@@ -140,8 +145,10 @@ mod tests {
                     None => drop(model.remove(&(table, key))),
                 }
             }
-            let parts: Vec<InOrder> = changes.in_order().collect();
-            put_all(&database, parts.iter().flat_map(InOrder::rows), &mut sum);
+            let mut parts = changes.in_order().unwrap();
+            while let Some(part) = parts.next().unwrap() {
+                put_all(&database, part.rows(), &mut sum);
+            }
             assert!(rows_of(&database, &sum) == model, "after {count} changes");
         }
         assert!(model.is_empty() && sum == Sum::default(), "all of them went with the last");

@@ -156,12 +156,13 @@ fn a_torn_last_record_is_no_error() {
 #[test]
 fn recovery_reads_what_checkpoints_leave_and_no_more() {
     let mut world = World::new();
-    world.options.checkpoint_bytes = 24 << 10;
+    let checkpoint_bytes = 24 << 10;
+    world.options.checkpoint_bytes = checkpoint_bytes..=checkpoint_bytes;
     let (mut store, _) = world.open();
     let mut background = store.background();
     let options = &world.options;
     // The segments kept for the recent stream, those that wait for a checkpoint, the active one, the one ahead.
-    let most = (options.recent_bytes as u64 + options.checkpoint_bytes) / options.segment_bytes + 4;
+    let most = (options.recent_bytes as u64 + checkpoint_bytes) / options.segment_bytes + 4;
     for batch in entries(1..=4_000, 1, 1).chunks(10) {
         store.append(batch).unwrap();
         store.sync().unwrap();

@@ -107,7 +107,7 @@ impl World {
     pub fn new() -> Self {
         let mut options = Options::new(StoreId(1 << 100 | 1));
         options.segment_bytes = 8 << 10;
-        options.checkpoint_bytes = 1;
+        options.checkpoint_bytes = 1..=1;
         options.chunk_bytes = 16 << 10;
         options.recent_bytes = 12 << 10;
         World { disk: SimDisk::new(), dir: "/data/ledger/0".into(), options }

@@ -45,11 +45,11 @@ impl OwnLog {
         options.segment_bytes = setting.turn_bytes;
         options.recent_bytes = setting.recent_bytes as usize;
         match setting.candidate {
-            Candidate::OwnLog => options.checkpoint_bytes = u64::MAX,
-            // As in a processor: four segments.
-            _ => options.checkpoint_bytes = setting.turn_bytes * 4,
+            Candidate::OwnLog => options.checkpoint_bytes = u64::MAX..=u64::MAX,
+            // As in a processor, in segments.
+            _ => options.checkpoint_bytes = setting.turn_bytes * 4..=setting.turn_bytes * 16,
         }
-        options.chunk_bytes = setting.turn_bytes * 4;
+        options.chunk_bytes = setting.turn_bytes * 32;
         let (mut store, found) = Store::open(Arc::new(RealDisk), &setting.directory, options)?;
         if !found.trusted {
             return Err(found.warning.map_or_else(|| "the store is not trusted".into(), Failure::from));
