@@ -49,7 +49,7 @@ impl Traced {
             PeerMessage::StepUp { digest, unit, .. } => Some(Traced::Unit {
                 name: unit.as_ref().map(|unit| unit.name.to_string()),
                 digest: *digest,
-                updates: unit.as_ref().map_or_else(Vec::new, |unit| unit.updates.clone()),
+                updates: unit.iter().flat_map(|unit| unit.updates.iter()).map(Op::from).collect(),
             }),
             PeerMessage::EndProcedure { digest, .. } => Some(Traced::End { digest: *digest }),
             PeerMessage::Abort { outcome, .. } => Some(Traced::Abort((**outcome).clone())),

@@ -191,6 +191,13 @@ impl Overlay {
         all.committed().for_each(|op| self.push(op));
     }
 
+    /// The operations from `start` on.
+    #[must_use]
+    pub fn updates_from(&self, start: usize) -> Updates {
+        let written = &self.written[start..];
+        self.updates.last(written.len(), written.first().map(|first| first.place.begin))
+    }
+
     /// All operations as an entry has them.
     #[must_use]
     pub fn updates(&self) -> &Updates {

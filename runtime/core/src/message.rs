@@ -17,6 +17,7 @@ use crate::note::DeathNote;
 use crate::record::Record;
 use crate::sessions::{KeyedReply, Session};
 use crate::state::{Meta, TermStart};
+use crate::updates::Updates;
 
 /// A message with the sender's term (R3).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,7 +60,7 @@ pub struct UnitDescription {
     /// The version of its procedure.
     pub version: u32,
     /// Its updates, in order: operation and parameters.
-    pub updates: Vec<Op>,
+    pub updates: Updates,
 }
 
 /// An order of the campaign's driver to the other processor (R29).

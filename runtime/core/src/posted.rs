@@ -4,7 +4,7 @@
 //! Deliberately absent: when a row is written or goes (`context`, `group`), and whom it concerns (`timers`,
 //! `channels`). Rows begin with a format number, as all rows do (R17).
 
-use crate::entry::Op;
+use crate::entry::{Op, OpRef};
 use crate::event::EventId;
 use crate::ids::TableId;
 use crate::{channels, timers};
@@ -90,19 +90,19 @@ pub fn used_up(event: &EventId) -> Vec<Op> {
 ///
 /// # Errors
 /// A sentence that says what is wrong with it.
-pub fn check(op: &Op) -> Result<(), String> {
+pub fn check(op: OpRef<'_>) -> Result<(), String> {
     let found = match op.table {
-        TableId::TIMERS => std::str::from_utf8(&op.key).is_ok(),
-        TableId::DUE => timers::of_due_key(&op.key).is_some(),
-        TableId::OUTBOX => channels::of_outbox_key(&op.key).is_some(),
-        TableId::SENT | TableId::TAKEN => channels::of_channel_key(&op.key).is_some(),
+        TableId::TIMERS => std::str::from_utf8(op.key).is_ok(),
+        TableId::DUE => timers::of_due_key(op.key).is_some(),
+        TableId::OUTBOX => channels::of_outbox_key(op.key).is_some(),
+        TableId::SENT | TableId::TAKEN => channels::of_channel_key(op.key).is_some(),
         _ => true,
     };
-    let known = match (op.table, &op.value) {
+    let known = match (op.table, op.value) {
         (_, None) => true,
         (TableId::TIMERS | TableId::OUTBOX, Some(row)) => Posted::of_row(row).is_some(),
         (TableId::SENT | TableId::TAKEN, Some(row)) => number_in(row).is_some(),
-        (TableId::DUE, Some(row)) => **row == [FORMAT],
+        (TableId::DUE, Some(row)) => *row == [FORMAT],
         (_, Some(_)) => true,
     };
     if found && known { Ok(()) } else { Err("a timer's or message's row can't be read".into()) }

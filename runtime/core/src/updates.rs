@@ -5,6 +5,11 @@
 //! Invariant: the bytes are those that `postcard` gives for [`Op`], one after the other, so that an entry takes them over
 //! as they are.
 
+use std::fmt;
+
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use crate::entry::{Op, OpRef};
 use crate::ids::TableId;
 
@@ -48,7 +53,7 @@ impl Updates {
     }
 
     /// Each of them, in order.
-    pub fn iter(&self) -> impl Iterator<Item = OpRef<'_>> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = OpRef<'_>> {
         let mut rest = Rest(&self.bytes);
         (0..self.count).map(move |_| rest.update())
     }
@@ -121,6 +126,12 @@ impl Updates {
         self.put(number, len);
     }
 
+    /// The last `count`, the first of which begins at `begin`.
+    pub(crate) fn last(&self, count: usize, begin: Option<u32>) -> Updates {
+        let begin = begin.map_or(self.bytes.len(), |begin| begin as usize);
+        Updates { bytes: self.bytes[begin..].to_vec(), count }
+    }
+
     /// Keeps the first `count`, which take so many bytes.
     pub(crate) fn truncate(&mut self, count: usize, bytes: u32) {
         self.bytes.truncate(bytes as usize);
@@ -139,6 +150,36 @@ impl Updates {
         let (count, len) = varint(u32::try_from(self.count).expect("a run has a bound"));
         bytes.extend_from_slice(&count.to_le_bytes()[..len]);
         bytes.extend_from_slice(&self.bytes);
+    }
+}
+
+/// As a list of them.
+impl Serialize for Updates {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
+    }
+}
+
+impl<'de> Deserialize<'de> for Updates {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct List;
+        impl<'de> Visitor<'de> for List {
+            type Value = Updates;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of updates")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Updates, A::Error> {
+                // Their number may come from an enemy: it is no reason to take memory beforehand.
+                let mut updates = Updates::default();
+                while let Some(update) = list.next_element::<OpRef<'de>>()? {
+                    updates.push(update);
+                }
+                Ok(updates)
+            }
+        }
+        deserializer.deserialize_seq(List)
     }
 }
 
@@ -246,6 +287,8 @@ mod tests {
             let mut bytes = vec![7];
             updates.encode_onto(&mut bytes);
             assert!(bytes[1..] == postcard::to_allocvec(&all[..count]).unwrap());
+            assert!(bytes[1..] == postcard::to_allocvec(&updates).unwrap());
+            assert!(postcard::from_bytes::<Updates>(&bytes[1..]).unwrap() == updates);
         }
     }
 

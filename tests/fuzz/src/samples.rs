@@ -406,7 +406,11 @@ pub fn peer_messages() -> Vec<PeerMessage> {
         yields: true,
         application: descriptor(),
     };
-    let unit = UnitDescription { name: "debit".into(), version: 2, updates: vec![op("alice", Some("x"))] };
+    let unit = UnitDescription {
+        name: "debit".into(),
+        version: 2,
+        updates: [op("alice", Some("x")).lent()].into_iter().collect(),
+    };
     let divergence = Divergence {
         number,
         procedure: "transfer".into(),

@@ -168,7 +168,7 @@ fn own_rows(bytes: &[u8]) -> bool {
     let table = own[usize::from(*table) % own.len()];
     let (key, value) = rest.split_at(usize::from(*length).min(rest.len()));
     let op = Op { table, key: key.into(), value: Some(value.into()) };
-    let known = posted::check(&op).is_ok();
+    let known = posted::check(op.lent()).is_ok();
     if let Some(posted) = Posted::of_row(value) {
         assert_eq!(posted.to_row(), value, "a row has one form");
     }

@@ -17,19 +17,18 @@ use crate::context::{Surroundings, UnitContext};
 use crate::descriptor::{BodyUse, ProcedureIndex, UnitDescriptor};
 use crate::effect::{Alarm, Effect};
 use crate::encoded_entries::Ran;
-use crate::entry::{Entry, Op};
+use crate::entry::Entry;
 use crate::event::{Answer, Event, EventId, Fault, FaultKind, KEY_BYTES_MAX, Outcome, Rejection, Request};
 use crate::ids::{Micros, Number, Origin, SessionId};
 use crate::message::{Begin, End, PeerMessage, PlainBody, UnitDescription};
 use crate::partition::check_key;
 use crate::sessions::{Known, Recorded, WINDOW};
-use crate::tables::row_bytes;
 use crate::witness::Piece;
 
 /// The most units of a plan.
 pub(super) const PLAN_MAX: usize = 256;
 
-/// Beyond so many bytes of shipped rows, by estimate, a procedure is told unit by unit: a frame has a bound.
+/// Beyond so many bytes of shipped rows a procedure is told unit by unit: a frame has a bound.
 const TOGETHER_BYTES_MAX: usize = 1 << 20;
 
 /// How a procedure's units ended: well, or with the one of that name.
@@ -358,8 +357,7 @@ impl Group {
 
     /// Whether a standby is told in one frame of a procedure whose shipped `units` are these (R14).
     fn tells_together(&self, units: &[(u32, UnitDescription)]) -> bool {
-        let updates = units.iter().flat_map(|(_, unit)| &unit.updates);
-        let bytes: usize = updates.map(|op| row_bytes(&op.key, op.value.as_deref())).sum();
+        let bytes: usize = units.iter().map(|(_, unit)| unit.updates.as_bytes().len()).sum();
         self.config.step_ups == StepUps::Together
             && self.config.standby == StandbyStart::Behind
             && bytes <= TOGETHER_BYTES_MAX
@@ -604,7 +602,7 @@ impl Group {
         (shipped || (withheld && reads_body) || self.acts(running, position)).then(|| UnitDescription {
             name: declared.map_or_else(SmolStr::default, |unit| unit.name.as_str().into()),
             version: self.application.descriptor().procedures[running.procedure].version,
-            updates: self.overlay.ops_from(start).map(Op::from).collect(),
+            updates: self.overlay.updates_from(start),
         })
     }
 

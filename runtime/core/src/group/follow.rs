@@ -12,7 +12,7 @@ use crate::application::UnitEnd;
 use crate::command::Role;
 use crate::descriptor::HANG_MS_DEFAULT;
 use crate::effect::{Alarm, Effect};
-use crate::entry::{ActingUnit, Entry, Op};
+use crate::entry::{ActingUnit, Entry, Op, OpRef};
 use crate::event::Outcome;
 use crate::ids::Number;
 use crate::message::{Begin, Divergence, End, PeerMessage, PlainBody, UnitDescription};
@@ -251,7 +251,7 @@ impl Group {
             (Some(_), Some(_)) => return self.close_link("a unit was shipped that had run here"),
             (Some(unit), None) => {
                 let start = self.overlay.len();
-                if self.overlay.lacks_room(unit.updates.iter().map(|op| op.lent().bytes()).sum()) {
+                if self.overlay.lacks_room(unit.updates.iter().map(|op| op.bytes()).sum()) {
                     return self.close_link("a procedure was shipped with more rows than one may write");
                 }
                 let event = &pending.begin.event;
@@ -260,7 +260,7 @@ impl Group {
                 self.witness.begins(&Piece { event, plugin, unit: unit_name, hang_ms, timed: false });
                 let unreadable = unit.updates.iter().find_map(|op| self.check_row(op).err());
                 self.witness.ended();
-                unit.updates.iter().for_each(|op| self.overlay.put(op.lent(), &self.state.tables));
+                unit.updates.iter().for_each(|op| self.overlay.put(op, &self.state.tables));
                 if let Some(why) = unreadable {
                     let what =
                         format!("a shipped row can't be read by the version that runs here (R17): {why}");
@@ -298,9 +298,9 @@ impl Group {
 
     /// Whether this version can read a shipped row (R17): a row starts with its format number, and the application
     /// decodes the rest. Rows of tables that this version does not have are only kept.
-    pub(super) fn check_row(&self, op: &Op) -> Result<(), String> {
+    pub(super) fn check_row(&self, op: OpRef<'_>) -> Result<(), String> {
         posted::check(op)?;
-        let Some(value) = &op.value else { return Ok(()) };
+        let Some(value) = op.value else { return Ok(()) };
         let Some(table) = self.own_tables.iter().position(|table| table.id == op.table) else {
             return Ok(());
         };
@@ -310,7 +310,7 @@ impl Group {
         }
         match value.first() {
             Some(format) if (declared.reads_from..=declared.format).contains(&u16::from(*format)) => {
-                self.application.check_row(table, &op.key, value)
+                self.application.check_row(table, op.key, value)
             }
             Some(format) => Err(format!("table `{}`: format {format} is not known here", declared.name)),
             None => Err(format!("table `{}`: a row is empty", declared.name)),

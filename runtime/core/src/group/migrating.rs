@@ -112,7 +112,7 @@ impl Group {
         if !self.state.meta.migration.as_ref().is_some_and(|migration| migration.awaits(chunk)) {
             return Err("it is not the next one of a migration".into());
         }
-        chunk.ops.iter().try_for_each(|op| self.check_row(op))
+        chunk.ops.iter().try_for_each(|op| self.check_row(op.lent()))
     }
 }
 
