@@ -126,8 +126,8 @@ mod tests {
         assert_eq!(Posted::of_row(&longer), None, "no procedure has such a name, and none could be written");
         let key = channels::outbox_key(&GroupName { application: "orders".into(), partition: 1 }, 3);
         let op = |key: &[u8]| Op { table: TableId::OUTBOX, key: key.into(), value: Some(row.clone().into()) };
-        assert!(check(&op(&key)).is_ok() && check(&op(&key[1..])).is_ok());
-        assert!(check(&op(&key[..key.len() - 3])).is_err(), "its number is cut off");
+        assert!(check(op(&key).lent()).is_ok() && check(op(&key[1..]).lent()).is_ok());
+        assert!(check(op(&key[..key.len() - 3]).lent()).is_err(), "its number is cut off");
         assert_eq!(number_in(&number_row(9)), Some(9));
         assert_eq!(number_in(&row), None);
     }

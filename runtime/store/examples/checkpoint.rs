@@ -1,14 +1,15 @@
-//! What checkpoints cost, and what is read of them at a start.
+//! What checkpoints cost, and how long a start takes that has to read what is not in one.
 //!
-//! `checkpoint [DIRECTORY] [REDO_MB]...`: for each size of redo a store of its own takes transfers as the ledger's, and a checkpoint is
-//! made whenever so much redo waits, ten gigabytes of redo long or five times. Prints the processor time and the bytes written of
-//! each transfer; last, how long opening takes when just as much redo is in no checkpoint.
+//! `checkpoint [DIRECTORY] [REDO_MB]...`: for each size of redo a store of its own takes transfers as the ledger's, 1,160,000 rows in
+//! all, and a checkpoint is made whenever so much redo waits. After half a gigabyte of redo, or three checkpoints, it prints what as many
+//! again take a transfer: processor time, time, bytes written, rows put into the tree. Last, how long opening the store
+//! takes when so much redo is in no checkpoint.
 //!
 //! Deliberately absent: the engine, the partner, the network, and whoever else wants the processor. Figures are of this machine.
 #![forbid(unsafe_code)]
 
 use std::error::Error;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,12 +18,13 @@ use lockstep_core::encoded_entries::{EncodedEntries, Gathered};
 use lockstep_core::entry::{Control, Entry, EntryBody, Op, TableMeta};
 use lockstep_core::event::{Encoding, EventId, Outcome};
 use lockstep_core::ids::{Micros, NodeId, Number, PluginHash, SessionId, StoreId, TableId, Term};
-use lockstep_store::{Options, RealDisk, Store, Work};
+use lockstep_store::{Background, Options, RealDisk, Store, Work};
 
 const ACCOUNTS: u64 = 100_000;
 const RECEIPTS: u64 = 262_144;
 const JOURNAL: u64 = 8;
-const CHECKPOINTS: u64 = 3;
+const CHECKPOINTS_MIN: u64 = 3;
+const REDO_MB: u64 = 512;
 const BATCH: u64 = 256;
 
 fn mixed(seed: u64) -> u64 {
@@ -78,95 +80,103 @@ fn written_bytes() -> Result<u64, Box<dyn Error>> {
     Ok(line.parse()?)
 }
 
-/// A value of `/proc/self/status` in MB.
-fn memory_mb(name: &str) -> Result<u64, Box<dyn Error>> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix(name)).ok_or("no such line")?;
-    Ok(line.split_whitespace().next().ok_or("no value")?.parse::<u64>()? >> 10)
+/// What checkpoints took.
+#[derive(Default)]
+struct Took {
+    cpu: Duration,
+    wall: Duration,
+    written_bytes: u64,
+    rows: usize,
+}
+
+/// A store that transfers go into.
+struct Filled {
+    store: Store,
+    background: Background,
+    number: u64,
+}
+
+impl Filled {
+    fn open(dir: &Path, redo_mb: u64) -> Result<Filled, Box<dyn Error>> {
+        let redo_bytes = redo_mb << 20;
+        let options = Options { checkpoint_bytes: redo_bytes..=redo_bytes, ..Options::new(StoreId(1)) };
+        let (store, found) = Store::open(Arc::new(RealDisk), dir, options)?;
+        let background = store.background();
+        Ok(Filled { store, background, number: found.state.meta.last.0 })
+    }
+
+    /// Appends transfers until a checkpoint is due.
+    fn fill(&mut self) -> Result<(), Box<dyn Error>> {
+        while !self.background.checkpoint_due() {
+            let (mut gathered, mut pieces) = (Gathered::default(), Vec::new());
+            for _ in 0..BATCH {
+                self.number += 1;
+                pieces.extend(gathered.push(&entry(self.number)));
+            }
+            pieces.extend(gathered.seal());
+            self.store.append(&pieces)?;
+            self.store.set_held(Number(self.number));
+            // Segments are made ahead meanwhile.
+            if !self.background.checkpoint_due() {
+                self.background.run_once()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes `count` checkpoints; where the last one ends, and what they took.
+    fn checkpoints(&mut self, count: u64) -> Result<(Number, Took), Box<dyn Error>> {
+        let (mut took, mut made, mut end) = (Took::default(), 0, Number(0));
+        while made < count {
+            self.fill()?;
+            let (began, cpu, written) = (Instant::now(), processor_time(), written_bytes()?);
+            let Work::Checkpointed { through, rows, .. } = self.background.run_once()? else { continue };
+            took.wall += began.elapsed();
+            took.cpu += processor_time() - cpu;
+            took.written_bytes += written_bytes()? - written;
+            took.rows += rows;
+            (made, end) = (made + 1, through);
+        }
+        Ok((end, took))
+    }
 }
 
 fn run(dir: &Path, redo_mb: u64) -> Result<(), Box<dyn Error>> {
-    let options = || {
-        let redo_bytes = redo_mb << 20;
-        Options { checkpoint_bytes: redo_bytes..=redo_bytes, ..Options::new(StoreId(1)) }
-    };
-    let (mut store, _) = Store::open(Arc::new(RealDisk), dir, options())?;
-    let mut background = store.background();
-    store.append(&[EncodedEntries::from(&installed())])?;
-    let (mut number, mut made) = (1, 0);
-    let (mut first, mut cpu, mut wall, mut written) = (0, Duration::ZERO, Duration::ZERO, 0);
-    let mut rows_written = 0;
-    // The first ones fill the tree.
-    let checkpoints = CHECKPOINTS.max(1 << 9 >> redo_mb.ilog2());
-    let mut pieces: Vec<EncodedEntries> = Vec::new();
-    while made < 2 * checkpoints {
-        let mut gathered = Gathered::default();
-        for _ in 0..BATCH {
-            number += 1;
-            pieces.extend(gathered.push(&entry(number)));
-        }
-        pieces.extend(gathered.seal());
-        store.append(&pieces)?;
-        pieces.clear();
-        store.set_held(Number(number));
-        loop {
-            let (began, before, bytes) = (Instant::now(), processor_time(), written_bytes()?);
-            let Work::Checkpointed { through, rows, .. } = background.run_once()? else { break };
-            made += 1;
-            if made <= checkpoints {
-                first = through.0;
-                continue;
-            }
-            wall += began.elapsed();
-            cpu += processor_time() - before;
-            written += written_bytes()? - bytes;
-            rows_written += rows;
-            number = number.max(through.0);
-            if made == 2 * checkpoints {
-                let count = (through.0 - first) as f64;
-                println!(
-                    "{redo_mb} MB: {:.2} us of a processor, {:.2} us, {:.0} bytes, {:.2} rows a transfer; peak {} MB",
-                    cpu.as_secs_f64() * 1e6 / count,
-                    wall.as_secs_f64() * 1e6 / count,
-                    written as f64 / count,
-                    rows_written as f64 / count,
-                    memory_mb("VmHWM:")?,
-                );
-            }
-        }
-    }
-    let from = number;
-    loop {
-        let mut gathered = Gathered::default();
-        for _ in 0..BATCH {
-            number += 1;
-            pieces.extend(gathered.push(&entry(number)));
-        }
-        pieces.extend(gathered.seal());
-        store.append(&pieces)?;
-        pieces.clear();
-        store.set_held(Number(number));
-        if background.checkpoint_due() {
-            break;
-        }
-        background.run_once()?;
-    }
-    drop((store, background));
+    let mut filled = Filled::open(dir, redo_mb)?;
+    filled.store.append(&[EncodedEntries::from(&installed())])?;
+    filled.number = 1;
+    let count = CHECKPOINTS_MIN.max(REDO_MB / redo_mb);
+    let (first, _) = filled.checkpoints(count)?;
+    let (last, took) = filled.checkpoints(count)?;
+    let transfers = (last.0 - first.0) as f64;
+    let us = |time: Duration| time.as_secs_f64() * 1e6 / transfers;
+    println!(
+        "checkpoints of {redo_mb} MB: {:.2} us of a processor a transfer, in {:.2} us; {:.0} bytes, {:.2} rows",
+        us(took.cpu),
+        us(took.wall),
+        took.written_bytes as f64 / transfers,
+        took.rows as f64 / transfers,
+    );
+    filled.fill()?;
+    let (number, behind) = (filled.number, filled.number - last.0);
+    drop(filled);
     let began = Instant::now();
-    let (store, found) = Store::open(Arc::new(RealDisk), dir, options())?;
-    println!("  {} transfers behind it: open after {:.2} s", number - from, began.elapsed().as_secs_f64());
-    assert_eq!(found.state.meta.last, Number(number));
-    drop(store);
+    let filled = Filled::open(dir, redo_mb)?;
+    println!(
+        "  opened after {:.2} s, {behind} transfers behind the checkpoint",
+        began.elapsed().as_secs_f64()
+    );
+    assert_eq!(filled.number, number);
+    drop(filled);
     std::fs::remove_dir_all(dir)?;
     Ok(())
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
-    let dir = std::path::PathBuf::from(arguments.next().unwrap_or_else(|| "/tmp/lockstep-checkpoint".into()));
+    let dir =
+        arguments.next().map_or_else(|| std::env::temp_dir().join("lockstep-checkpoint"), PathBuf::from);
     let sizes: Vec<u64> = arguments.map(|mb| mb.parse()).collect::<Result<_, _>>()?;
-    for redo_mb in if sizes.is_empty() { vec![32, 64, 128, 256] } else { sizes } {
-        run(&dir.join(redo_mb.to_string()), redo_mb)?;
-    }
-    Ok(())
+    let sizes = if sizes.is_empty() { vec![32, 64, 128, 256] } else { sizes };
+    sizes.into_iter().try_for_each(|redo_mb| run(&dir.join(redo_mb.to_string()), redo_mb))
 }

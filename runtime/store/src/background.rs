@@ -211,6 +211,9 @@ impl Background {
         if log.lock().over {
             return Ok(Work::Nothing);
         }
+        if done.as_ref().is_err_and(StoreError::is_full_disk) {
+            segment::remove_spares(self.disk.as_ref(), &log.dir)?;
+        }
         if let Err(error) = &done
             && (error.is_failed_sync() || matches!(error, StoreError::Damaged { .. }))
         {
@@ -329,7 +332,10 @@ impl Background {
         let last = last.expect("a chunk has a segment");
         drop(window);
         let upto = (last.number, last.next_sequence, replay.copying);
-        let rows = file.add(self.disk.as_ref(), &mut progress, upto, changes, &replay.state)?;
+        let (disk, wanted) = (self.disk.as_ref(), || !self.hub.is_closed());
+        let Some(rows) = file.add(disk, &mut progress, upto, changes, &replay.state, wanted)? else {
+            return Ok(Work::Nothing);
+        };
         let through = replay.state.meta.last;
         self.known = Some((log.store, progress, replay));
         let checkpoint_bytes = file.bytes(self.disk.as_ref())?;
@@ -343,54 +349,84 @@ impl Background {
 
     /// Removes covered segments beyond what is kept for the recent stream.
     fn remove_old(&self, log: &Shared) -> Result<(), StoreError> {
-        loop {
-            let old = {
-                let mut state = log.lock();
-                let kept: u64 = state.sealed.iter().skip(1).map(|sealed| sealed.bytes).sum();
-                let old = state.sealed.first().filter(|sealed| sealed.number <= state.covered);
-                let Some(old) = old.filter(|_| kept >= self.options.recent_bytes as u64).cloned() else {
-                    return Ok(());
-                };
-                state.sealed.remove(0);
-                state.cuts.forget_before(old.next_sequence);
-                old.number
+        let old = {
+            let mut state = log.lock();
+            let mut kept = state.sealed.iter().map(|sealed| sealed.bytes).sum::<u64>();
+            let is_old = |sealed: &&Sealed| {
+                kept -= sealed.bytes;
+                sealed.number <= state.covered && kept >= self.options.recent_bytes as u64
             };
-            segment::retire(self.disk.as_ref(), &log.dir, old)?;
+            let count = state.sealed.iter().take_while(is_old).count();
+            let old: Vec<Sealed> = state.sealed.drain(..count).collect();
+            if let Some(last) = old.last() {
+                state.cuts.forget_before(last.next_sequence);
+            }
+            old
+        };
+        match old[..] {
+            [] => Ok(()),
+            _ => segment::retire(self.disk.as_ref(), &log.dir, old.iter().map(|sealed| sealed.number)),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use lockstep_core::encoded_entries::EncodedEntries;
     use lockstep_core::entry::{Entry, EntryBody};
     use lockstep_core::ids::{Micros, Term};
 
     use super::*;
-    use crate::{RealDisk, Store};
+    use crate::Store;
+    use crate::sim_disk::SimDisk;
+
+    const SEGMENT_BYTES: u64 = 4 << 10;
+
+    fn opened(checkpoint_bytes: RangeInclusive<u64>) -> Store {
+        let options = Options { segment_bytes: SEGMENT_BYTES, checkpoint_bytes, ..Options::new(StoreId(1)) };
+        Store::open(Arc::new(SimDisk::new()), Path::new("/d"), options).unwrap().0
+    }
+
+    /// Appends the entry behind `last`.
+    fn append(store: &mut Store, last: &mut u64) {
+        *last += 1;
+        let (number, time, body) = (Number(*last), Micros(*last), EntryBody::OpenSession);
+        store.append(&[EncodedEntries::from(&Entry { number, term: Term(1), time, body })]).unwrap();
+    }
+
+    #[test]
+    fn a_checkpoint_is_due_when_as_much_redo_waits_as_it_has_itself() {
+        let mut store = opened(SEGMENT_BYTES..=1 << 40);
+        let mut background = store.background();
+        let (mut last, mut was_due_at) = (0, Vec::new());
+        while was_due_at.len() < 2 {
+            append(&mut store, &mut last);
+            store.set_held(Number(last));
+            let (waits, has) = {
+                let log = store.hub.log().unwrap();
+                let state = log.lock();
+                (state.ripe_bytes(), state.checkpoint_bytes)
+            };
+            let due = background.checkpoint_due();
+            assert_eq!(due, waits >= has.max(SEGMENT_BYTES), "{waits} of {has}");
+            if due {
+                was_due_at.push(waits);
+            }
+            while background.run_once().unwrap() != Work::Nothing {}
+        }
+        assert!(was_due_at[1] > 4 * was_due_at[0], "{was_due_at:?}: the first made its file");
+    }
 
     #[test]
     fn a_checkpoint_that_is_due_is_told_of_once() {
-        let directory = tempfile::tempdir().unwrap();
-        let segment_bytes = 4 << 10;
-        let options = Options {
-            segment_bytes,
-            checkpoint_bytes: segment_bytes..=segment_bytes,
-            ..Options::new(StoreId(1))
-        };
-        let (mut store, _) = Store::open(Arc::new(RealDisk), directory.path(), options).unwrap();
+        let mut store = opened(SEGMENT_BYTES..=SEGMENT_BYTES);
         let hub = store.hub.clone();
         let sealed = || hub.log().unwrap().lock().sealed.len();
         let mut last = 0;
         while sealed() < 3 {
-            last += 1;
-            let entry = Entry {
-                number: Number(last),
-                term: Term(1),
-                time: Micros(last),
-                body: EntryBody::OpenSession,
-            };
-            store.append(&[EncodedEntries::from(&entry)]).unwrap();
+            append(&mut store, &mut last);
         }
         let told = |store: &mut Store, held: u64| {
             let before = hub.changes();

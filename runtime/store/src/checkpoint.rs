@@ -248,7 +248,8 @@ impl CheckpointFile {
     }
 
     /// Adds a chunk: `changes` of rows, and everything of `state`'s that changed since `before`, which
-    /// becomes what was added. Durable when it returns, with the number of rows that changed.
+    /// becomes what was added. Durable when it returns, with the number of rows that changed; none when it was not `wanted` any
+    /// more, and the checkpoint is as before.
     pub fn add(
         &self,
         disk: &dyn Disk,
@@ -256,7 +257,8 @@ impl CheckpointFile {
         upto: (u64, u64, bool),
         changes: Changes<'_>,
         state: &State,
-    ) -> Result<usize, StoreError> {
+        wanted: impl Fn() -> bool,
+    ) -> Result<Option<usize>, StoreError> {
         let mut changes = changes.in_order()?;
         let Opened { database, unborn, sync_failed } = self.open_to_write(disk)?;
         let (segment, sequence, copying) = upto;
@@ -270,6 +272,9 @@ impl CheckpointFile {
         {
             let mut table = writing.open_table(ROWS).map_err(|error| failed(error.into()))?;
             while let Some(part) = changes.next()? {
+                if !wanted() {
+                    return Ok(None);
+                }
                 rows::put(&mut table, part.rows(), &mut progress.rows).map_err(failed)?;
                 changed += part.len();
             }
@@ -290,7 +295,7 @@ impl CheckpointFile {
             disk.sync_dir(&self.dir).during("sync", &self.dir)?;
         }
         *before = progress;
-        Ok(changed)
+        Ok(Some(changed))
     }
 }
 
@@ -325,7 +330,33 @@ fn add_sessions(writing: &redb::WriteTransaction, before: Number, state: &State)
 
 #[cfg(test)]
 mod tests {
+    use lockstep_core::ids::TableId;
+
     use super::*;
+    use crate::sim_disk::SimDisk;
+
+    #[test]
+    fn one_that_is_not_wanted_any_more_leaves_the_checkpoint_as_it_was() {
+        let (disk, dir, store) = (SimDisk::new(), Path::new("/d"), StoreId(1));
+        disk.create_dir_all(dir).unwrap();
+        let (file, mut progress) = (CheckpointFile::new(dir, store), Progress::none(store));
+        let mut add = |segment: u64, wanted: bool| {
+            let mut changes = Changes::new(&disk, dir, 0);
+            changes.put(TableId(1), b"key", Some(&segment.to_le_bytes()));
+            let upto = (segment, segment, false);
+            file.add(&disk, &mut progress, upto, changes, &State::new(store), || wanted).unwrap()
+        };
+        let found = || {
+            let (progress, state) = file.load(&disk).unwrap();
+            (progress.segment, state.tables.get(TableId(1), b"key").map(|row| row[0]))
+        };
+        assert_eq!(add(1, false), None);
+        assert_eq!(found(), (0, None));
+        assert_eq!((add(2, true), add(3, false)), (Some(1), None));
+        assert_eq!(found(), (2, Some(2)));
+        assert_eq!(add(4, true), Some(1));
+        assert_eq!(found(), (4, Some(4)));
+    }
 
     #[test]
     fn a_panic_hook_can_tell_what_is_caught() {

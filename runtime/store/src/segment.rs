@@ -4,9 +4,9 @@
 //! name is whole: one of another length than its header says is damaged. And two who make the same segment at the
 //! same time end with one.
 //!
-//! A segment that is not needed any more becomes the *spare*, whose space the next one takes: to write over blocks that a
+//! A segment that is not needed any more becomes a *spare*, whose space a later one takes: to write over blocks that a
 //! file has changes nothing of the file system's own, while to give some back and take others makes each of its journal's
-//! commits larger, and syncs of the redo log wait behind those.
+//! commits larger, and syncs of the redo log wait behind those. A checkpoint leaves as many as it was made of.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -30,9 +30,12 @@ pub(crate) fn path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("redo-{number:010}.log"))
 }
 
-/// The file whose space the next segment may take. Its name is one that a start removes.
-fn spare(dir: &Path) -> PathBuf {
-    dir.join("redo-spare.tmp")
+/// So many spares are kept at most.
+const SPARES_MAX: usize = 16;
+
+/// The files whose space segments may take. Their names are ones that a start removes.
+fn spares(dir: &Path) -> impl Iterator<Item = PathBuf> {
+    (0..SPARES_MAX).map(|spare| dir.join(format!("redo-spare-{spare}.tmp")))
 }
 
 /// The file for what a checkpoint [sets aside](crate::aside). Its name is one that a start removes.
@@ -40,16 +43,29 @@ pub(crate) fn changes(dir: &Path) -> PathBuf {
     dir.join("redo-changes.tmp")
 }
 
-/// Makes a segment that is not needed any more the spare, or removes it where there is one. Its name is gone for good when
-/// this returns, so that no start finds it with what is written over it later.
-pub(crate) fn retire(disk: &dyn Disk, dir: &Path, number: u64) -> Result<(), StoreError> {
-    let (path, spare) = (path(dir, number), spare(dir));
-    if disk.open_to_read(&spare).is_ok() {
-        return remove_if_there(disk, &path);
-    }
-    match disk.rename(&path, &spare) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        other => other.during("set aside", &path)?,
+/// Gives up all spares: there is need of room.
+pub(crate) fn remove_spares(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
+    spares(dir).try_for_each(|spare| remove_if_there(disk, &spare))
+}
+
+/// Makes segments that are not needed any more spares, or removes them where there are enough. Their names are gone for good when
+/// this returns, so that no start finds one with what is written over it later.
+pub(crate) fn retire(
+    disk: &dyn Disk,
+    dir: &Path,
+    numbers: impl IntoIterator<Item = u64>,
+) -> Result<(), StoreError> {
+    let mut free = spares(dir).filter(|spare| disk.open_to_read(spare).is_err());
+    for number in numbers {
+        let path = path(dir, number);
+        let Some(spare) = free.next() else {
+            remove_if_there(disk, &path)?;
+            continue;
+        };
+        match disk.rename(&path, &spare) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => other.during("set aside", &path)?,
+        }
     }
     disk.sync_dir(dir).during("sync", dir)
 }
@@ -128,25 +144,26 @@ pub(crate) fn make(
     removed
 }
 
-/// The spare under the name `temporary`, if there is one of `bytes` bytes.
+/// A spare under the name `temporary`, if there is one of `bytes` bytes.
 fn take_spare(
     disk: &dyn Disk,
     dir: &Path,
     temporary: &Path,
     bytes: u64,
 ) -> io::Result<Option<Box<dyn DiskFile>>> {
-    let spare = spare(dir);
-    let file = match disk.open(&spare) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    if file.len()? != bytes {
+    for spare in spares(dir) {
+        let file = match disk.open(&spare) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        if file.len()? == bytes {
+            disk.rename(&spare, temporary)?;
+            return Ok(Some(file));
+        }
         disk.remove(&spare)?;
-        return Ok(None);
     }
-    disk.rename(&spare, temporary)?;
-    Ok(Some(file))
+    Ok(None)
 }
 
 /// Reads segment `number` as a whole. Its header and its length are checked before memory is taken for the rest.
@@ -236,5 +253,31 @@ pub(crate) fn remove_if_there(disk: &dyn Disk, path: &Path) -> Result<(), StoreE
     match disk.remove(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other.during("remove", path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim_disk::SimDisk;
+
+    #[test]
+    fn as_many_segments_as_are_allowed_become_spares_until_room_is_wanted() {
+        let (disk, dir, store, bytes) = (SimDisk::new(), Path::new("/d"), StoreId(1), 4 << 10);
+        disk.create_dir_all(dir).unwrap();
+        let make = |number| make(&disk, dir, store, number, bytes, Ahead::Written).unwrap();
+        let files = || disk.files().len();
+        let segments = 1..=SPARES_MAX as u64 + 3;
+        segments.clone().for_each(make);
+        // One that is not there any more hinders nobody.
+        retire(&disk, dir, segments.chain([99])).unwrap();
+        assert_eq!(files(), SPARES_MAX);
+        assert!(spares(dir).all(|spare| disk.content(&spare).len() as u64 == bytes));
+        make(50);
+        assert_eq!(files(), SPARES_MAX, "it is one of them");
+        remove_spares(&disk, dir).unwrap();
+        assert_eq!(disk.files(), [path(dir, 50)]);
+        make(51);
+        assert_eq!(files(), 2);
     }
 }

@@ -15,7 +15,8 @@ use lockstep_store::sim_disk::SimDisk;
 use lockstep_store::{Options, Recovered, Store};
 
 /// What was a segment, and whose space the next one takes.
-pub const SPARE: &str = "redo-spare.tmp";
+/// What the names of segments that are not needed any more begin with.
+pub const SPARE: &str = "redo-spare";
 
 pub fn table(index: u64) -> TableId {
     TableId::of(if index == 0 { "accounts" } else { "journal" })
