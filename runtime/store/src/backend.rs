@@ -4,19 +4,34 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use redb::StorageBackend;
 
 use crate::disk::DiskFile;
 
+/// So many bytes are written and not synced at most: the disk is never busy with a checkpoint for long, and the redo log's syncs
+/// do not wait behind all of it.
+const UNSYNCED_BYTES_MAX: u64 = 4 << 20;
+
 /// Reads and writes the file.
 #[derive(Debug)]
 pub(crate) struct FileBackend {
-    pub file: Box<dyn DiskFile>,
-    /// A sync failed: what the engine has written may never reach the disk, whatever later syncs say (R26).
-    pub sync_failed: Arc<AtomicBool>,
+    file: Box<dyn DiskFile>,
+    sync_failed: Arc<AtomicBool>,
+    unsynced_bytes: AtomicU64,
+}
+
+impl FileBackend {
+    pub fn new(file: Box<dyn DiskFile>) -> Self {
+        FileBackend { file, sync_failed: Arc::default(), unsynced_bytes: AtomicU64::new(0) }
+    }
+
+    /// Whether a sync failed: what the engine has written may never reach the disk, whatever later syncs say (R26).
+    pub fn sync_failed(&self) -> Arc<AtomicBool> {
+        self.sync_failed.clone()
+    }
 }
 
 impl StorageBackend for FileBackend {
@@ -30,6 +45,7 @@ impl StorageBackend for FileBackend {
         self.file.set_len(len)
     }
     fn sync_data(&self) -> io::Result<()> {
+        self.unsynced_bytes.store(0, Ordering::Relaxed);
         let synced = self.file.sync_data();
         if synced.is_err() {
             self.sync_failed.store(true, Ordering::Release);
@@ -37,7 +53,13 @@ impl StorageBackend for FileBackend {
         synced
     }
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.file.write_at(offset, data)
+        self.file.write_at(offset, data)?;
+        let bytes = data.len() as u64;
+        // Pages that no commit names yet: it does not matter when they become durable.
+        if self.unsynced_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes >= UNSYNCED_BYTES_MAX {
+            self.sync_data()?;
+        }
+        Ok(())
     }
 }
 
@@ -148,5 +170,34 @@ impl StorageBackend for SheetBackend {
         }
         sheet.len = sheet.len.max(end);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::disk::Disk;
+    use crate::sim_disk::SimDisk;
+
+    #[test]
+    fn a_checkpoint_is_synced_while_it_is_written_and_a_sync_that_fails_is_remembered() {
+        let disk = SimDisk::new();
+        disk.create_dir_all(Path::new("/d")).unwrap();
+        let backend = FileBackend::new(disk.create(Path::new("/d/file")).unwrap());
+        let failed = || backend.sync_failed().load(Ordering::Acquire);
+        let write = |at: u64| backend.write(at * PAGE, &[7; PAGE as usize]);
+        let pages = UNSYNCED_BYTES_MAX / PAGE;
+        (0..pages - 1).for_each(|at| write(at).unwrap());
+        assert_eq!(disk.syncs(), 0);
+        (pages - 1..3 * pages - 1).for_each(|at| write(at).unwrap());
+        assert_eq!(disk.syncs(), 2);
+        backend.sync_data().unwrap();
+        disk.fail_syncs(true);
+        (0..pages - 1).for_each(|at| write(at).unwrap());
+        assert!(!failed());
+        write(0).unwrap_err();
+        assert!(failed());
     }
 }

@@ -229,8 +229,8 @@ impl CheckpointFile {
             }
             Err(source) => return Err(StoreError::Disk { operation: "open", path, source }),
         };
-        let sync_failed = Arc::new(AtomicBool::new(false));
-        let backend = FileBackend { file, sync_failed: sync_failed.clone() };
+        let backend = FileBackend::new(file);
+        let sync_failed = backend.sync_failed();
         let mut builder = Database::builder();
         let database = builder.set_cache_size(CACHE_BYTES).create_with_backend(backend);
         let database =
