@@ -167,9 +167,14 @@ impl Overlay {
     /// The digest of the operations from `start` on: what one unit did (R15).
     #[must_use]
     pub fn digest_from(&self, start: usize) -> u64 {
+        xxh3_64(self.bytes_from(start))
+    }
+
+    /// The operations from `start` on, as they are encoded.
+    fn bytes_from(&self, start: usize) -> &[u8] {
         let bytes = self.updates.as_bytes();
         let begin = self.written.get(start).map_or(bytes.len(), |first| first.place.begin as usize);
-        xxh3_64(&bytes[begin..])
+        &bytes[begin..]
     }
 
     /// The reply that the units have made so far; empty when none did.
@@ -194,8 +199,7 @@ impl Overlay {
     /// The operations from `start` on.
     #[must_use]
     pub fn updates_from(&self, start: usize) -> Updates {
-        let written = &self.written[start..];
-        self.updates.last(written.len(), written.first().map(|first| first.place.begin))
+        Updates::of_encoded(self.bytes_from(start), self.written[start..].len())
     }
 
     /// All operations as an entry has them.

@@ -126,10 +126,9 @@ impl Updates {
         self.put(number, len);
     }
 
-    /// The last `count`, the first of which begins at `begin`.
-    pub(crate) fn last(&self, count: usize, begin: Option<u32>) -> Updates {
-        let begin = begin.map_or(self.bytes.len(), |begin| begin as usize);
-        Updates { bytes: self.bytes[begin..].to_vec(), count }
+    /// A copy of `count` of another's updates, all that is in `bytes`.
+    pub(crate) fn of_encoded(bytes: &[u8], count: usize) -> Updates {
+        Updates { bytes: bytes.to_vec(), count }
     }
 
     /// Keeps the first `count`, which take so many bytes.

@@ -7,6 +7,8 @@
 //! Deliberately absent: the engine, the partner, the network. Figures are of this machine and file system.
 #![forbid(unsafe_code)]
 
+mod processor;
+
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -40,12 +42,6 @@ fn entry(number: u64) -> EncodedEntries {
     EncodedEntries::from(&Entry { number: Number(number), term: Term(1), time: Micros(number), body })
 }
 
-/// The processor time of this thread alone.
-fn processor_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
-}
-
 fn line(name: &str, histogram: &Histogram<u64>) {
     let at = |quantile| histogram.value_at_quantile(quantile);
     println!(
@@ -74,7 +70,7 @@ fn run(dir: &Path, syncs: bool, seconds: u64) -> Result<(), Box<dyn Error>> {
             batches.reverse();
         }
         let batch: Vec<EncodedEntries> = batches.pop().unwrap_or_default();
-        let (began, cpu_before) = (Instant::now(), processor_time());
+        let (began, cpu_before) = (Instant::now(), processor::time());
         store.append(&batch)?;
         let appended = began.elapsed();
         appends.record(appended.as_micros() as u64)?;
@@ -84,7 +80,7 @@ fn run(dir: &Path, syncs: bool, seconds: u64) -> Result<(), Box<dyn Error>> {
         }
         store.set_held(Number(number));
         worked += began.elapsed();
-        cpu += processor_time() - cpu_before;
+        cpu += processor::time() - cpu_before;
         number += BATCH;
     }
     store.sync()?;

@@ -8,6 +8,8 @@
 //! Deliberately absent: the engine, the partner, the network, and whoever else wants the processor. Figures are of this machine.
 #![forbid(unsafe_code)]
 
+mod processor;
+
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -69,11 +71,6 @@ fn entry(number: u64) -> Entry {
     Entry { number: Number(number), term: Term(1), time: Micros(number), body }
 }
 
-fn processor_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
-}
-
 fn written_bytes() -> Result<u64, Box<dyn Error>> {
     let io = std::fs::read_to_string("/proc/self/io")?;
     let line = io.lines().find_map(|line| line.strip_prefix("wchar: ")).ok_or("no wchar")?;
@@ -129,10 +126,10 @@ impl Filled {
         let (mut took, mut made, mut end) = (Took::default(), 0, Number(0));
         while made < count {
             self.fill()?;
-            let (began, cpu, written) = (Instant::now(), processor_time(), written_bytes()?);
+            let (began, cpu, written) = (Instant::now(), processor::time(), written_bytes()?);
             let Work::Checkpointed { through, rows, .. } = self.background.run_once()? else { continue };
             took.wall += began.elapsed();
-            took.cpu += processor_time() - cpu;
+            took.cpu += processor::time() - cpu;
             took.written_bytes += written_bytes()? - written;
             took.rows += rows;
             (made, end) = (made + 1, through);

@@ -3,7 +3,7 @@
 //! The file has no name while it is written: it is gone with whoever uses it, however that ends. Nothing in it is durable, nor has
 //! it to be: it is made anew from the redo.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -30,7 +30,7 @@ pub(crate) struct Aside<'a> {
 
 impl<'a> Aside<'a> {
     /// In a file of the store whose directory is `dir`.
-    pub fn new(disk: &'a dyn Disk, dir: &std::path::Path) -> Self {
+    pub fn new(disk: &'a dyn Disk, dir: &Path) -> Self {
         Aside { disk, path: segment::changes(dir), file: None, end: 0 }
     }
 
@@ -66,8 +66,6 @@ impl<'a> Aside<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::sim_disk::SimDisk;
 

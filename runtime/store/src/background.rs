@@ -182,7 +182,7 @@ impl Background {
     /// When the disk or the engine fails. The store goes on without a checkpoint; a failed sync or damaged bytes make
     /// it fail (R26).
     pub fn run_once(&mut self) -> Result<Work, StoreError> {
-        self.turn(&self.options.checkpoint_bytes.clone())
+        self.turn(self.options.checkpoint_bytes.clone())
     }
 
     /// Checkpoints all sealed segments that are held, due or not.
@@ -190,7 +190,7 @@ impl Background {
     /// # Errors
     /// As [`run_once`](Self::run_once).
     pub fn run_all(&mut self) -> Result<(), StoreError> {
-        while self.turn(&(1..=1))? != Work::Nothing {}
+        while self.turn(1..=1)? != Work::Nothing {}
         Ok(())
     }
 
@@ -204,9 +204,9 @@ impl Background {
         self.hub.log().is_some_and(|log| log.lock().checkpoint_behind(&self.options.checkpoint_bytes))
     }
 
-    fn turn(&mut self, due: &RangeInclusive<u64>) -> Result<Work, StoreError> {
+    fn turn(&mut self, due: RangeInclusive<u64>) -> Result<Work, StoreError> {
         let Some(log) = self.hub.log() else { return Ok(Work::Nothing) };
-        let done = self.turn_for(&log, due);
+        let done = self.turn_for(&log, &due);
         // The store may have been replaced meanwhile, and its files removed under our hands.
         if log.lock().over {
             return Ok(Work::Nothing);
@@ -363,10 +363,10 @@ impl Background {
             }
             old
         };
-        match old[..] {
-            [] => Ok(()),
-            _ => segment::retire(self.disk.as_ref(), &log.dir, old.iter().map(|sealed| sealed.number)),
+        if old.is_empty() {
+            return Ok(());
         }
+        segment::retire(self.disk.as_ref(), &log.dir, old.iter().map(|sealed| sealed.number))
     }
 }
 

@@ -87,37 +87,34 @@ impl<'a> Changes<'a> {
     }
 
     fn push(&mut self, hash: u64, table: TableId, key: &[u8], value: Option<&[u8]>) {
-        let part = &mut self.parts[(hash >> (u64::BITS - PART_BITS)) as usize];
+        let at = (hash >> (u64::BITS - PART_BITS)) as usize;
+        let part = &mut self.parts[at];
         part.rows.extend_from_slice(&hash.to_le_bytes());
         packed::append(&mut part.rows, table, key, value);
         if part.rows.len() >= self.piece_bytes {
-            self.set_aside(hash);
+            self.set_aside(at);
         }
     }
 
+    /// Sets aside what part `at` has in memory.
     #[cold]
-    fn set_aside(&mut self, hash: u64) {
+    fn set_aside(&mut self, at: usize) {
         let Changes { parts, piece_bytes, aside, is_disk_full, failure } = self;
-        let part = &mut parts[(hash >> (u64::BITS - PART_BITS)) as usize];
+        let part = &mut parts[at];
         if failure.is_some() {
             // Nothing will be made of it.
             part.rows.clear();
             return;
         }
-        let here = |rows: &mut Vec<u8>| Waiting::Here(std::mem::take(rows));
-        let piece = if *is_disk_full {
-            here(&mut part.rows)
-        } else {
-            match aside.put(&part.rows) {
-                Ok(piece) => Waiting::Aside(piece),
-                Err(error) if error.is_full_disk() => {
-                    *is_disk_full = true;
-                    here(&mut part.rows)
-                }
-                Err(error) => return *failure = Some(error),
+        let put = (!*is_disk_full).then(|| aside.put(&part.rows));
+        part.pieces.push(match put {
+            Some(Ok(piece)) => Waiting::Aside(piece),
+            Some(Err(error)) if !error.is_full_disk() => return *failure = Some(error),
+            Some(Err(_)) | None => {
+                *is_disk_full = true;
+                Waiting::Here(std::mem::take(&mut part.rows))
             }
-        };
-        part.pieces.push(piece);
+        });
         part.rows.clear();
         // A large row's memory is not kept for small ones.
         part.rows.shrink_to(2 * *piece_bytes);

@@ -414,7 +414,7 @@ impl Store {
             let was_due = state.checkpoint_due(&bounds);
             // What is not durable here can't be held by all, and a checkpoint must not pass the log.
             state.held = state.held.max(held.min(log.last.unwrap_or_default()));
-            state.checkpoint_due(&bounds) && !was_due
+            !was_due && state.checkpoint_due(&bounds)
         };
         // One that is due already is being made, or waits for something else: no reason for a system call each time.
         if became_due {

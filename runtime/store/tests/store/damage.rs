@@ -441,11 +441,6 @@ fn another_layout_is_refused_and_left_alone() {
     assert_eq!(opened(&world, &expected), Fate::Whole);
 }
 
-fn spares(world: &World) -> Vec<PathBuf> {
-    let files = world.disk.files().into_iter();
-    files.filter(|path| name(path).starts_with(SPARE)).collect()
-}
-
 #[test]
 fn a_disk_without_room_for_a_segment_is_checkpointed_all_the_same() {
     let mut world = World::new();
@@ -462,7 +457,7 @@ fn a_disk_without_room_for_a_segment_is_checkpointed_all_the_same() {
     store.set_held(Number(600));
     let before = world.segments(OLD).len();
     // Without them there is no room for the next segment until a checkpoint has made some.
-    spares(&world).iter().for_each(|spare| Disk::remove(&world.disk, spare).unwrap());
+    world.spares().iter().for_each(|spare| Disk::remove(&world.disk, spare).unwrap());
     world.disk.limit_space(Some(4 << 10));
     background.run_all().unwrap();
     assert!(world.segments(OLD).len() < before / 2, "covered segments have made room");

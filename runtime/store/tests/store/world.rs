@@ -14,8 +14,7 @@ use lockstep_store::disk::Disk;
 use lockstep_store::sim_disk::SimDisk;
 use lockstep_store::{Options, Recovered, Store};
 
-/// What was a segment, and whose space the next one takes.
-/// What the names of segments that are not needed any more begin with.
+/// What the names of files begin with that were segments, and whose space later ones take.
 pub const SPARE: &str = "redo-spare";
 
 pub fn table(index: u64) -> TableId {
@@ -112,6 +111,12 @@ impl World {
         options.chunk_bytes = 16 << 10;
         options.recent_bytes = 12 << 10;
         World { disk: SimDisk::new(), dir: "/data/ledger/0".into(), options }
+    }
+
+    /// The spares of all stores.
+    pub fn spares(&self) -> Vec<PathBuf> {
+        let is_spare = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with(SPARE);
+        self.disk.files().into_iter().filter(is_spare).collect()
     }
 
     pub fn try_open(&self) -> Result<(Store, Recovered), lockstep_store::StoreError> {
